@@ -1,0 +1,1 @@
+"""Latency, memory and footprint, alone and against peers."""

@@ -1,0 +1,79 @@
+"""Every error that overpaint raises on purpose.
+
+    OverpaintError
+    ├── UsageError              what the caller chose: strength, steps, size, a sampler
+    ├── ImageError              a picture that cannot be read, or must not be
+    ├── OutputExistsError       an output that is there already, and --force was not said
+    ├── CheckpointError         a checkpoint that cannot be exported or imported
+    │   └── ParityError         an exported graph whose numbers are not the checkpoint's
+    ├── BundleError             a bundle that cannot be used
+    │   ├── ManifestError       overpaint.json does not say what it must
+    │   └── IntegrityError      a file is missing, changed, or points out of the bundle
+    ├── SessionError            an engine that cannot be opened or run
+    │   └── FeedError           arrays that are not what the engine's metadata asks for
+    ├── MissingExtraError       an optional dependency is absent
+    └── CancelledError          the caller asked to stop
+
+A message says what was expected, what came, which file or field, and how to mend it.
+Anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+
+class OverpaintError(Exception):
+    """The base of all of them: `except OverpaintError` catches whatever the user can mend."""
+
+
+class UsageError(OverpaintError, ValueError):
+    """A value that the caller chose is out of range, unknown, or contradicts another."""
+
+
+class ImageError(OverpaintError):
+    """A picture is missing, truncated, not a picture, or larger than the limits allow."""
+
+
+class OutputExistsError(OverpaintError):
+    """The output is there already; nothing is overwritten unless the caller says so."""
+
+
+class CheckpointError(OverpaintError):
+    """A checkpoint is missing, incomplete, of an unknown family, or cannot be converted."""
+
+
+class ParityError(CheckpointError):
+    """An exported graph does not give the checkpoint's own numbers."""
+
+
+class BundleError(OverpaintError):
+    """A folder is not a bundle, or one that cannot be used as asked."""
+
+
+class ManifestError(BundleError):
+    """`overpaint.json` is absent, not JSON, of a future version, or has a wrong field."""
+
+
+class IntegrityError(BundleError):
+    """A file of the bundle is missing or changed, is a link, or points outside the folder."""
+
+
+class SessionError(OverpaintError):
+    """An engine cannot be opened, or failed while it ran."""
+
+
+class FeedError(SessionError):
+    """Arrays handed to a session differ from the engine's own metadata in name, dtype or shape."""
+
+
+class MissingExtraError(OverpaintError, ImportError):
+    """An optional dependency is absent; the message is the `pip install` line that brings it."""
+
+    def __init__(self, extra: str, module: str) -> None:
+        super().__init__(
+            f"{module} is not installed. Install it with: pip install 'overpaint[{extra}]'"
+        )
+        self.extra = extra
+
+
+class CancelledError(OverpaintError):
+    """The caller asked to stop; nothing was written."""

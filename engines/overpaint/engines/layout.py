@@ -1,0 +1,27 @@
+"""Where each thing lies in a bundle: every file name, in one place.
+
+The folder layout is the one that diffusers and optimum use, plus `overpaint.json`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MANIFEST: Final = "overpaint.json"
+MODEL_INDEX: Final = "model_index.json"
+SCHEDULER_CONFIG: Final = "scheduler/scheduler_config.json"
+GRAPH: Final = "model.onnx"
+CONFIG: Final = "config.json"
+TOKENIZER: Final = "tokenizer.json"
+PLANS: Final = "plans"
+
+TEXT_ENCODERS: Final = ("text_encoder", "text_encoder_2", "text_encoder_3")
+TOKENIZERS: Final = ("tokenizer", "tokenizer_2", "tokenizer_3")
+DENOISERS: Final = ("unet", "transformer")
+VAE_ENCODER: Final = "vae_encoder"
+VAE_DECODER: Final = "vae_decoder"
+
+
+def graph_path(component: str) -> str:
+    """`unet` -> `unet/model.onnx`."""
+    return f"{component}/{GRAPH}"

@@ -1,0 +1,1 @@
+"""Checkpoint -> bundle, with torch. Nobody imports it but its own command."""
