@@ -1,0 +1,50 @@
+"""The house: one namespace over five roots, imports that point one way, a deploy side free of torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[1]
+ROOMS = ("export", "engines", "runtime", "serve", "bench")
+SOURCES = sorted(path for room in ROOMS for path in (HOUSE / room / "overpaint").rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_root_closes_the_namespace(room: str) -> None:
+    """An `overpaint/__init__.py` in a single root would hide the four others."""
+    assert (HOUSE / room / "overpaint" / room / "__init__.py").is_file()
+    assert not (HOUSE / room / "overpaint" / "__init__.py").exists()
+
+
+def test_imports_point_one_way() -> None:
+    contracts = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], cwd=HOUSE, capture_output=True, text=True
+    )
+    assert contracts.returncode == 0, contracts.stdout
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(HOUSE)))
+def test_a_file_can_be_read_in_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
+def test_the_deploy_side_imports_with_torch_forbidden() -> None:
+    """Every module of engines, runtime and the command line, in a process where torch cannot load."""
+    names = [
+        ".".join(path.relative_to(HOUSE / room).with_suffix("").parts).removesuffix(".__init__")
+        for room in ("engines", "runtime")
+        for path in sorted((HOUSE / room / "overpaint").rglob("*.py"))
+    ]
+    program = (
+        "import importlib, sys\n"
+        "for absent in ('torch', 'diffusers', 'transformers', 'onnx', 'safetensors'):\n"
+        "    sys.modules[absent] = None\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env=os.environ)
