@@ -1,0 +1,200 @@
+"""What a manifest must mean beyond its schema: names that resolve, sizes that can be.
+
+Each check yields `field.path: what is wrong` for all it finds, so that `overpaint verify` lists
+everything and opening stops at the first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from . import layout
+from .manifest import Component, Latents, Manifest, Range, TextEncoder
+from .paths import problem_with_path
+
+LARGEST_FILE: Final = 2**63 - 1
+LARGEST_DIMENSION: Final = 2**31 - 1
+COMPONENTS: Final = (
+    *layout.TEXT_ENCODERS,
+    *layout.DENOISERS,
+    layout.VAE_ENCODER,
+    layout.VAE_DECODER,
+)
+
+
+def problems(manifest: Manifest) -> Iterator[str]:
+    """Yield every contradiction in `manifest`, each as one line."""
+    yield from _files(manifest)
+    yield from _family(manifest)
+    for name, component in manifest.components.items():
+        where = f"components.{name}"
+        if name not in COMPONENTS:
+            yield f"{where}: unknown component; expected one of {', '.join(COMPONENTS)}"
+        yield from _graph(where, component, manifest)
+        yield from _tensors(where, component)
+        for dimension, values in component.ranges.items():
+            yield from _range(f"{where}.ranges.{dimension}", values)
+        yield from _parity(where, component)
+    yield from _latents(manifest.latents)
+    yield from _preview(manifest)
+    yield from _text(manifest)
+    yield from _defaults(manifest)
+    yield from _provenance(manifest)
+
+
+def _files(manifest: Manifest) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for path, file in manifest.files.items():
+        if problem := problem_with_path(path):
+            yield f"files: {problem}"
+        if path == layout.MANIFEST:
+            yield f"files: {path!r} is the manifest; it cannot hold its own hash"
+        if (other := seen.setdefault(path.casefold(), path)) != path:
+            yield f"files: {other!r} and {path!r} are one file where case does not count"
+        if not 0 <= file.size <= LARGEST_FILE:
+            yield f"files.{path}.size: expected 0 to 2^63 - 1 bytes, got {file.size}"
+        if not _is_sha256(file.sha256):
+            yield f"files.{path}.sha256: expected 64 lower-case hexadecimal digits"
+    for path in (layout.MODEL_INDEX, layout.SCHEDULER_CONFIG):
+        if path not in manifest.files:
+            yield f"files: {path!r} is not listed; a bundle needs it"
+
+
+def _family(manifest: Manifest) -> Iterator[str]:
+    flow = manifest.family == "sd3"
+    denoiser = "transformer" if flow else "unet"
+    if manifest.denoiser != denoiser:
+        yield f"denoiser: expected {denoiser!r} for {manifest.family}, got {manifest.denoiser!r}"
+    if (manifest.prediction == "flow") != flow:
+        wanted = "'flow'" if flow else "'epsilon', 'v_prediction' or 'sample'"
+        yield f"prediction: expected {wanted} for {manifest.family}, got {manifest.prediction!r}"
+    for name in (manifest.denoiser, layout.VAE_ENCODER, layout.VAE_DECODER):
+        if name not in manifest.components:
+            yield f"components.{name}: missing; {manifest.family} needs it"
+
+
+def _graph(where: str, component: Component, manifest: Manifest) -> Iterator[str]:
+    file = manifest.files.get(component.graph)
+    if file is None:
+        yield f"{where}.graph: {component.graph!r} is not listed in files"
+    elif file.weights:
+        yield f"files.{component.graph}.weights: a graph is not a weight file; expected false"
+
+
+def _tensors(where: str, component: Component) -> Iterator[str]:
+    if not component.inputs or not component.outputs:
+        yield f"{where}: expected at least one input and one output"
+    names = [tensor.name for tensor in (*component.inputs, *component.outputs)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{where}: the tensor {name!r} stands twice"
+    for tensor in (*component.inputs, *component.outputs):
+        for dimension in tensor.shape:
+            if isinstance(dimension, str):
+                if dimension not in component.ranges:
+                    yield f"{where}.ranges.{dimension}: missing; {tensor.name!r} has that dimension"
+            elif not 1 <= dimension <= LARGEST_DIMENSION:
+                yield f"{where}: {tensor.name!r} has the impossible dimension {dimension}"
+
+
+def _range(where: str, values: Range) -> Iterator[str]:
+    low, high, multiple = values.minimum, values.maximum, values.multiple
+    if not 1 <= low <= high <= LARGEST_DIMENSION:
+        yield f"{where}: expected 1 <= minimum <= maximum, got {low} and {high}"
+    elif multiple < 1 or low % multiple or high % multiple:
+        yield f"{where}: expected both ends to be multiples of {multiple}, got {low} and {high}"
+
+
+def _parity(where: str, component: Component) -> Iterator[str]:
+    if (parity := component.parity) is None:
+        return
+    if min(parity.max_abs_error, parity.max_abs_reference, parity.limit) < 0:
+        yield f"{where}.parity: expected no negative number"
+    elif parity.max_abs_error > parity.limit * parity.max_abs_reference:
+        yield (
+            f"{where}.parity: max_abs_error {parity.max_abs_error:.3g} is over its limit "
+            f"{parity.limit * parity.max_abs_reference:.3g}; such a graph is not exported"
+        )
+
+
+def _latents(latents: Latents) -> Iterator[str]:
+    if latents.channels < 1 or latents.downscale < 1:
+        yield "latents: expected channels and downscale of at least 1"
+    elif latents.multiple < 1 or latents.multiple % latents.downscale:
+        yield f"latents.multiple: expected a multiple of downscale, got {latents.multiple}"
+    if latents.scaling <= 0:
+        yield f"latents.scaling: expected a positive number, got {latents.scaling}"
+    if (latents.mean is None) != (latents.std is None):
+        yield "latents: expected both of mean and std, or neither"
+    for name, values in (("mean", latents.mean), ("std", latents.std)):
+        if values is not None and len(values) != latents.channels:
+            yield f"latents.{name}: expected {latents.channels} values, got {len(values)}"
+    if latents.std is not None and min(latents.std, default=1.0) <= 0:
+        yield "latents.std: expected positive values"
+
+
+def _preview(manifest: Manifest) -> Iterator[str]:
+    if (rows := manifest.preview) is None:
+        return
+    channels = manifest.latents.channels
+    if len(rows) not in (channels, channels + 1) or any(len(row) != 3 for row in rows):
+        yield f"preview: expected {channels} rows of 3 numbers, and at most one row of offsets"
+
+
+def _text(manifest: Manifest) -> Iterator[str]:
+    if not manifest.text.encoders:
+        yield "text.encoders: expected at least one"
+    for index, encoder in enumerate(manifest.text.encoders):
+        yield from _text_encoder(f"text.encoders[{index}]", encoder, manifest)
+    for name, value in (
+        ("t5_length", manifest.text.t5_length),
+        ("t5_width", manifest.text.t5_width),
+    ):
+        if value is not None and not 1 <= value <= LARGEST_DIMENSION:
+            yield f"text.{name}: expected a positive number, got {value}"
+
+
+def _text_encoder(where: str, encoder: TextEncoder, manifest: Manifest) -> Iterator[str]:
+    component = manifest.components.get(encoder.component)
+    if component is None:
+        yield f"{where}.component: {encoder.component!r} is not listed in components"
+    else:
+        outputs = [tensor.name for tensor in component.outputs]
+        for field, name in (("hidden", encoder.hidden), ("pooled", encoder.pooled)):
+            if name is not None and name not in outputs:
+                yield f"{where}.{field}: {encoder.component} has no output {name!r}"
+    tokenizer = f"{encoder.tokenizer}/{layout.TOKENIZER}"
+    if tokenizer not in manifest.files:
+        yield f"{where}.tokenizer: {tokenizer!r} is not listed in files"
+    if not 1 <= encoder.length <= LARGEST_DIMENSION:
+        yield f"{where}.length: expected a positive number, got {encoder.length}"
+    if not 0 <= encoder.pad_token_id <= LARGEST_DIMENSION:
+        yield f"{where}.pad_token_id: expected 0 or more, got {encoder.pad_token_id}"
+
+
+def _defaults(manifest: Manifest) -> Iterator[str]:
+    defaults = manifest.defaults
+    if not 1 <= defaults.steps <= 1000:
+        yield f"defaults.steps: expected 1 to 1000, got {defaults.steps}"
+    if not 0 <= defaults.strength <= 1:
+        yield f"defaults.strength: expected 0 to 1, got {defaults.strength}"
+    if not 0 <= defaults.guidance_scale <= 1000:
+        yield f"defaults.guidance_scale: expected 0 to 1000, got {defaults.guidance_scale}"
+    width = manifest.guidance_embedding_width
+    if width is not None and not 1 <= width <= LARGEST_DIMENSION:
+        yield f"guidance_embedding_width: expected a positive number, got {width}"
+
+
+def _provenance(manifest: Manifest) -> Iterator[str]:
+    if not _is_sha256(manifest.source.sha256):
+        yield "source.sha256: expected 64 lower-case hexadecimal digits"
+    for index, lora in enumerate(manifest.loras):
+        if not _is_sha256(lora.sha256):
+            yield f"loras[{index}].sha256: expected 64 lower-case hexadecimal digits"
+        if not math.isfinite(lora.weight):
+            yield f"loras[{index}].weight: expected a finite number"
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and not text.strip("0123456789abcdef")
