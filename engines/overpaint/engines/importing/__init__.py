@@ -1,0 +1,1 @@
+"""From a checkpoint to a bundle with no torch: packaged graphs, weights by reference."""
