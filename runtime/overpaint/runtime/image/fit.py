@@ -1,0 +1,73 @@
+"""Bring a picture to a size that the engines take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from overpaint.engines.errors import UsageError
+
+Resize = Literal["stretch", "crop", "pad"]
+RESIZE_MODES: Final[tuple[Resize, ...]] = get_args(Resize)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """The image sides that a bundle takes, in pixels: from `minimum` to `maximum` by `multiple`."""
+
+    multiple: int
+    minimum: int
+    maximum: int
+
+    def check(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return `size` (width, height), or raise UsageError naming the nearest one that fits."""
+        width, height = size
+        nearest = self._nearest(width), self._nearest(height)
+        if size != nearest:
+            raise UsageError(
+                f"expected a size whose sides are multiples of {self.multiple} from "
+                f"{self.minimum} to {self.maximum}, got {width}x{height}; "
+                f"the nearest is {nearest[0]}x{nearest[1]}"
+            )
+        return size
+
+    def floor(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size an image gets if none was asked for: each side floored to the multiple."""
+        width, height = size
+        floored = width - width % self.multiple, height - height % self.multiple
+        if min(floored) < self.minimum or max(floored) > self.maximum:
+            wanted = self._nearest(width), self._nearest(height)
+            raise UsageError(
+                f"expected a picture with sides from {self.minimum} to {self.maximum} pixels, "
+                f"got {width}x{height}; ask for a size, for example {wanted[0]}x{wanted[1]}"
+            )
+        return floored
+
+    def _nearest(self, side: int) -> int:
+        rounded = (side + self.multiple // 2) // self.multiple * self.multiple
+        return min(max(rounded, self.minimum), self.maximum)
+
+
+def fit(image: Image.Image, size: tuple[int, int], mode: Resize = "stretch") -> Image.Image:
+    """Resize `image` to `size` (width, height) with Lanczos.
+
+    stretch: both sides as they come (what diffusers does); crop: fill the size, cut the overhang
+    evenly; pad: show the whole picture and continue its border pixels outwards.
+    """
+    if mode == "stretch":
+        return image.resize(size, Image.Resampling.LANCZOS)
+    if mode == "crop":
+        shrink = min(image.width / size[0], image.height / size[1])
+        x = max(0.0, image.width - size[0] * shrink) / 2
+        y = max(0.0, image.height - size[1] * shrink) / 2
+        box = (x, y, image.width - x, image.height - y)
+        return image.resize(size, Image.Resampling.LANCZOS, box)
+    grow = min(size[0] / image.width, size[1] / image.height)
+    width, height = max(1, round(image.width * grow)), max(1, round(image.height * grow))
+    scaled = image.resize((width, height), Image.Resampling.LANCZOS)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    margins = ((top, size[1] - height - top), (left, size[0] - width - left), (0, 0))
+    return Image.fromarray(np.pad(np.asarray(scaled), margins, mode="edge"))
