@@ -1,0 +1,85 @@
+"""`python -m pocket.train`: paint, train the autoencoder, train the denoiser, write a checkpoint.
+
+Every stage keeps its state in pocket/runs and goes on from there, also after being killed.
+`--write` writes the checkpoint from what there is so far, and trains nothing.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from transformers import CLIPTokenizer
+
+from pocket import denoiser, vae
+from pocket.checkpoint import write_checkpoint
+from pocket.data import painted
+from pocket.latents import encoded, whiten
+from pocket.loop import Stage, load_average, train
+from pocket.tokenizer import write_tokenizer
+
+RUNS = Path(__file__).parent / "runs"
+
+
+def main() -> None:
+    options = _options()
+    runs: Path = options.runs
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    device = torch.device(options.device)
+    vocabulary = write_tokenizer(runs / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(runs / "tokenizer")
+    autoencoder, model = vae.new_vae().to(device), denoiser.Denoiser(vocabulary).to(device)
+
+    if not options.write:
+        _train(options, device, autoencoder, model, tokenizer)
+    load_average(autoencoder, runs / "vae.pt")
+    load_average(model, runs / "denoiser.pt")
+    whiten(autoencoder, painted(runs, options.scenes, options.threads)[:512])
+    write_checkpoint(runs / "checkpoint", autoencoder, model, tokenizer)
+    print(f"wrote {runs / 'checkpoint'}")
+
+
+def _train(
+    options: argparse.Namespace,
+    device: torch.device,
+    autoencoder: AutoencoderKL,
+    model: denoiser.Denoiser,
+    tokenizer: CLIPTokenizer,
+) -> None:
+    runs: Path = options.runs
+    pictures = painted(runs, options.scenes, options.threads)
+    train(
+        Stage(name="vae", minutes=options.vae_minutes, rate=8e-4, seed=options.seed),
+        autoencoder,
+        lambda rng, done: vae.batch(pictures, rng, device, done),
+        vae.loss,
+        runs,
+    )
+    load_average(autoencoder, runs / "vae.pt")
+    whiten(autoencoder, pictures[:512])
+    moments = encoded(runs, autoencoder, pictures)
+    train(
+        Stage(name="denoiser", minutes=options.unet_minutes, rate=8e-4, seed=options.seed + 1),
+        model,
+        lambda rng, _: denoiser.batch(moments, tokenizer, rng, device),
+        denoiser.loss,
+        runs,
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--scenes", type=int, default=16384)
+    parser.add_argument("--vae-minutes", type=float, default=36)
+    parser.add_argument("--unet-minutes", type=float, default=70)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
