@@ -14,6 +14,7 @@ from . import layout
 from .manifest import Component, Latents, Manifest, Range, TextEncoder
 from .paths import problem_with_path
 
+NO_WEIGHTS: Final = (".json", ".onnx", ".plan", ".txt")
 LARGEST_FILE: Final = 2**63 - 1
 LARGEST_DIMENSION: Final = 2**31 - 1
 COMPONENTS: Final = (
@@ -55,6 +56,8 @@ def _files(manifest: Manifest) -> Iterator[str]:
             yield f"files: {other!r} and {path!r} are one file where case does not count"
         if not 0 <= file.size <= LARGEST_FILE:
             yield f"files.{path}.size: expected 0 to 2^63 - 1 bytes, got {file.size}"
+        if file.weights and path.lower().endswith(NO_WEIGHTS):
+            yield f"files.{path}.weights: expected false; this file is checked at every open"
         if not _is_sha256(file.sha256):
             yield f"files.{path}.sha256: expected 64 lower-case hexadecimal digits"
     for path in (layout.MODEL_INDEX, layout.SCHEDULER_CONFIG):
@@ -76,11 +79,8 @@ def _family(manifest: Manifest) -> Iterator[str]:
 
 
 def _graph(where: str, component: Component, manifest: Manifest) -> Iterator[str]:
-    file = manifest.files.get(component.graph)
-    if file is None:
+    if component.graph not in manifest.files:
         yield f"{where}.graph: {component.graph!r} is not listed in files"
-    elif file.weights:
-        yield f"files.{component.graph}.weights: a graph is not a weight file; expected false"
 
 
 def _tensors(where: str, component: Component) -> Iterator[str]:
