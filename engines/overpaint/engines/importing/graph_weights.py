@@ -12,7 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from .protobuf_wire import Field, WireError, fields, packed, payload, string, varint
+from ..errors import BundleError
+from ..wire import VARINT, MalformedError
+from ..wire import fields as wire_fields
+from ..wire import varint as read_varint
+from .wire_writer import message, string, varint
 
 ONNX_DTYPES: Final = {
     "F32": 1,
@@ -26,15 +30,16 @@ ONNX_DTYPES: Final = {
     "BOOL": 9,
 }
 _SAFETENSORS_DTYPES: Final = {number: name for name, number in ONNX_DTYPES.items()}
-_EXTERNAL: Final = 1
 _HEAD: Final = "weights/"  # how the names of the nodes begin that make a weight from its bytes
 
-# Field numbers of onnx.proto.
+# Field numbers and values of onnx.proto.
 _MODEL_GRAPH: Final = 7
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
 _NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OP, _NODE_ATTRIBUTE = 1, 2, 3, 4, 5
 _ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TYPE = 1, 3, 20
 _TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 13, 14
+_LOCATION_EXTERNAL: Final = 1
+_TYPE_INT: Final = 2
 
 
 class Piece(NamedTuple):
@@ -59,6 +64,69 @@ class Slot(NamedTuple):
     shape: tuple[int, ...]
 
 
+def slots(template: bytes) -> dict[str, Slot]:
+    """The weights that a template asks for, by name."""
+    tensors = (_external(field) for field in _fields(_graph(template)))
+    return {tensor.name: tensor.slot for tensor in tensors if tensor is not None}
+
+
+def bind(template: bytes, weights: Mapping[str, Weight]) -> bytes:
+    """The template with each of its weights in place. `weights` holds every slot of it."""
+    nodes: list[bytes] = []
+    tensors: list[bytes] = []
+    rest: list[memoryview] = []
+    for field in _fields(_graph(template)):
+        tensor = _external(field)
+        if tensor is None:
+            rest.append(field.raw)
+        else:
+            made, stored = _place(tensor, weights[tensor.name])
+            nodes += made
+            tensors += stored
+    return _with_graph(template, [*nodes, *rest, *tensors])
+
+
+def unbind(model: bytes) -> tuple[bytes, dict[str, Weight]]:
+    """The template behind a bound graph, its weights sorted by name, and where they lie."""
+    recipes: dict[str, _Recipe] = {}
+    stored: dict[str, _Tensor] = {}
+    rest: list[memoryview] = []
+    for field in _fields(_graph(model)):
+        recipe, tensor = _recipe(field), _external(field)
+        if recipe is not None:
+            earlier = recipes.pop(recipe.inputs[0], recipe)
+            recipes[recipe.output] = recipe._replace(inputs=earlier.inputs)
+        elif tensor is not None:
+            stored[tensor.name] = tensor
+        else:
+            rest.append(field.raw)
+    parts = {part for recipe in recipes.values() for part in recipe.inputs}
+    recipes |= {name: _Recipe(name, [name]) for name in stored if name not in parts}
+    weights: dict[str, Weight] = {}
+    tensors: list[bytes] = []
+    for name, recipe in sorted(recipes.items()):
+        pieces = [stored[part] for part in recipe.inputs]
+        dtype, shape = pieces[0].slot
+        if len(pieces) > 1:
+            shape = (sum(piece.slot.shape[0] for piece in pieces), *shape[1:])
+        weights[name] = Weight(dtype, tuple(_piece(piece) for piece in pieces))
+        tensors.append(_tensor(name, recipe.dtype or dtype, shape))
+    return _with_graph(model, [*rest, *tensors]), weights
+
+
+class _Field(NamedTuple):
+    """A field of a message: its number, a varint's value or the payload, and all of its bytes."""
+
+    number: int
+    value: int
+    payload: memoryview
+    raw: memoryview
+
+    @property
+    def text(self) -> str:
+        return str(self.payload, "utf-8")
+
+
 class _Tensor(NamedTuple):
     """An initializer whose bytes lie outside the graph (or, in a template, nowhere yet)."""
 
@@ -75,92 +143,60 @@ class _Recipe(NamedTuple):
     dtype: str | None = None
 
 
-def slots(template: bytes) -> dict[str, Slot]:
-    """The weights that a template asks for, by name."""
-    return {tensor.name: tensor.slot for tensor in _externals(_graph(template))}
-
-
-def bind(template: bytes, weights: Mapping[str, Weight]) -> bytes:
-    """The template with each of its weights in place. `weights` holds every slot of it."""
-    nodes, tensors, rest = [], [], []
-    for field in fields(_graph(template)):
-        tensor = _external(field)
-        if tensor is None:
-            rest.append(field.raw)
-            continue
-        made, stored = _place(tensor, weights[tensor.name])
-        nodes.extend(made)
-        tensors.extend(stored)
-    return _with_graph(template, b"".join([*nodes, *rest, *tensors]))
-
-
-def unbind(model: bytes) -> tuple[bytes, dict[str, Weight]]:
-    """The template behind a bound graph, its weights sorted by name, and where they lie."""
-    graph = _graph(model)
-    recipes: dict[str, _Recipe] = {}
-    rest = []
-    for field in fields(graph):
-        recipe = _recipe(field)
-        if recipe is not None:
-            earlier = recipes.pop(recipe.inputs[0], recipe)
-            recipes[recipe.output] = recipe._replace(inputs=earlier.inputs)
-        elif _external(field) is None:
-            rest.append(field.raw)
-    stored = {tensor.name: tensor for tensor in _externals(graph)}
-    parts = {part for recipe in recipes.values() for part in recipe.inputs}
-    recipes |= {name: _Recipe(name, [name]) for name in stored if name not in parts}
-    weights, tensors = {}, []
-    for name, recipe in sorted(recipes.items()):
-        pieces = [stored[part] for part in recipe.inputs]
-        dtype, shape = pieces[0].slot
-        if len(pieces) > 1:
-            shape = (sum(piece.slot.shape[0] for piece in pieces), *shape[1:])
-        weights[name] = Weight(dtype, tuple(_piece(piece) for piece in pieces))
-        tensors.append(_tensor(name, recipe.dtype or dtype, shape))
-    return _with_graph(model, b"".join([*rest, *tensors])), weights
+def _fields(view: memoryview) -> Iterator[_Field]:
+    at = 0
+    for number, wire, a, b in wire_fields(view, 0, len(view)):
+        number_only = wire == VARINT
+        yield _Field(number, a if number_only else 0, view[b if number_only else a : b], view[at:b])
+        at = b
 
 
 def _graph(model: bytes) -> memoryview:
-    return next(field.payload for field in fields(model) if field.number == _MODEL_GRAPH)
+    graphs = [field.payload for field in _fields(memoryview(model)) if field.number == _MODEL_GRAPH]
+    if len(graphs) != 1:
+        raise MalformedError(f"a model with {len(graphs)} graphs")
+    return graphs[0]
 
 
-def _with_graph(model: bytes, graph: bytes) -> bytes:
+def _with_graph(model: bytes, fields: list[bytes | memoryview]) -> bytes:
     return b"".join(
-        payload(_MODEL_GRAPH, graph) if field.number == _MODEL_GRAPH else bytes(field.raw)
-        for field in fields(model)
+        message(_MODEL_GRAPH, *fields) if field.number == _MODEL_GRAPH else field.raw
+        for field in _fields(memoryview(model))
     )
 
 
-def _externals(graph: memoryview) -> Iterator[_Tensor]:
-    return (tensor for field in fields(graph) if (tensor := _external(field)) is not None)
-
-
-def _external(field: Field) -> _Tensor | None:
+def _external(field: _Field) -> _Tensor | None:
     """The initializer that this field of a graph holds, if its bytes lie outside the graph."""
     if field.number != _GRAPH_INITIALIZER:
         return None
     name, dtype, location = "", 0, 0
     shape: list[int] = []
     external: dict[str, str] = {}
-    for part in fields(field.payload):
+    for part in _fields(field.payload):
         if part.number == _TENSOR_NAME:
             name = part.text
         elif part.number == _TENSOR_DIMS:
-            shape += packed(part)
+            shape += _packed(part.payload) if part.payload else [part.value]
         elif part.number == _TENSOR_DTYPE:
-            dtype = part.integer
+            dtype = part.value
         elif part.number == _TENSOR_LOCATION:
-            location = part.integer
+            location = part.value
         elif part.number == _TENSOR_EXTERNAL:
-            entry = {key.number: key.text for key in fields(part.payload)}
-            external[entry.get(1, "")] = entry.get(2, "")
-    if location != _EXTERNAL:
+            pair = {key.number: key.text for key in _fields(part.payload)}
+            external[pair.get(1, "")] = pair.get(2, "")
+    if location != _LOCATION_EXTERNAL:
         return None
     if dtype not in _SAFETENSORS_DTYPES:
-        raise WireError(
-            f"the weight {name!r} has ONNX's data type {dtype}, which is not a weight's"
-        )
+        raise BundleError(f"the weight {name!r} has ONNX's data type {dtype}, which is no weight's")
     return _Tensor(name, Slot(_SAFETENSORS_DTYPES[dtype], tuple(shape)), external)
+
+
+def _packed(view: memoryview) -> list[int]:
+    values, at = [], 0
+    while at < len(view):
+        value, at = read_varint(view, at, len(view))
+        values.append(value)
+    return values
 
 
 def _piece(tensor: _Tensor) -> Piece:
@@ -187,52 +223,50 @@ def _place(tensor: _Tensor, weight: Weight) -> tuple[list[bytes], list[bytes]]:
 
 
 def _tensor(name: str, dtype: str, shape: tuple[int, ...], piece: Piece | None = None) -> bytes:
-    entries = (
-        []
-        if piece is None
-        else [("location", piece.location), ("offset", piece.offset), ("length", piece.length)]
-    )
-    return payload(
+    entries = {} if piece is None else piece._asdict()
+    return message(
         _GRAPH_INITIALIZER,
         *(varint(_TENSOR_DIMS, side) for side in shape),
         varint(_TENSOR_DTYPE, ONNX_DTYPES[dtype]),
         string(_TENSOR_NAME, name),
-        *(payload(_TENSOR_EXTERNAL, string(1, key), string(2, str(of))) for key, of in entries),
-        varint(_TENSOR_LOCATION, _EXTERNAL),
+        *(
+            message(_TENSOR_EXTERNAL, string(1, key), string(2, str(value)))
+            for key, value in entries.items()
+        ),
+        varint(_TENSOR_LOCATION, _LOCATION_EXTERNAL),
     )
 
 
 def _node(op: str, output: str, inputs: list[str], attribute: str, value: int) -> bytes:
-    return payload(
+    return message(
         _GRAPH_NODE,
         *(string(_NODE_INPUT, name) for name in inputs),
         string(_NODE_OUTPUT, output),
         string(_NODE_NAME, f"{_HEAD}{output}"),
         string(_NODE_OP, op),
-        payload(
+        message(
             _NODE_ATTRIBUTE,
             string(_ATTRIBUTE_NAME, attribute),
             varint(_ATTRIBUTE_INT, value),
-            varint(_ATTRIBUTE_TYPE, 2),  # INT
+            varint(_ATTRIBUTE_TYPE, _TYPE_INT),
         ),
     )
 
 
-def _recipe(field: Field) -> _Recipe | None:
+def _recipe(field: _Field) -> _Recipe | None:
     """What a node that `_node` wrote makes; None for any other field of a graph."""
     if field.number != _GRAPH_NODE:
         return None
-    parts = list(fields(field.payload))
-    names = [part.text for part in parts if part.number == _NODE_NAME]
-    if not names or not names[0].startswith(_HEAD):
+    parts = list(_fields(field.payload))
+    texts = {part.number: part.text for part in parts if _NODE_OUTPUT <= part.number <= _NODE_OP}
+    if not texts.get(_NODE_NAME, "").startswith(_HEAD):
         return None
-    inputs = [part.text for part in parts if part.number == _NODE_INPUT]
-    output, op = (
-        next(part.text for part in parts if part.number == number)
-        for number in (_NODE_OUTPUT, _NODE_OP)
+    output, inputs = (
+        texts[_NODE_OUTPUT],
+        [part.text for part in parts if part.number == _NODE_INPUT],
     )
-    if op != "Cast":
+    if texts[_NODE_OP] != "Cast":
         return _Recipe(output, inputs)
     attribute = next(part.payload for part in parts if part.number == _NODE_ATTRIBUTE)
-    to = next(part.integer for part in fields(attribute) if part.number == _ATTRIBUTE_INT)
+    to = next(part.value for part in _fields(attribute) if part.number == _ATTRIBUTE_INT)
     return _Recipe(output, inputs, _SAFETENSORS_DTYPES[to])
