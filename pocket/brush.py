@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from pocket.palette import Colour
 from pocket.scene import Style
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Region = tuple[slice, slice]
 EVERYWHERE: Region = (slice(None), slice(None))
 PAPER = np.array((0.97, 0.95, 0.90), np.float32)
@@ -78,18 +79,19 @@ def _basis(size: int, knots: int) -> Floats:
     at = (np.arange(size) + 0.5) / size * (knots - 1)
     distance = np.abs(at[:, None] - np.arange(knots)[None, :])
     weight = np.exp(-np.square(distance) * 1.6)
-    return (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    weight /= weight.sum(axis=1, keepdims=True)
+    return np.asarray(weight, np.float32)
 
 
 def smooth_noise(rng: np.random.Generator, size: int, knots: int) -> Floats:
     """(size, size) smooth noise about zero, of unit order, with `knots` bumps a side."""
     values = rng.standard_normal((knots, knots)).astype(np.float32)
-    return _basis(size, knots) @ values @ _basis(size, knots).T
+    return np.asarray(_basis(size, knots) @ values @ _basis(size, knots).T)
 
 
 def smooth_line(rng: np.random.Generator, size: int, knots: int) -> Floats:
     """(size,) smooth noise about zero."""
-    return _basis(size, knots) @ rng.standard_normal(knots).astype(np.float32)
+    return np.asarray(_basis(size, knots) @ rng.standard_normal(knots).astype(np.float32))
 
 
 def fresh_sheet(style: Style, size: int, seed: int) -> Brush:

@@ -35,5 +35,5 @@ def painted(folder: Path, count: int, workers: int) -> NDArray[np.uint8]:
                 pictures[first : first + CHUNK] = chunk
         pictures.flush()
         part.rename(path)
-    pictures = np.load(path, mmap_mode="r")
-    return pictures
+    stored: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return stored

@@ -65,7 +65,7 @@ def loss(
     `timesteps` (B,) in [0, 1000); `ids` (B, 32)."""
     assert isinstance(model, Denoiser)
     schedule = DDPMScheduler(num_train_timesteps=1000, **BETAS)
-    noisy = schedule.add_noise(latents, noise, timesteps)  # type: ignore[arg-type]
+    noisy = schedule.add_noise(latents, noise, timesteps)
     context = model.text_encoder(ids).last_hidden_state
     predicted = model.unet(noisy, timesteps, context).sample.float()
     error = (predicted - noise).square().mean(dim=(1, 2, 3))

@@ -6,7 +6,10 @@ import numpy as np
 
 from pocket.brush import Brush, Floats, smooth_line
 from pocket.palette import Palette, mix
-from pocket.scene import Scene
+from pocket.scene import Land, Scene
+
+HORIZONS: dict[Land, float] = {"mountains": 0.58, "hills": 0.52}
+"""Where the land meets the sky, 0 to 1 from the top."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +36,6 @@ def ranges(scene: Scene, size: int) -> tuple[Range, ...]:
         _hills(rng, x, 0.66, 0.040, 4),
         _hills(rng, x, 0.765, 0.022, 3),
     )
-
-
-def horizon(scene: Scene) -> float:
-    """Where the sky's gradient ends, 0 to 1 from the top."""
-    return 0.58 if scene.land == "mountains" else 0.52
 
 
 def _hills(rng: np.random.Generator, x: Floats, level: float, height: float, knots: int) -> Range:
@@ -79,7 +77,7 @@ def paint_land(brush: Brush, scene: Scene, colours: Palette) -> tuple[Range, ...
 def below(brush: Brush, crest: Floats) -> Floats:
     """(size, size) distance under an outline, corrected for its slope."""
     slope = np.gradient(crest) * brush.size
-    return (brush.y - crest[None, :]) / np.sqrt(1.0 + slope * slope)[None, :]
+    return np.asarray((brush.y - crest[None, :]) / np.sqrt(1.0 + slope * slope)[None, :])
 
 
 def _haze(brush: Brush, colours: Palette, depth: int, under: Floats) -> Floats:
@@ -90,7 +88,7 @@ def _haze(brush: Brush, colours: Palette, depth: int, under: Floats) -> Floats:
     air = np.asarray(colours.sky[2], np.float32)
     most = (0.55, 0.42, 0.25, 0.0)[depth]
     share = most * np.clip(under / 0.22, 0.0, 1.0)[..., None]
-    return colour + (air - colour) * share
+    return np.asarray(colour + (air - colour) * share)
 
 
 def _paint_hill(
@@ -114,7 +112,8 @@ def _paint_mountains(
     depth: int,
     rng: np.random.Generator,
 ) -> None:
-    assert layer.peak is not None and layer.summit is not None
+    assert layer.peak is not None
+    assert layer.summit is not None
     under = below(brush, layer.crest)
     body = _haze(brush, colours, depth, under)
     brush.lay(under, body)

@@ -53,7 +53,7 @@ def train(
     the one to minimise. Goes on from `folder/<name>.pt`, where there is one.
     """
     device = next(model.parameters()).device
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=stage.rate, betas=(0.9, 0.99), weight_decay=stage.weight_decay
@@ -68,7 +68,9 @@ def train(
         step, spent = saved["step"], saved["spent"]
     _trim(log, step)
 
-    budget, last_save, sums, window = stage.minutes * 60, time.monotonic(), {}, 0
+    budget, last_save = stage.minutes * 60, time.monotonic()
+    sums: dict[str, float] = {}
+    window = 0
     threads = Threads(torch.get_num_threads())
     model.train()
     while spent < budget:
@@ -81,7 +83,7 @@ def train(
         with torch.autocast(device.type, torch.bfloat16):
             terms = loss(model, *data)
         optimiser.zero_grad(set_to_none=True)
-        terms["loss"].backward()
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), stage.clip)
         optimiser.step()
         step += 1
@@ -110,8 +112,8 @@ def decayed(done: float, decay: float) -> float:
 
 @torch.no_grad()
 def _follow(average: nn.Module, model: nn.Module, keep: float) -> None:
-    ours, theirs = list(average.parameters()), list(model.parameters())
-    torch._foreach_lerp_(ours, theirs, 1 - keep)
+    for ours, theirs in zip(average.parameters(), model.parameters(), strict=True):
+        ours.lerp_(theirs, 1 - keep)
 
 
 def _save(

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocket.brush import PAPER, Brush, fresh_sheet, smooth_line
-from pocket.land import horizon, paint_land
+from pocket.land import HORIZONS, paint_land
 from pocket.palette import palette
 from pocket.scene import Scene
 from pocket.sky import paint_sky
@@ -17,7 +17,7 @@ def paint(scene: Scene, size: int = SIZE) -> NDArray[np.uint8]:
     """The picture of a scene, (size, size, 3) uint8: the same bytes for the same scene."""
     brush = fresh_sheet(scene.style, size, scene.seed)
     colours = palette(scene.season, scene.time)
-    paint_sky(brush, scene, colours, horizon(scene))
+    paint_sky(brush, scene, colours, HORIZONS[scene.land])
     layers = paint_land(brush, scene, colours)
     paint_thing(brush, scene, colours, layers)
     if scene.style == "watercolour":

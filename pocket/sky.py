@@ -34,7 +34,8 @@ def _gradient(brush: Brush, colours: Palette, horizon: float) -> Floats:
     top, middle, bottom = (np.asarray(c, np.float32) for c in colours.sky)
     t = down[..., None]
     upper = top + (middle - top) * np.clip(2 * t, 0, 1)
-    return np.where(t < 0.5, upper, middle + (bottom - middle) * np.clip(2 * t - 1, 0, 1))
+    lower = middle + (bottom - middle) * np.clip(2 * t - 1, 0, 1)
+    return np.asarray(np.where(t < 0.5, upper, lower))
 
 
 def _glow(brush: Brush, scene: Scene, colours: Palette, away: Floats, radius: float) -> None:

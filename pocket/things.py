@@ -20,14 +20,14 @@ def paint_thing(brush: Brush, scene: Scene, colours: Palette, layers: tuple[Rang
 
 
 def _box(x: Floats, y: Floats, cx: float, cy: float, half_w: float, half_h: float) -> Floats:
-    return np.minimum(half_w - np.abs(x - cx), half_h - np.abs(y - cy))
+    return np.asarray(np.minimum(half_w - np.abs(x - cx), half_h - np.abs(y - cy)))
 
 
 def _gable(x: Floats, y: Floats, cx: float, top: float, half_w: float, height: float) -> Floats:
     """A triangle: its tip at (cx, top), its foot `height` below and 2 `half_w` wide."""
     tall = float(np.hypot(half_w, height))
     side = ((y - top) * half_w - np.abs(x - cx) * height) / tall
-    return np.minimum(side, top + height - y)
+    return np.asarray(np.minimum(side, top + height - y))
 
 
 def _house(brush: Brush, rng: np.random.Generator, scene: Scene, colours: Palette) -> None:
@@ -147,7 +147,7 @@ def _cactus(brush: Brush, x: float, foot: float, height: float, leaf: Colour, be
     px, py = brush.x[region], brush.y[region]
 
     def limb(x0: float, top: float, bottom: float) -> Floats:
-        return thick - np.hypot(px - x0, py - np.clip(py, top + thick, bottom))
+        return np.asarray(thick - np.hypot(px - x0, py - np.clip(py, top + thick, bottom)))
 
     shape = limb(x, foot - height, foot)
     for side, up in ((-1.0, 0.42 + 0.08 * float(bend[0])), (1.0, 0.55 + 0.08 * float(bend[1]))):

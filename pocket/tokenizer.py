@@ -7,6 +7,7 @@ that the merges do not spell falls into pieces and bytes.
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from pocket.captions import known_words
@@ -30,7 +31,7 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
     spelt: list[Word] = [(*word[:-1], word[-1] + "</w>") for word in words]
     merges: list[tuple[str, str]] = []
     while True:
-        pairs = Counter(p for word in spelt for p in zip(word, word[1:], strict=False))
+        pairs = Counter(p for word in spelt for p in pairwise(word))
         if not pairs:
             return merges
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pocket.loop import Batch
 
@@ -35,7 +35,7 @@ def edge_loss(a: Tensor, b: Tensor) -> Tensor:
     total = a.new_zeros(())
     for scale in range(3):
         if scale:
-            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+            a, b = functional.avg_pool2d(a, 2), functional.avg_pool2d(b, 2)
         d = a - b
         total = total + d.diff(dim=-1).abs().mean() + d.diff(dim=-2).abs().mean()
     return total
@@ -48,8 +48,8 @@ def loss(vae: nn.Module, pixels: Tensor, noise: Tensor) -> dict[str, Tensor]:
     mean, logvar = moments.chunk(2, dim=1)
     logvar = logvar.clamp(-30.0, 20.0)
     decoded = vae._decode(mean + (0.5 * logvar).exp() * noise).sample.float()
-    l1, edges = F.l1_loss(decoded, pixels), edge_loss(decoded, pixels)
-    square = F.mse_loss(decoded, pixels)
+    l1, edges = functional.l1_loss(decoded, pixels), edge_loss(decoded, pixels)
+    square = functional.mse_loss(decoded, pixels)
     kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
     total = l1 + square + EDGE_WEIGHT * edges + KL_WEIGHT * kl
     return {"loss": total, "l1": l1, "edges": edges, "mse": square, "kl": kl}
