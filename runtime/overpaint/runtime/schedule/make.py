@@ -1,0 +1,172 @@
+"""From a scheduler config and what the user asked for to the table that the loop runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from overpaint.engines.errors import UsageError
+from overpaint.runtime.schedule.config import Options, SchedulerConfig
+from overpaint.runtime.schedule.levels import Levels, Request
+from overpaint.runtime.schedule.resolve import resolve
+from overpaint.runtime.schedule.sampler import Run, Sampler
+from overpaint.runtime.schedule.strength import (
+    Plan,
+    Rounding,
+    check_eta,
+    check_mode,
+    check_steps,
+    check_strength,
+    check_window,
+    plan_steps,
+)
+from overpaint.runtime.schedule.table import Clip, Row, Schedule
+from overpaint.runtime.schedule.training import training_schedule
+
+
+def make_schedule(
+    config: SchedulerConfig,
+    *,
+    steps: int,
+    strength: float | None,
+    sampler: str = "default",
+    sigmas: str = "default",
+    steps_mode: str = "diffusers",
+    rounding: Rounding = "down",
+    denoising_start: float | None = None,
+    denoising_end: float | None = None,
+    image_tokens: int | None = None,
+    eta: float = 0.0,
+) -> Schedule:
+    """The rows to run. Pure: the same arguments give the same table.
+
+    steps: at least 1, at most the timesteps of the training.
+    strength: 0 to 1, how much of the schedule an image goes through; None without an image.
+    sampler, sigmas, steps_mode: one of SAMPLERS, SIGMAS, STEPS_MODES. "default" is the config's
+        own. Steps mode "diffusers" takes the schedule's tail; "exact" schedules ⌊steps/strength⌋
+        and runs the last `steps`; "lcm" (LCM and TCD) narrows the range of timesteps by strength
+        and runs `steps` in it, as the latent consistency pipeline does.
+    rounding: which way a fraction of a kept step goes: "down" for SD and SDXL, "up" for SD3.
+    denoising_start, denoising_end: within (0, 1), the part of the way from noise to picture that
+        runs (SDXL base and refiner). With a start no noise is added and strength has no say. A
+        start runs exactly the rows that the same end leaves out.
+    image_tokens: the picture's patches, where the config shifts flow levels by resolution.
+    eta: 0 to 1, DDIM's η and TCD's γ.
+
+    Raises UsageError for a value out of range or a combination that does not exist, ManifestError
+    for a config that this sampler cannot read.
+    """
+    found, options, ignored = resolve(config, sampler, sigmas)
+    total = options.num_train_timesteps
+    consistency = "original_inference_steps" in found.fields
+    check_steps(steps, total)
+    check_strength(strength)
+    check_mode(steps_mode, rounding, sampler=found.name, consistency=consistency)
+    check_eta(eta, sampler=found.name, taken=found.takes_eta)
+    check_window(denoising_start, denoising_end)
+
+    plan = plan_steps(steps, strength, steps_mode, rounding, total)
+    if denoising_start is not None:
+        plan = Plan(scheduled=steps, skipped=0)
+    training = training_schedule(options, finite=found.finite)
+    request = Request(
+        steps=plan.scheduled,
+        flow_shift=_dynamic_shift(options, image_tokens),
+        consistency_strength=plan.narrowing,
+    )
+    levels = found.levels(options, training, request)
+    _check_levels(levels, found, plan.scheduled)
+    run = Run(options=options, training=training, levels=levels, start=plan.skipped, eta=eta)
+    executed = plan.scheduled - plan.skipped
+    if denoising_start is not None:
+        run = replace(run, start=_cut(found, run, denoising_start))
+        executed = len(levels) - run.start
+    rows = found.rows(run) if executed else []
+    if denoising_end is not None:
+        end = _cut(found, run, denoising_end)
+        executed = max(end - run.start, 0)
+        rows = rows[: executed * found.rows_per_step]
+    _check_rows(rows, options, found)
+    noised = bool(rows) and denoising_start is None
+    flow = options.prediction_type == "flow_prediction"
+    return Schedule(
+        rows=tuple(rows),
+        signal=float(levels.alpha[run.start]) if noised else 1.0,
+        noise=float(levels.sigma[run.start]) if noised else 0.0,
+        initial=levels.initial,
+        requested=plan.scheduled,
+        skipped=plan.scheduled - executed if denoising_end is None else run.start,
+        executed=executed,
+        sampler=found.name,
+        clip=_clip(options),
+        discards_image=flow and noised and plan.skipped == 0 and (strength or 1) < 1,
+        ignored=ignored,
+    )
+
+
+def _cut(found: Sampler, run: Run, fraction: float) -> int:
+    """The first step whose timestep lies beyond `fraction` of the way from noise to picture.
+
+    By timestep, as the reference has it. A cut never falls between the rows of one step.
+    """
+    total = run.options.num_train_timesteps
+    cutoff = round(total - fraction * total)
+    timesteps = [row.timestep for row in found.rows(replace(run, start=0))]
+    beyond = sum(timestep < cutoff for timestep in timesteps)
+    if found.rows_per_step == 2 and beyond % 2 == 0:
+        beyond += 1
+    return (len(timesteps) - beyond) // found.rows_per_step
+
+
+def _dynamic_shift(options: Options, image_tokens: int | None) -> float | None:
+    """e^μ, μ linear in the picture's tokens (μ itself for the linear time shift), if asked for."""
+    if not options.use_dynamic_shifting:
+        return None
+    if image_tokens is None:
+        raise UsageError(
+            "use_dynamic_shifting: the config shifts noise levels by the picture's size; "
+            "image_tokens must be given"
+        )
+    slope = (options.max_shift - options.base_shift) / (
+        options.max_image_seq_len - options.base_image_seq_len
+    )
+    mu = image_tokens * slope + options.base_shift - slope * options.base_image_seq_len
+    return math.exp(mu) if options.time_shift_type == "exponential" else mu
+
+
+def _clip(options: Options) -> Clip | None:
+    if options.thresholding:
+        limit, ratio = options.sample_max_value, options.dynamic_thresholding_ratio
+        return Clip(kind="dynamic", limit=limit, ratio=ratio)
+    if options.clip_sample:
+        return Clip(kind="range", limit=options.clip_sample_range)
+    return None
+
+
+def _check_levels(levels: Levels, found: Sampler, steps: int) -> None:
+    """Noise falls strictly from one level of the denoiser to the next, and never rises."""
+    with np.errstate(divide="ignore"):
+        ratio = levels.sigma / levels.alpha
+        last = levels.sigma_next[-1] / levels.alpha_next[-1]
+    fall = np.diff(ratio)
+    if found.repeats_second:
+        fall = np.delete(fall, 1) if len(fall) > 1 else fall
+    if np.any(fall >= 0) or last > ratio[-1]:
+        raise UsageError(
+            f"steps: with {steps} steps, {found.name}'s noise levels are not distinct. Take fewer "
+            f"steps, or another timestep_spacing or sigmas"
+        )
+
+
+def _check_rows(rows: list[Row], options: Options, found: Sampler) -> None:
+    for row in rows:
+        numbers = (row.p, row.q, row.a, *row.b, *row.c)
+        if not all(map(math.isfinite, numbers)):
+            raise UsageError(
+                f"sampler: {found.name} has no finite step at timestep {row.timestep:g} for a "
+                f"denoiser that predicts {options.prediction_type!r} (the config says "
+                f"rescale_betas_zero_snr: {options.rescale_betas_zero_snr}, final_sigmas_type: "
+                f"{options.final_sigmas_type!r}). Choose another sampler"
+            )
