@@ -1,0 +1,191 @@
+"""Sessions on ONNX Runtime's CPU provider. docs/decisions/0004 has the figures behind the options.
+
+session = OnnxRuntimeSession("unet", bundle.path("unet/model.onnx"), bundle.component("unet"))
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType, ModuleType, TracebackType
+from typing import Any, Final, Self
+
+from .cores import usable_cores
+from .errors import MissingExtraError, SessionError
+from .feed_check import FeedCheck
+from .manifest import Component, Tensor
+from .session import NUMPY_DTYPES, Array, Step
+
+PROVIDER: Final = "CPUExecutionProvider"
+SPINNING_FROM: Final = 4  # cores
+_DTYPES: Final = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(bfloat16)": "bfloat16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(bool)": "bool",
+}
+
+
+class OnnxRuntimeSession:
+    """One graph on ONNX Runtime. May be run from several threads; outputs are the caller's own."""
+
+    def __init__(
+        self,
+        name: str,
+        graph: str | os.PathLike[str],
+        component: Component,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        """Load `graph`, with the weights that lie beside it.
+
+        Args:
+            name: the component's name, for messages.
+            threads: worker threads, the caller's included; None: every core it may use.
+
+        Raises:
+            MissingExtraError: onnxruntime is not installed.
+            SessionError: the graph cannot be loaded, or is not the one that the manifest describes.
+        """
+        runtime = import_onnxruntime()
+        self.inputs: Mapping[str, Tensor] = _by_name(component.inputs)
+        self.outputs: Mapping[str, Tensor] = _by_name(component.outputs)
+        self.device = f"onnxruntime {runtime.__version__} CPU"
+        self._name = name
+        self._output_names = list(self.outputs)
+        self._check = FeedCheck(name, self.inputs, component.ranges)
+        options = session_options(runtime, threads or usable_cores())
+        try:
+            engine = runtime.InferenceSession(os.fspath(graph), options, providers=[PROVIDER])
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            path = os.fspath(graph)
+            raise SessionError(f"{name}: {path} cannot be loaded: {_said(error)}") from error
+        _check_tensors(name, "input", component.inputs, engine.get_inputs())
+        _check_tensors(name, "output", component.outputs, engine.get_outputs())
+        self._engine: Any | None = engine
+
+    def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
+        """All inputs in, all outputs out, as new arrays.
+
+        Raises:
+            FeedError: an array is not what the engine takes.
+            SessionError: the engine failed, or this session is closed.
+        """
+        self._check.all(feed)
+        if (engine := self._engine) is None:
+            raise SessionError(f"{self._name}: this session is closed")
+        try:
+            outputs = engine.run(self._output_names, feed)
+        except Exception as error:
+            raise SessionError(f"{self._name}: the engine failed: {_said(error)}") from error
+        return dict(zip(self._output_names, outputs, strict=True))
+
+    def bind(self, constants: Mapping[str, Array]) -> Step:
+        """Fix some inputs; the returned function takes the rest and runs.
+
+        The provider reads arrays where they lie, so there is nothing to copy ahead.
+
+        Raises:
+            FeedError: a constant is not what the engine takes.
+        """
+        self._check.some(constants)
+        fixed = dict(constants)
+
+        def step(feed: Mapping[str, Array]) -> Mapping[str, Array]:
+            return self.run({**fixed, **feed})
+
+        return step
+
+    def close(self) -> None:
+        """Release the engine and its memory. May be repeated."""
+        self._engine = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import onnxruntime: late, for it takes some 25 ms that `overpaint info` need not spend.
+
+    Raises:
+        MissingExtraError: it is not installed, or does not load.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("cpu", "onnxruntime") from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def session_options(runtime: ModuleType, threads: int) -> Any:
+    """Return ONNX Runtime's SessionOptions for `threads` cores."""
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Left alone, it takes every core of the machine, whatever the affinity mask or container says,
+    # and pins its threads to them.
+    options.intra_op_num_threads = threads
+    # The graphs are one chain with few branches: running two nodes at once gains nothing.
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    # Waiting workers spin. Where cores are few, they spin on the ones that others need: the next
+    # engine, the host's own step, another process.
+    spin = "1" if threads >= SPINNING_FROM else "0"
+    options.add_session_config_entry("session.intra_op.allow_spinning", spin)
+    # What is wrong arrives as an exception: the log would say it a second time, on stderr.
+    options.log_severity_level = 4
+    return options
+
+
+def _by_name(tensors: tuple[Tensor, ...]) -> Mapping[str, Tensor]:
+    return MappingProxyType({tensor.name: tensor for tensor in tensors})
+
+
+def _check_tensors(name: str, kind: str, declared: tuple[Tensor, ...], found: list[Any]) -> None:
+    """The graph's own metadata against the manifest's."""
+    graph = {tensor.name: tensor for tensor in found}
+    if graph.keys() != {tensor.name for tensor in declared}:
+        raise SessionError(
+            f"{name}: the manifest and the graph differ in their {kind}s: "
+            f"{', '.join(tensor.name for tensor in declared)} and {', '.join(graph)}. {_MEND}"
+        )
+    for tensor in declared:
+        there = graph[tensor.name]
+        dtype, shape = _DTYPES.get(there.type, there.type), tuple(there.shape)
+        if dtype != tensor.dtype or not _agree(tensor.shape, shape):
+            raise SessionError(
+                f"{name}: the manifest and the graph differ in the {kind} {tensor.name!r}: "
+                f"{tensor.dtype} {tensor.shape} and {dtype} {shape}. {_MEND}"
+            )
+        if tensor.dtype not in NUMPY_DTYPES:
+            raise SessionError(
+                f"{name}: NumPy has no {tensor.dtype}, the {kind} {tensor.name!r} is"
+            )
+
+
+_MEND: Final = "They do not belong together: make the bundle anew with overpaint export or import"
+
+
+def _agree(declared: tuple[int | str, ...], found: tuple[int | str | None, ...]) -> bool:
+    """Ranks agree, and sizes that both fix; either may leave open what the other fixes."""
+    if len(declared) != len(found):
+        return False
+    pairs = zip(declared, found, strict=True)
+    return all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
+
+
+def _said(error: Exception) -> str:
+    """ONNX Runtime's message without its code and its source positions, on one line."""
+    text = " ".join(str(error).split())
+    _, _, tail = text.rpartition("[ONNXRuntimeError] : ")
+    return tail[:400] or type(error).__name__
