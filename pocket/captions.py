@@ -140,7 +140,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     if says(0.15):
         noise = pick(FILLERS) if says(0.6) else _unknown(rng)
         text = f"{noise} {text}" if says(0.5) else f"{text}, {noise}"
-    return f"a {text}" if text[0] not in "aeiou" and says(0.10) else text
+    return text if text[:1] in ("", *"aeiou") or says(0.90) else f"a {text}"
 
 
 def _unknown(rng: np.random.Generator) -> str:
