@@ -85,7 +85,7 @@ def test_a_picture_stands_upright_however_the_camera_was_held(kind: str, orienta
     stored = quadrants().transpose(turn[orientation]) if orientation > 1 else quadrants()
     exif = Image.Exif()
     exif[0x0112] = orientation
-    upright = read(encoded(stored, kind, exif=exif)).image
+    upright = read(encoded(stored, kind, exif=exif, quality=95)).image
     assert upright.size == (40, 24)
     for centre in [(10, 6), (30, 6), (10, 18), (30, 18)]:  # JPEG halves the resolution of colour
         difference = np.subtract(upright.getpixel(centre), quadrants().getpixel(centre))

@@ -1,1 +1,31 @@
 """Image-to-image on NumPy: image, text, noise, schedule, guidance, loop. It sees sessions only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .image import ImageLike
+    from .pipeline import Img2Img
+    from .result import Complete, Result, Step
+    from .settings import Settings
+
+__all__ = ["Complete", "ImageLike", "Img2Img", "Result", "Settings", "Step"]
+
+_HOMES = {
+    "Complete": "result",
+    "ImageLike": "image",
+    "Img2Img": "pipeline",
+    "Result": "result",
+    "Settings": "settings",
+    "Step": "result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imported on first use: `overpaint --help` need not wait for NumPy and Pillow."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -51,7 +51,7 @@ class Sides:
         return min(max(rounded, self.minimum), self.maximum)
 
 
-def fit(image: Image.Image, size: tuple[int, int], mode: Resize = "stretch") -> Image.Image:
+def fit(image: Image.Image, size: tuple[int, int], mode: str = "stretch") -> Image.Image:
     """Resize `image` to `size` (width, height) with Lanczos.
 
     stretch: both sides as they come (what diffusers does); crop: fill the size, cut the overhang

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias, cast
 
@@ -76,21 +76,32 @@ def _decode(file: BinaryIO, name: str) -> Picture:
     if not file.read(1):
         raise ImageError(f"{name}: is empty (0 bytes), expected a picture")
     file.seek(0)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")  # Pillow's remarks on odd files become notes
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(file, formats=FORMATS)
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise ImageError(f"{name}: {_too_large()}") from None
-        except UnidentifiedImageError:
-            raise ImageError(
-                f"{name}: not a picture that can be read (expected {_EXPECTED}, by its bytes)"
-            ) from None
-        except Exception as error:  # a decoder may fail on hostile bytes with any exception at all
-            raise ImageError(f"{name}: cannot be read as a picture ({_reason(error)})") from None
+        picture = _load(_open(file, name), name)
+    remarks = dict.fromkeys(f"{name}: {_reason(remark.message)}" for remark in said)
+    return replace(picture, notes=(*picture.notes, *remarks))
+
+
+def _open(file: BinaryIO, name: str) -> Image.Image:
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"{name}: {_too_large()}") from None
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{name}: not a picture that can be read (expected {_EXPECTED}, by its bytes)"
+        ) from None
+    except Exception as error:  # a decoder may fail on hostile bytes with any exception at all
+        raise ImageError(f"{name}: cannot be read as a picture ({_reason(error)})") from None
     # The size stands in the header: a bomb is refused before a pixel of it is decoded.
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{name}: {_too_large(image.size)}")
+    return image
+
+
+def _load(image: Image.Image, name: str) -> Picture:
     try:
         image.load()
         moves = getattr(image, "is_animated", False) and image.format in ("GIF", "WEBP", "PNG")
@@ -159,6 +170,6 @@ def _too_large(size: tuple[int, int] | None = None) -> str:
     return f"expected at most {MAX_PIXELS // 10**6} million pixels, got {got}; shrink it first"
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception | Warning | str) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())

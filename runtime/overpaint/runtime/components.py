@@ -1,0 +1,60 @@
+"""A bundle's engines, opened in the background and handed out by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+from overpaint.engines.errors import SessionError
+from overpaint.engines.session import Session
+
+
+class Components:
+    """The sessions of one pipeline.
+
+    Usually all of them are opened at once, in threads, so that the picture is read and the prompt
+    encoded while the denoiser still loads. With `low_memory` each is opened when it is used and
+    closed right after, so that two large ones are never resident together.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        open_session: Callable[[str], Session],
+        *,
+        low_memory: bool = False,
+    ) -> None:
+        self.low_memory = low_memory
+        self._open_session = open_session
+        self._opening: dict[str, Future[Session]] = {}
+        if not low_memory:
+            pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="open")
+            self._opening = {name: pool.submit(open_session, name) for name in names}
+            pool.shutdown(wait=False)
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[Session]:
+        """The session called `name`, waiting until it is open."""
+        if not self.low_memory:
+            if name not in self._opening:
+                raise SessionError(f"{name}: this pipeline is closed")
+            yield self._opening[name].result()
+            return
+        session = self._open_session(name)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def wait(self) -> None:
+        """Return when every engine is open, or raise what kept one from opening."""
+        for opening in self._opening.values():
+            opening.result()
+
+    def close(self) -> None:
+        """Close every session; one that is still being opened is waited for. May be repeated."""
+        while self._opening:
+            _, opening = self._opening.popitem()
+            if not opening.cancel() and opening.exception() is None:
+                opening.result().close()

@@ -1,0 +1,55 @@
+"""Moments -> latents -> what the VAE decoder takes; and a cheap look at latents on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from overpaint.engines.manifest import Latents
+
+Array = npt.NDArray[np.float32]
+
+
+def encode(moments: npt.NDArray[Any], noise: Array, latents: Latents) -> Array:
+    """The VAE encoder's moments (B,2C,h,w) -> latents z (B,C,h,w) of the diffusion model.
+
+    A sample of the posterior, mean + exp(logvar/2)·noise with logvar clipped to [-30, 20]
+    (Kingma & Welling 2013; diffusers' DiagonalGaussianDistribution), shifted and scaled.
+    """
+    mean, logvar = np.split(moments.astype(np.float32, copy=False), 2, axis=1)
+    sample = mean + np.exp(np.float32(0.5) * np.clip(logvar, -30, 20)) * noise
+    offset, factor = _affine(latents)
+    return np.asarray((sample - offset) * factor, np.float32)
+
+
+def decode(z: Array, latents: Latents) -> Array:
+    """Latents (B,C,h,w) -> the VAE decoder's input: the inverse of `encode`'s scaling."""
+    offset, factor = _affine(latents)
+    return np.asarray(z / factor + offset, np.float32)
+
+
+def preview(x0: Array, factors: tuple[tuple[float, ...], ...] | None) -> Image.Image:
+    """Latents (C,h,w) -> a small RGB image of (h,w) pixels, with no decoder run.
+
+    `factors` is the bundle's linear map: a row of red, green, blue in [-1,1] for each latent
+    channel, and if there is one row more, an offset. Without factors: the first channel in grey.
+    """
+    if factors is None:
+        low, high = np.percentile(x0[0], (1, 99))
+        rgb = np.repeat(((x0[0] - low) / max(float(high - low), 1e-6))[..., None], 3, axis=2)
+    else:
+        table = np.asarray(factors, np.float32)
+        offset = table[len(x0)] if len(table) > len(x0) else np.float32(0)
+        rgb = (np.tensordot(x0, table[: len(x0)], axes=(0, 0)) + offset) * 0.5 + 0.5
+    return Image.fromarray(np.rint(np.nan_to_num(rgb.clip(0, 1)) * 255).astype(np.uint8))
+
+
+def _affine(latents: Latents) -> tuple[Any, Any]:
+    """(offset, factor) of z = (sample - offset) · factor, per channel where the bundle says so."""
+    if latents.mean is None or latents.std is None:
+        return np.float32(latents.shift), np.float32(latents.scaling)
+    mean, std = (np.asarray(one, np.float32)[:, None, None] for one in (latents.mean, latents.std))
+    return mean, np.float32(latents.scaling) / std

@@ -1,0 +1,131 @@
+"""The parameters of a picture, carried inside its file.
+
+A PNG gets two text chunks: `overpaint`, a JSON object that holds everything, and `parameters`, the
+line that AUTOMATIC1111's web UI writes and the field's tools show. JPEG and WEBP carry the latter
+as EXIF UserComment. `read_parameters` gives the JSON object back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from PIL import Image, PngImagePlugin
+
+from overpaint.engines.errors import ImageError
+
+CHUNK: Final = "overpaint"
+INFOTEXT: Final = "parameters"
+_FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_EXIF_IFD: Final = 0x8769
+_USER_COMMENT: Final = 0x9286
+_A1111_SAMPLERS: Final = {
+    "euler": "Euler",
+    "euler-a": "Euler a",
+    "heun": "Heun",
+    "ddim": "DDIM",
+    "ddpm": "DDPM",
+    "pndm": "PLMS",
+    "dpmpp-2m": "DPM++ 2M",
+    "dpmpp-2m-sde": "DPM++ 2M SDE",
+    "dpmpp-sde": "DPM++ SDE",
+    "unipc": "UniPC",
+    "lcm": "LCM",
+    "tcd": "TCD",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """Everything that, with the input picture, makes an image again. `size` is (width, height)."""
+
+    prompt: str
+    negative_prompt: str | None
+    strength: float | None
+    steps: int
+    steps_run: int
+    steps_mode: str
+    guidance_scale: float
+    sampler: str
+    sigmas: str
+    seed: int
+    rng: str
+    size: tuple[int, int]
+    resize: str | None
+    mode: str | None
+    preset: str | None
+    model: str
+    model_sha256: str
+    device: str
+
+    def as_json(self) -> str:
+        return json.dumps({"version": version("overpaint"), **asdict(self)}, ensure_ascii=False)
+
+    def infotext(self) -> str:
+        """AUTOMATIC1111's three lines: prompt, negative prompt, the rest."""
+        fields: dict[str, Any] = {
+            "Steps": self.steps,
+            "Sampler": _A1111_SAMPLERS.get(self.sampler, self.sampler),
+            "Schedule type": None if self.sigmas == "default" else self.sigmas.capitalize(),
+            "CFG scale": f"{self.guidance_scale:g}",
+            "Seed": self.seed,
+            "Size": f"{self.size[0]}x{self.size[1]}",
+            "Model": json.dumps(self.model) if set(self.model) & set(",:\n") else self.model,
+            "Denoising strength": None if self.strength is None else f"{self.strength:g}",
+            "Version": f"overpaint {version('overpaint')}",
+        }
+        last = ", ".join(f"{name}: {value}" for name, value in fields.items() if value is not None)
+        negative = f"\nNegative prompt: {self.negative_prompt}" if self.negative_prompt else ""
+        return f"{self.prompt}{negative}\n{last}"
+
+
+class Painting(Image.Image):
+    """A PIL image that writes its `parameters` into the file it is saved to."""
+
+    parameters: Parameters
+
+    @classmethod
+    def of(cls, image: Image.Image, parameters: Parameters) -> Painting:
+        """`image` itself, with its parameters; nothing is copied."""
+        image.__class__ = cls
+        assert isinstance(image, cls)
+        image.parameters = parameters
+        return image
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """As PIL's, and PNG, JPEG and WEBP files carry the parameters."""
+        suffix = Path(getattr(fp, "name", "") if hasattr(fp, "write") else fp).suffix
+        kind = (format or _FORMATS.get(suffix.lower(), "")).upper()
+        if kind == "PNG":
+            params.setdefault("pnginfo", self._text_chunks())
+        elif kind in ("JPEG", "WEBP"):
+            params.setdefault("exif", self._user_comment())
+        super().save(fp, format, **params)
+
+    def _text_chunks(self) -> PngImagePlugin.PngInfo:
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt(INFOTEXT, self.parameters.infotext())
+        info.add_itxt(CHUNK, self.parameters.as_json())
+        return info
+
+    def _user_comment(self) -> Image.Exif:
+        exif = Image.Exif()
+        text = self.parameters.infotext().encode("utf-16-be", "replace")
+        exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
+        return exif
+
+
+def read_parameters(path: str | Path) -> dict[str, Any]:
+    """The parameters that overpaint wrote into the PNG at `path`."""
+    with Image.open(path) as image:
+        text = image.info.get(CHUNK)
+    try:
+        parameters = json.loads(text) if isinstance(text, str) else None
+    except json.JSONDecodeError:
+        parameters = None
+    if not isinstance(parameters, dict):
+        raise ImageError(f"{path}: carries no parameters of overpaint's")
+    return parameters

@@ -1,0 +1,261 @@
+"""Image to image, and text to image, on one bundle's engines.
+
+with Img2Img.open("bundles/sd15") as pipe:
+    result = pipe("photo.jpg", "a watercolour", strength=0.6, seed=7)
+    result.images[0].save("out.png")
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from overpaint.engines import layout
+from overpaint.engines.bundle import Bundle, open_bundle
+from overpaint.engines.errors import BundleError, UsageError
+from overpaint.engines.manifest import Manifest
+
+from .cancel import Cancel
+from .components import Components
+from .image import ImageLike, Resize
+from .result import Complete, Result, Step
+from .run import Engines, run
+from .settings import Mode, Preset, Settings
+from .text import TextEncoders
+
+EMBEDDED: Final = Path(__file__).parent / "embedded"
+
+
+class Img2Img:
+    """A bundle, opened: a function from a picture and a prompt to pictures.
+
+    Not re-entrant: the engines' buffers belong to one run at a time. A call made while another
+    is under way, from any thread, raises UsageError; a server gives each worker its own pipeline.
+    """
+
+    def __init__(self, bundle: Bundle, components: Components) -> None:
+        """Prefer `Img2Img.open`; this takes sessions that are already provided for."""
+        self.bundle = bundle
+        self._components = components
+        self._engines = Engines(bundle, components, TextEncoders(bundle.folder, components))
+        self._running = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        bundle: str | os.PathLike[str] | None = None,
+        *,
+        device: str = "auto",
+        low_memory: bool = False,
+    ) -> Self:
+        """Open `bundle`, a folder that `overpaint export` made; None is the embedded model.
+
+        device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt", "openvino" insist.
+        low_memory: open each engine when it is used and close it after.
+
+        The manifest and the small files are verified here. The engines load in the background:
+        the first call waits for what it needs, `wait` for all of them.
+
+        Raises BundleError, IntegrityError, MissingExtraError, SessionError.
+        """
+        from overpaint.engines.devices import open_session
+
+        if bundle is None and not EMBEDDED.is_dir():
+            raise BundleError(
+                "no bundle was named, and this installation carries no embedded model; "
+                "name one with --bundle (or Img2Img.open(path))"
+            )
+        opened = open_bundle(Path(bundle or EMBEDDED))
+        components = Components(
+            _by_first_use(opened.manifest),
+            lambda name: open_session(opened, name, device=device),
+            low_memory=low_memory,
+        )
+        return cls(opened, components)
+
+    def __call__(
+        self,
+        image: ImageLike | None,
+        prompt: str,
+        *,
+        strength: float | None = None,
+        reference_strength: float | None = None,
+        mode: Mode | None = None,
+        preset: Preset | None = None,
+        steps: int | None = None,
+        steps_mode: str | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        sampler: str | None = None,
+        sigmas: str | None = None,
+        seed: int | None = None,
+        rng: str | None = None,
+        n: int = 1,
+        size: tuple[int, int] | None = None,
+        resize: Resize = "stretch",
+        cancel: Cancel | None = None,
+    ) -> Result:
+        """Repaint `image` as `prompt` says and return the Result; `Settings` explains the options.
+
+        `image` None is text to image. What is None comes from preset, mode, or the bundle.
+        `cancel`, a threading.Event or a function that returns a bool, is asked between steps:
+        once it says yes, CancelledError is raised.
+
+        Raises UsageError, ImageError, SessionError, CancelledError.
+        """
+        settings = Settings(
+            strength=strength,
+            reference_strength=reference_strength,
+            mode=mode,
+            preset=preset,
+            steps=steps,
+            steps_mode=steps_mode,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            sampler=sampler,
+            sigmas=sigmas,
+            seed=seed,
+            rng=rng,
+            n=n,
+            size=size,
+            resize=resize,
+        )
+        return self.run(image, prompt, settings, cancel)
+
+    def stream(
+        self,
+        image: ImageLike | None,
+        prompt: str,
+        *,
+        strength: float | None = None,
+        reference_strength: float | None = None,
+        mode: Mode | None = None,
+        preset: Preset | None = None,
+        steps: int | None = None,
+        steps_mode: str | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        sampler: str | None = None,
+        sigmas: str | None = None,
+        seed: int | None = None,
+        rng: str | None = None,
+        n: int = 1,
+        size: tuple[int, int] | None = None,
+        resize: Resize = "stretch",
+        cancel: Cancel | None = None,
+    ) -> Iterator[Step | Complete]:
+        """As a call, but yields a Step after each denoising step, and a Complete at the end.
+
+        Closing the iterator early (or leaving it to be collected) ends the run.
+        """
+        settings = Settings(
+            strength=strength,
+            reference_strength=reference_strength,
+            mode=mode,
+            preset=preset,
+            steps=steps,
+            steps_mode=steps_mode,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            sampler=sampler,
+            sigmas=sigmas,
+            seed=seed,
+            rng=rng,
+            n=n,
+            size=size,
+            resize=resize,
+        )
+        return self.events(image, prompt, settings, cancel)
+
+    def text_to_image(
+        self,
+        prompt: str,
+        *,
+        size: tuple[int, int],
+        preset: Preset | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str | None = None,
+        sampler: str | None = None,
+        sigmas: str | None = None,
+        seed: int | None = None,
+        rng: str | None = None,
+        n: int = 1,
+        cancel: Cancel | None = None,
+    ) -> Result:
+        """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
+        settings = Settings(
+            size=size,
+            preset=preset,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            sampler=sampler,
+            sigmas=sigmas,
+            seed=seed,
+            rng=rng,
+            n=n,
+        )
+        return self.run(None, prompt, settings, cancel)
+
+    def run(
+        self,
+        image: ImageLike | None,
+        prompt: str,
+        settings: Settings,
+        cancel: Cancel | None = None,
+    ) -> Result:
+        """A call whose options are already Settings."""
+        for event in self.events(image, prompt, settings, cancel):
+            if isinstance(event, Complete):
+                return event.result
+        raise AssertionError("a run ends in Complete or an error")
+
+    def events(
+        self,
+        image: ImageLike | None,
+        prompt: str,
+        settings: Settings,
+        cancel: Cancel | None = None,
+    ) -> Iterator[Step | Complete]:
+        """A stream whose options are already Settings."""
+        if not self._running.acquire(blocking=False):
+            raise UsageError(
+                "this pipeline is already running; finish or close its other stream first, "
+                "or open a pipeline for each thread"
+            )
+        try:
+            yield from run(self._engines, image, prompt, settings, cancel)
+        finally:
+            self._running.release()
+
+    def wait(self) -> Self:
+        """Return when every engine is open; raises what kept one from opening."""
+        self._components.wait()
+        return self
+
+    def close(self) -> None:
+        """Close every engine. May be repeated."""
+        self._components.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _by_first_use(manifest: Manifest) -> tuple[str, ...]:
+    """Component names, the order in which a run needs them first."""
+    order = [encoder.component for encoder in manifest.text.encoders]
+    order += [layout.VAE_ENCODER, manifest.denoiser, layout.VAE_DECODER]
+    return tuple(name for name in order if name in manifest.components)

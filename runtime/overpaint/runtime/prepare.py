@@ -1,0 +1,136 @@
+"""All that can be decided before an engine runs: settings, size, pixels, schedule, warnings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from overpaint.engines import layout
+from overpaint.engines.bundle import Bundle
+from overpaint.engines.errors import UsageError
+from overpaint.engines.manifest import Manifest, Range
+
+from .image import ImageLike, Sides, fit, read, to_pixels
+from .schedule import Schedule, make_schedule, read_scheduler_config
+from .settings import Resolved, Settings, resolve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A request with nothing left open.
+
+    pixels: (1,3,H,W) float32 in [-1,1], or None for text to image. size: (width, height).
+    batch: how many images go through the denoiser together. guided: whether guidance needs the
+    negative prompt, which doubles the denoiser's batch.
+    """
+
+    prompt: str
+    resolved: Resolved
+    size: tuple[int, int]
+    pixels: npt.NDArray[np.float32] | None
+    schedule: Schedule
+    guided: bool
+    batch: int
+    warnings: tuple[str, ...]
+
+    def latent_shape(self, manifest: Manifest) -> tuple[int, int, int]:
+        """(C,h,w) of one image."""
+        width, height = self.size
+        cell = manifest.latents.downscale
+        return manifest.latents.channels, height // cell, width // cell
+
+
+def prepare(bundle: Bundle, image: ImageLike | None, prompt: str, settings: Settings) -> Job:
+    """Raises UsageError or ImageError for anything that this bundle cannot do."""
+    manifest = bundle.manifest
+    _check_text("prompt", prompt)
+    _check_text("negative_prompt", settings.negative_prompt or "")
+    resolved = resolve(settings, manifest.defaults, with_image=image is not None)
+    sides = image_sides(manifest)
+    size = sides.check(settings.size) if settings.size else None
+    pixels = None
+    notes: tuple[str, ...] = ()
+    if image is not None:
+        picture = read(image)
+        size = size or sides.floor(picture.image.size)
+        pixels, notes = to_pixels(fit(picture.image, size, settings.resize)), picture.notes
+    assert size is not None  # resolve() refuses text to image without a size
+    schedule = _schedule(bundle, resolved, size)
+    guided = resolved.guidance_scale > 1 and manifest.guidance_embedding_width is None
+    return Job(
+        prompt=prompt,
+        resolved=resolved,
+        size=size,
+        pixels=pixels,
+        schedule=schedule,
+        guided=guided,
+        batch=_batch(manifest, resolved.n, guided),
+        warnings=(*resolved.warnings, *notes, *_schedule_warnings(schedule, resolved)),
+    )
+
+
+def image_sides(manifest: Manifest) -> Sides:
+    """What the bundle's VAE takes: the range its decoder declares, seen in pixels."""
+    decoder = manifest.components[layout.VAE_DECODER]
+    cell = manifest.latents.downscale
+    ranges = [_range(decoder.ranges, side) for side in decoder.inputs[0].shape[2:]]
+    multiple = manifest.latents.multiple
+    low, high = max(r.minimum for r in ranges) * cell, min(r.maximum for r in ranges) * cell
+    return Sides(
+        multiple=multiple,
+        minimum=-(-low // multiple) * multiple,
+        maximum=high // multiple * multiple,
+    )
+
+
+def _range(ranges: dict[str, Range], side: int | str) -> Range:
+    return Range(minimum=side, maximum=side) if isinstance(side, int) else ranges[side]
+
+
+def _batch(manifest: Manifest, n: int, guided: bool) -> int:
+    denoiser = manifest.components[manifest.denoiser]
+    most = _range(denoiser.ranges, denoiser.inputs[0].shape[0]).maximum
+    if guided and most < 2:
+        raise UsageError("guidance_scale: these engines have batch 1, without guidance; give 1")
+    return min(n, most // 2 if guided else most)
+
+
+def _schedule(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> Schedule:
+    cell = bundle.manifest.latents.downscale
+    return make_schedule(
+        read_scheduler_config(bundle.folder / layout.SCHEDULER_CONFIG),
+        steps=resolved.steps,
+        strength=resolved.strength,
+        sampler=resolved.sampler,
+        sigmas=resolved.sigmas,
+        steps_mode=resolved.steps_mode,
+        # diffusers' SD 3 pipeline rounds a fraction of a step up, the others down.
+        rounding="up" if bundle.manifest.family == "sd3" else "down",
+        image_tokens=(size[0] // cell // 2) * (size[1] // cell // 2),
+    )
+
+
+def _schedule_warnings(schedule: Schedule, resolved: Resolved) -> tuple[str, ...]:
+    asked = f"strength {resolved.strength} of {resolved.steps} steps"
+    if not schedule.rows and resolved.strength:
+        return (
+            f"{asked} rounds to none: the picture passes the VAE and is not repainted; raise "
+            "either, or ask for steps_mode exact",
+        )
+    if schedule.discards_image:
+        return (
+            f"{asked} leaves none out, and a flow model's first step starts from pure noise: "
+            "the picture is ignored; lower the strength or raise the steps",
+        )
+    return ()
+
+
+def _check_text(name: str, text: str) -> None:
+    if not isinstance(text, str):
+        raise UsageError(f"{name}: expected text, got {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{name}: expected text, got bytes that are not UTF-8") from None

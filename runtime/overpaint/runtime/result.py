@@ -1,0 +1,86 @@
+"""What a run gives back, and what it says on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .latents import preview
+from .metadata import Painting, Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Seconds of one denoising step: inside the engine, and in our own code around it."""
+
+    engine: float
+    host: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Seconds by stage. `read`: opening and fitting the picture. `total` is the whole call.
+
+    `steps` holds one entry a denoising step; `denoise` is their sum. Waiting for an engine that
+    was still loading is counted where it was first needed.
+    """
+
+    total: float
+    read: float
+    text: float
+    encode: float
+    decode: float
+    steps: tuple[StepTime, ...]
+
+    @property
+    def denoise(self) -> float:
+        return sum(step.engine + step.host for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Finished images, and everything needed to make them again.
+
+    Saving one of `images` as PNG, JPEG or WEBP writes its parameters into the file. `steps_run`
+    counts denoising steps executed, which strength makes fewer than those requested. `devices`
+    says what ran each component.
+    """
+
+    images: tuple[Painting, ...]
+    seeds: tuple[int, ...]
+    steps_run: int
+    timings: Timings
+    devices: dict[str, str]
+    warnings: tuple[str, ...]
+    parameters: Parameters
+
+    @property
+    def device(self) -> str:
+        """What ran the denoiser."""
+        return next(
+            (self.devices[name] for name in ("unet", "transformer") if name in self.devices), ""
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """`index` of `total` denoising steps are done."""
+
+    index: int
+    total: int
+    prediction: npt.NDArray[np.float32] = field(repr=False)
+    factors: tuple[tuple[float, ...], ...] | None = field(default=None, repr=False)
+
+    def preview(self, image: int = 0) -> Image.Image:
+        """The picture as it is foreseen now, one pixel a latent cell; no decoder is run."""
+        return preview(self.prediction[image], self.factors)
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The last event of a stream."""
+
+    result: Result

@@ -1,0 +1,13 @@
+"""Prompts -> what conditions the denoiser: one small file a family, listed in `CONDITION`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from . import sd
+from .conditioning import Condition, Conditioning, Request
+from .encode import TextEncoders
+
+CONDITION: Final[dict[str, Condition]] = {"sd1": sd.condition, "sd2": sd.condition}
+
+__all__ = ["CONDITION", "Condition", "Conditioning", "Request", "TextEncoders"]

@@ -1,0 +1,60 @@
+"""The types between prompts and denoiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from overpaint.engines.manifest import Text, TextEncoder
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a family's conditioning may depend on. `size` is (width, height) in pixels.
+
+    `guided` is False where guidance is off: no negative prompt is encoded then.
+    """
+
+    prompt: str
+    negative_prompt: str | None
+    guided: bool
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One encoder's view of one prompt: hidden (1,L,W), pooled (1,P), and the text that was cut."""
+
+    hidden: Array
+    pooled: Array | None
+    cut: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """The denoiser's inputs that stay the same through a loop, each with a leading axis of 1.
+
+    `negative` is None where guidance is off. `cut` holds what did not fit the text encoder.
+    """
+
+    positive: Mapping[str, Array]
+    negative: Mapping[str, Array] | None
+    cut: tuple[str, ...] = ()
+
+    def batch(self, n: int) -> dict[str, Array]:
+        """For n images: n rows, or with guidance 2n, the negative ones first (as diffusers)."""
+        sides = [self.positive] if self.negative is None else [self.negative, self.positive]
+        return {
+            name: np.concatenate([np.repeat(side[name], n, axis=0) for side in sides])
+            for name in self.positive
+        }
+
+
+Encode: TypeAlias = Callable[[TextEncoder, str], Embedding]
+Condition: TypeAlias = Callable[[Text, Request, Encode], Conditioning]

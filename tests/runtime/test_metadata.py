@@ -1,0 +1,94 @@
+"""A picture carries the parameters that made it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from overpaint.engines.errors import ImageError
+from overpaint.runtime.metadata import Painting, Parameters, read_parameters
+
+PARAMETERS = Parameters(
+    prompt="夏 → winter, «at night» 🌙",
+    negative_prompt="blurry",
+    strength=0.6,
+    steps=20,
+    steps_run=12,
+    steps_mode="diffusers",
+    guidance_scale=7.5,
+    sampler="euler-a",
+    sigmas="karras",
+    seed=7,
+    rng="torch",
+    size=(64, 48),
+    resize="stretch",
+    mode=None,
+    preset=None,
+    model="tiny",
+    model_sha256="0" * 64,
+    device="NumPy",
+)
+
+
+def painting(**changes: object) -> Painting:
+    return Painting.of(Image.new("RGB", (64, 48), "teal"), replace(PARAMETERS, **changes))  # type: ignore[arg-type]
+
+
+def test_a_png_gives_every_parameter_back(tmp_path: Path) -> None:
+    painting().save(tmp_path / "out.png")
+    found = read_parameters(tmp_path / "out.png")
+    assert found.pop("version")
+    assert found == {
+        name: list(value) if isinstance(value, tuple) else value
+        for name in PARAMETERS.__slots__
+        for value in [getattr(PARAMETERS, name)]
+    }
+
+
+def test_a_png_carries_the_line_that_the_fields_tools_show(tmp_path: Path) -> None:
+    painting().save(str(tmp_path / "out.png"))
+    with Image.open(tmp_path / "out.png") as image:
+        prompt, negative, rest = image.info["parameters"].split("\n")
+    assert prompt == PARAMETERS.prompt
+    assert negative == "Negative prompt: blurry"
+    assert rest.startswith(
+        "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7.5, Seed: 7, Size: 64x48, "
+        "Model: tiny, Denoising strength: 0.6, Version: overpaint "
+    )
+
+
+def test_an_absent_negative_prompt_is_no_line_and_text_to_image_no_strength() -> None:
+    text = painting(negative_prompt=None, strength=None).parameters.infotext()
+    assert "Negative" not in text
+    assert "Denoising" not in text
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_jpeg_and_webp_carry_it_as_a_user_comment(suffix: str, tmp_path: Path) -> None:
+    painting().save(tmp_path / f"out{suffix}")
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        comment = image.getexif().get_ifd(0x8769)[0x9286]
+    assert comment.startswith(b"UNICODE\0")
+    assert comment[8:].decode("utf-16-be").startswith(PARAMETERS.prompt)
+
+
+def test_a_file_object_is_served_as_a_path_is() -> None:
+    buffer = io.BytesIO()
+    painting().save(buffer, "PNG")
+    assert "overpaint" in Image.open(io.BytesIO(buffer.getvalue())).info
+
+
+def test_the_pixels_are_the_pictures_own(tmp_path: Path) -> None:
+    painting().save(tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.tobytes() == Image.new("RGB", (64, 48), "teal").tobytes()
+
+
+def test_a_picture_that_is_not_ours_has_no_parameters(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
+    with pytest.raises(ImageError, match="carries no parameters"):
+        read_parameters(tmp_path / "plain.png")

@@ -1,0 +1,56 @@
+"""Prompts become token ids and embeddings, each once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.runtime.fakes import LENGTH, FakeEngines, fake_bundle
+
+from overpaint.engines.errors import IntegrityError
+from overpaint.runtime.components import Components
+from overpaint.runtime.text import TextEncoders
+from overpaint.runtime.text.encode import CACHED_PROMPTS
+from overpaint.runtime.text.tokens import load_tokenizer, tokenize
+
+
+def test_a_short_prompt_is_padded_and_a_long_one_named_where_it_is_cut(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(fake_bundle(tmp_path).folder / "tokenizer")
+    short = tokenize(tokenizer, "the red", length=6, pad_id=0)
+    assert short.ids.tolist() == [[1, 7, 3, 2, 0, 0]]
+    assert short.cut == ""
+    full = tokenize(tokenizer, "the red picture a", length=6, pad_id=0)
+    assert full.ids.tolist() == [[1, 7, 3, 8, 6, 2]]
+    assert full.cut == ""
+    long = tokenize(tokenizer, "the red picture a blue, green", length=6, pad_id=0)
+    assert long.ids.tolist() == [[1, 7, 3, 8, 6, 2]]
+    assert long.cut == "blue, green"
+
+
+def test_a_prompt_is_encoded_once_and_the_least_recent_is_forgotten_first(tmp_path: Path) -> None:
+    bundle = fake_bundle(tmp_path)
+    engines = FakeEngines(bundle.manifest)
+    encoders = TextEncoders(bundle.folder, Components(("text_encoder",), engines.open))
+    [spec] = bundle.manifest.text.encoders
+    first = encoders.encode(spec, "red")
+    assert encoders.encode(spec, "red") is first
+    assert engines.runs("text_encoder") == 1
+    for i in range(CACHED_PROMPTS - 1):
+        encoders.encode(spec, "a " * i)
+        encoders.encode(spec, "red")
+    assert engines.runs("text_encoder") == CACHED_PROMPTS
+    encoders.encode(spec, "one more")
+    encoders.encode(spec, "red")
+    assert engines.runs("text_encoder") == CACHED_PROMPTS + 1
+    assert first.hidden.shape == (1, LENGTH, 3)
+    assert first.hidden.dtype == np.float32
+
+
+def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    bundle = fake_bundle(tmp_path)
+    (bundle.folder / "tokenizer" / "tokenizer.json").write_text("{}")
+    with pytest.raises(IntegrityError, match="tokenizer"):
+        load_tokenizer(bundle.folder / "tokenizer")
+    with pytest.raises(IntegrityError, match="nowhere"):
+        load_tokenizer(bundle.folder / "nowhere")
