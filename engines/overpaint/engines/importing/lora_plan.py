@@ -1,0 +1,51 @@
+"""Which weights of which component a list of LoRAs changes. Nothing is left out in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from .lora_file import LoraChoice, Update, read_lora, refuse_keys
+from .lora_targets import lora_targets
+from .source import Source
+
+
+class Change(NamedTuple):
+    """One update of one weight, at a strength; `source`: which of the update's rows it takes."""
+
+    update: Update
+    source: Source
+    strength: float
+
+
+Plan = dict[str, dict[str, list[Change]]]
+"""component -> weight -> its changes, in the order in which they are to be made."""
+
+
+def plan_loras(weights: Mapping[str, Collection[str]], loras: Sequence[LoraChoice]) -> Plan:
+    """What fusing `loras`, one after the other, changes. `weights`: each component's weight names.
+
+    Raises:
+        CheckpointError: a file is not a LoRA, or holds keys that match no weight: they are listed.
+    """
+    targets = {component: lora_targets(component, names) for component, names in weights.items()}
+    plan: Plan = {}
+    for lora in loras:
+        unmatched = []
+        for update in read_lora(lora.path):
+            component = _component(update.component, weights)
+            found = targets.get(component, {}).get(update.module, ())
+            if not found:
+                unmatched.append(update.key)
+            for weight, source in found:
+                change = Change(update, source, lora.weight)
+                plan.setdefault(component, {}).setdefault(weight, []).append(change)
+        if unmatched:
+            refuse_keys(lora.path, unmatched, "that match nothing in this model")
+    return plan
+
+
+def _component(name: str, components: Collection[str]) -> str:
+    if name != "denoiser":
+        return name
+    return "transformer" if "transformer" in components else "unet"

@@ -1,0 +1,389 @@
+"""LoRAs in NumPy: the weights that diffusers' fuse_lora makes, in every dialect that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import peft
+import pytest
+import safetensors.torch
+import torch
+from tests.checkpoints import tiny_checkpoint
+
+from overpaint.engines.errors import CheckpointError, UsageError
+from overpaint.engines.importing import lora_delta
+from overpaint.engines.importing.ldm_mmdit import MmditNames
+from overpaint.engines.importing.ldm_unet import UnetNames
+from overpaint.engines.importing.lora_file import LoraChoice
+from overpaint.engines.importing.lora_plan import plan_loras
+
+Tensors = dict[str, torch.Tensor]
+UNET_MODULES = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "ff.net.0.proj", "ff.net.2"]
+CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv"]
+TEXT_MODULES = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+MMDIT_MODULES = ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj"]
+MMDIT_MODULES += ["ff.net.0.proj", "ff.net.2", "norm1.linear"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def make(family: Any) -> Path:
+        if family not in made:
+            made[family] = tiny_checkpoint(family, tmp_path_factory.mktemp(family), seed=3)
+        return made[family]
+
+    return make
+
+
+def pipeline(path: Path) -> Any:
+    return diffusers.DiffusionPipeline.from_pretrained(path, safety_checker=None)
+
+
+def components(pipe: Any) -> dict[str, torch.nn.Module]:
+    names = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
+    return {n: getattr(pipe, n) for n in names if getattr(pipe, n, None) is not None}
+
+
+def weights(pipe: Any) -> dict[str, Tensors]:
+    """Every component's own weights, whether or not PEFT has wrapped its layers."""
+    return {
+        component: {
+            name.replace(".base_layer.", "."): tensor.detach().clone()
+            for name, tensor in module.state_dict().items()
+            if ".lora_" not in name
+        }
+        for component, module in components(pipe).items()
+    }
+
+
+def ours(pipe: Any, *choices: LoraChoice) -> dict[str, Tensors]:
+    before = weights(pipe)
+    plan = plan_loras({name: list(tensors) for name, tensors in before.items()}, choices)
+    for component, changes in plan.items():
+        for name, steps in changes.items():
+            array = before[component][name].numpy()
+            for step in steps:
+                array = lora_delta.apply(array, step.update, step.source, step.strength)
+            before[component][name] = torch.from_numpy(np.asarray(array))
+    return before
+
+
+def theirs(pipe: Any, path: Path, weight: float) -> dict[str, Tensors]:
+    pipe.load_lora_weights(path.parent, weight_name=path.name)
+    parts = ["unet", "transformer", "text_encoder", "text_encoder_2"]
+    pipe.fuse_lora(
+        components=[part for part in parts if part in pipe._lora_loadable_modules],
+        lora_scale=weight,
+    )
+    pipe.unload_lora_weights()
+    return weights(pipe)
+
+
+def assert_close(ours: dict[str, Tensors], theirs: dict[str, Tensors]) -> None:
+    assert {(c, n) for c in ours for n in ours[c]} == {(c, n) for c in theirs for n in theirs[c]}
+    for component, tensors in theirs.items():
+        for name, tensor in tensors.items():
+            difference = (ours[component][name] - tensor).abs().max()
+            assert difference <= 2e-6 * max(1.0, float(tensor.abs().max())), (component, name)
+
+
+def assert_changed(before: dict[str, Tensors], after: dict[str, Tensors], *names: str) -> None:
+    for component in names:
+        moved = [n for n, t in after[component].items() if not torch.equal(t, before[component][n])]
+        assert moved, component
+
+
+def train(pipe: Any, targets: dict[str, list[str]], **config: Any) -> None:
+    """Give each component an adapter with factors that do something."""
+    torch.manual_seed(1)
+    for component, modules in targets.items():
+        settings = peft.LoraConfig(r=4, lora_alpha=6, target_modules=modules, **config)
+        getattr(pipe, component).add_adapter(settings)
+        for name, tensor in getattr(pipe, component).named_parameters():
+            if "lora_B" in name or "lora_A" in name:
+                tensor.data.normal_(std=0.2)
+            if "magnitude" in name:
+                tensor.data.mul_(1 + 0.1 * torch.rand_like(tensor.data))
+
+
+def save(pipe: Any, folder: Path, *, metadata: bool = True) -> Path:
+    """As a training script saves: PEFT's names, its alphas in the metadata."""
+    layers, configs = {}, {}
+    for component, module in components(pipe).items():
+        if getattr(module, "peft_config", None):
+            state = peft.get_peft_model_state_dict(module)
+            layers[f"{component}_lora_layers"] = state
+            configs[f"{component}_lora_adapter_metadata"] = module.peft_config["default"].to_dict()
+    pipe.save_lora_weights(folder, **layers, **(configs if metadata else {}))
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+FAMILIES: dict[str, dict[str, list[str]]] = {
+    "sd1": {"unet": UNET_MODULES + CONVOLUTIONS, "text_encoder": TEXT_MODULES},
+    "sd2": {"unet": UNET_MODULES, "text_encoder": TEXT_MODULES},
+    "sdxl": {
+        "unet": UNET_MODULES + CONVOLUTIONS,
+        "text_encoder": TEXT_MODULES,
+        "text_encoder_2": TEXT_MODULES,
+    },
+    "sd3": {
+        "transformer": MMDIT_MODULES,
+        "text_encoder": TEXT_MODULES,
+        "text_encoder_2": TEXT_MODULES,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "weight"),
+    [("sd1", 1.0), ("sd1", -0.5), ("sd2", 0.35), ("sdxl", 0.35), ("sd3", 0.35)],
+)
+def test_a_lora_as_diffusers_saves_it_is_fused_as_diffusers_fuses_it(
+    family: str, weight: float, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    teacher = pipeline(checkpoint(family))
+    train(teacher, FAMILIES[family])
+    path = save(teacher, tmp_path)
+    base = pipeline(checkpoint(family))
+    fused = ours(base, LoraChoice(path, weight))
+    assert_changed(weights(base), fused, *FAMILIES[family])
+    assert_close(fused, theirs(base, path, weight))
+
+
+def test_without_metadata_the_scale_is_one(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    teacher = pipeline(checkpoint("sd1"))
+    train(teacher, FAMILIES["sd1"])
+    path = save(teacher, tmp_path, metadata=False)
+    base = pipeline(checkpoint("sd1"))
+    fused = ours(base, LoraChoice(path))
+    assert_close(fused, theirs(base, path, 1.0))
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_dora_is_fused_as_diffusers_fuses_it(
+    family: str, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    teacher = pipeline(checkpoint(family))
+    train(teacher, {"unet": UNET_MODULES + CONVOLUTIONS}, use_dora=True)
+    path = save(teacher, tmp_path)
+    base = pipeline(checkpoint(family))
+    fused = ours(base, LoraChoice(path, 0.7))
+    assert_changed(weights(base), fused, "unet")
+    assert_close(fused, theirs(base, path, 0.7))
+
+
+def kohya(pipe: Any, family: str) -> Tensors:
+    """What kohya's scripts save: flat names, SDXL's those of single files, an alpha for each."""
+    prefixes = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
+    if family == "sdxl":
+        prefixes["text_encoder"] = "lora_te1_"
+    saved: Tensors = {}
+    for component, module in components(pipe).items():
+        if not getattr(module, "peft_config", None):
+            continue
+        own = [
+            name.replace(".base_layer", "") for name in module.state_dict() if "lora_" not in name
+        ]
+        names = UnetNames.of(own)
+        for name, tensor in peft.get_peft_model_state_dict(module).items():
+            place, _, factor = name.rpartition(".lora_")
+            if component == "unet" and family == "sdxl":
+                source = names.source(f"{place}.weight")
+                assert source is not None
+                place = source.rows[0].name.removesuffix(".weight")
+            if component.startswith("text") and not place.startswith("text_model"):
+                place = f"text_model.{place}"
+            flat = prefixes[component] + place.replace(".", "_")
+            part = {"A.weight": "down", "B.weight": "up"}[factor]
+            saved[f"{flat}.lora_{part}.weight"] = tensor.contiguous()
+            saved[f"{flat}.alpha"] = torch.tensor(3.0)
+    return saved
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+def test_a_lora_as_kohyas_scripts_save_it_is_fused_as_diffusers_fuses_it(
+    family: str, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    teacher = pipeline(checkpoint(family))
+    train(teacher, FAMILIES[family])
+    path = tmp_path / "kohya.safetensors"
+    safetensors.torch.save_file(kohya(teacher, family), path)
+    base = pipeline(checkpoint(family))
+    fused = ours(base, LoraChoice(path, 0.8))
+    assert_changed(weights(base), fused, *FAMILIES[family])
+    assert_close(fused, theirs(base, path, 0.8))
+
+
+def test_diffusers_oldest_dialect_is_fused_as_diffusers_fuses_it(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = pipeline(checkpoint("sd1"))
+    torch.manual_seed(2)
+    saved: Tensors = {}
+    for name, tensor in base.unet.state_dict().items():
+        for projection in ("to_q", "to_k", "to_v", "to_out.0"):
+            if name.endswith(f"attn1.{projection}.weight"):
+                stem = name.removesuffix(f"{projection}.weight")
+                key = f"unet.{stem}processor.{projection.removesuffix('.0')}_lora"
+                saved[f"{key}.down.weight"] = torch.randn(4, tensor.shape[1]) * 0.2
+                saved[f"{key}.up.weight"] = torch.randn(tensor.shape[0], 4) * 0.2
+    path = tmp_path / "old.safetensors"
+    safetensors.torch.save_file(saved, path)
+    fused = ours(base, LoraChoice(path, 0.5))
+    assert_changed(weights(base), fused, "unet")
+    assert_close(fused, theirs(base, path, 0.5))
+
+
+def test_a_fused_projection_of_a_single_files_mmdit_changes_query_key_and_value(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """kohya and ComfyUI train on the original names, where query, key and value are one matrix and
+    the last modulations are (shift, scale): the change is made there, and read back by rows."""
+    base = pipeline(checkpoint("sd3"))
+    own = {n: t.detach().clone() for n, t in base.transformer.state_dict().items()}
+    names = MmditNames.of(own)
+    torch.manual_seed(4)
+    saved: Tensors = {}
+    deltas: Tensors = {}
+    for name, tensor in own.items():
+        source = names.source(name)
+        assert source is not None
+        module = source.rows[0].name.removesuffix(".weight")
+        if tensor.ndim != 2 or f"diffusion_model.{module}.lora_A.weight" in saved:
+            continue
+        rows = tensor.shape[0] * source.rows[0].of // len(source.rows)
+        down, up = torch.randn(2, tensor.shape[1]), torch.randn(rows, 2) * 0.1
+        saved[f"diffusion_model.{module}.lora_A.weight"] = down
+        saved[f"diffusion_model.{module}.lora_B.weight"] = up
+        deltas[f"{module}.weight"] = up @ down
+    path = tmp_path / "comfy.safetensors"
+    safetensors.torch.save_file(saved, path)
+    fused = ours(base, LoraChoice(path, 0.5))["transformer"]
+    for name, tensor in own.items():
+        source = names.source(name)
+        assert source is not None
+        delta = deltas.get(source.rows[0].name)
+        if delta is None:
+            assert torch.equal(fused[name], tensor), name
+            continue
+        change = torch.cat([delta.chunk(rows.of)[rows.part] for rows in source.rows])
+        torch.testing.assert_close(fused[name], tensor + 0.5 * change, msg=name)
+
+
+def test_a_middle_factor_is_a_convolution_between_two_small_ones(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = pipeline(checkpoint("sd1"))
+    name = "down_blocks.0.resnets.0.conv1.weight"
+    weight = base.unet.state_dict()[name].clone()
+    out, into = weight.shape[:2]
+    down, mid, up = torch.randn(3, into, 1, 1), torch.randn(3, 3, 3, 3), torch.randn(out, 3, 1, 1)
+    flat = "lora_unet_down_blocks_0_resnets_0_conv1"
+    path = tmp_path / "locon.safetensors"
+    parts = {"down": down, "mid": mid, "up": up}
+    saved = {f"{flat}.lora_{part}.weight": tensor for part, tensor in parts.items()}
+    safetensors.torch.save_file(saved, path)
+    pixels = torch.randn(1, into, 8, 8)
+    conv = torch.nn.functional.conv2d
+    expected = conv(pixels, weight, padding=1) + 0.6 * conv(
+        conv(conv(pixels, down), mid, padding=1), up
+    )
+    fused = ours(base, LoraChoice(path, 0.6))["unet"][name]
+    torch.testing.assert_close(conv(pixels, fused, padding=1), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_several_loras_add_up_in_any_order(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    paths = []
+    for seed in (1, 2):
+        teacher = pipeline(checkpoint("sd1"))
+        train(teacher, {"unet": ["to_q", "to_v"]})
+        torch.manual_seed(seed)
+        for name, tensor in teacher.unet.named_parameters():
+            if "lora_" in name:
+                tensor.data.normal_(std=0.2)
+        (tmp_path / str(seed)).mkdir()
+        paths.append(save(teacher, tmp_path / str(seed)))
+    base = pipeline(checkpoint("sd1"))
+    a, b = LoraChoice(paths[0], 0.4), LoraChoice(paths[1], 0.9)
+    assert_close(ours(base, a, b), ours(base, b, a))
+    alone = [ours(base, one)["unet"] for one in (a, b)]
+    for name, tensor in ours(base, a, b)["unet"].items():
+        start = base.unet.state_dict()[name]
+        together = start + sum(one[name] - start for one in alone)
+        torch.testing.assert_close(tensor, together, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_keys_that_match_nothing_are_listed(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    teacher = pipeline(checkpoint("sdxl"))
+    train(teacher, {"unet": ["to_q"], "text_encoder_2": ["q_proj"]})
+    path = save(teacher, tmp_path)
+    base = pipeline(checkpoint("sd1"))
+    with pytest.raises(CheckpointError) as caught:
+        ours(base, LoraChoice(path))
+    message = str(caught.value)
+    assert "match nothing in this model" in message
+    assert "text_encoder_2." in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("saved", "says"),
+    [
+        ({}, "no LoRA at all"),
+        ({"conv_in.weight": torch.zeros(2)}, "conv_in.weight"),
+        ({"lora_unet_conv_in.hada_w1_a": torch.zeros(2)}, "hada_w1_a"),
+        ({"lora_unet_conv_in.lora_down.weight": torch.zeros(2, 2)}, "lora_unet_conv_in"),
+    ],
+)
+def test_a_file_that_is_no_lora_is_refused_with_its_keys(
+    saved: Tensors, says: str, checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "other.safetensors"
+    safetensors.torch.save_file(saved, path)
+    with pytest.raises(CheckpointError, match=says):
+        ours(pipeline(checkpoint("sd1")), LoraChoice(path))
+
+
+def test_factors_of_another_width_are_refused(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    flat = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    path = tmp_path / "wide.safetensors"
+    saved = {
+        f"{flat}.lora_down.weight": torch.zeros(4, 9),
+        f"{flat}.lora_up.weight": torch.zeros(9, 4),
+    }
+    safetensors.torch.save_file(saved, path)
+    with pytest.raises(CheckpointError, match="made for another architecture"):
+        ours(pipeline(checkpoint("sd1")), LoraChoice(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "weight"),
+    [
+        ("style.safetensors", "style.safetensors", 1.0),
+        ("style.safetensors:0.8", "style.safetensors", 0.8),
+        ("a:b/style.safetensors:-1", "a:b/style.safetensors", -1.0),
+        ("C:\\style.safetensors", "C:\\style.safetensors", 1.0),
+    ],
+)
+def test_a_choice_is_a_file_and_a_weight(text: str, path: str, weight: float) -> None:
+    assert LoraChoice.parse(text) == LoraChoice(Path(path), weight)
+
+
+@pytest.mark.parametrize("text", ["style.safetensors:", "style.safetensors:x", "s:nan", "s:inf"])
+def test_a_weight_that_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="FILE:WEIGHT"):
+        LoraChoice.parse(text)
