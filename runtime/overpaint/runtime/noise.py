@@ -11,7 +11,7 @@ Draws follow each other as they do in torch: what one draw leaves behind, the ne
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,9 @@ class TorchGenerator:
 
     def __init__(self, seed: int) -> None:
         self._bits = np.random.MT19937()
-        self._bits.state = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)
+        # the way init_genrand fills the state; MT19937(seed) would hash the seed first
+        state = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)
+        self._bits.state = cast("Any", state)
         self._waiting: float | None = None
 
     def normal(self, shape: tuple[int, ...]) -> Array:

@@ -31,13 +31,15 @@ def beta(high: float, low: float, steps: int, shape: float = 0.6) -> Floats:
 
 def shifted(sigmas: Floats, shift: float) -> Floats:
     """Flow levels moved towards noise for a larger picture (Esser et al. 2024, eq. 23)."""
-    return shift * sigmas / (1 + (shift - 1) * sigmas)
+    moved: Floats = shift * sigmas / (1 + (shift - 1) * sigmas)
+    return moved
 
 
 def stretched(sigmas: Floats, terminal: float) -> Floats:
     """Flow levels stretched from 1 so that the last one is `terminal`."""
     rest = 1 - sigmas
-    return 1 - rest / (rest[-1] / (1 - terminal))
+    longer: Floats = 1 - rest / (rest[-1] / (1 - terminal))
+    return longer
 
 
 def beta_quantile(probability: Floats, shape: float) -> Floats:
