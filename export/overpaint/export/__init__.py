@@ -1,1 +1,21 @@
-"""Checkpoint -> bundle, with torch. Nobody imports it but its own command."""
+"""From a checkpoint to a bundle: graphs traced by torch that carry no weights but point at them.
+
+    from overpaint.export import export_checkpoint
+    manifest = export_checkpoint("checkpoints/sd15", "bundles/sd15")
+
+The one room that imports torch. `checkpoint` reads what is on disk, `families` says what it means,
+`parts` and `trace` make a graph of each component, `weights` puts its tensors into the bundle,
+`parity` compares it with torch, `bundle` does it all in order.
+"""
+
+from importlib.util import find_spec
+
+from overpaint.engines.errors import MissingExtraError
+
+for _module in ("torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime"):
+    if find_spec(_module) is None:
+        raise MissingExtraError("export", _module)
+
+from .bundle import Progress, export_checkpoint  # noqa: E402
+
+__all__ = ["Progress", "export_checkpoint"]

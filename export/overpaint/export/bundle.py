@@ -1,0 +1,165 @@
+"""`overpaint export`: a checkpoint becomes a bundle, all of it or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from overpaint.engines import layout
+from overpaint.engines.errors import UsageError
+from overpaint.engines.hashing import sha256_file
+from overpaint.engines.manifest import Component, DType, Manifest, Source
+from overpaint.engines.new_bundle import finish_bundle, new_bundle
+
+from .checkpoint import Checkpoint, open_checkpoint
+from .families import denoiser_of, describe
+from .parity import measure, reference
+from .parts import Part, parts_of
+from .preview import preview_factors
+from .quiet import quietly
+from .tokenizers import write_tokenizer
+from .trace import trace
+from .weights import STORED_NAMES, place_weights
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Called with (steps done, steps in all, what comes next), for a progress bar."""
+
+COMPUTE_DTYPES: Final = ("float32", "float16")
+_STEPS_PER_PART: Final = 3
+_PRODUCERS: Final = ("overpaint", "torch", "diffusers", "transformers", "onnx", "onnxscript")
+_NOT_TAKEN: Final = ("safety_checker", "feature_extractor", "image_encoder")
+
+
+def export_checkpoint(
+    checkpoint: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    store: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Export a diffusers folder, or the checkpoint of a hub id, to a bundle at `output`.
+
+    `dtype` is what the graphs compute in (`float32`, `float16`); they take and give float32, and a
+    VAE that overflows half precision stays in float32. `store` converts the weights that are
+    written (`float32`, `float16`, `bfloat16`); without it the checkpoint's own files are linked.
+
+    Raises:
+        UsageError: an unknown dtype.
+        CheckpointError: the checkpoint is incomplete or of an unknown family.
+        ParityError: a graph's numbers are not torch's; the message has the figures.
+        OutputExistsError: `output` is there already and `force` is not set.
+    """
+    if dtype not in COMPUTE_DTYPES:
+        raise UsageError(f"dtype: expected {' or '.join(COMPUTE_DTYPES)}, got {dtype!r}")
+    if store is not None and store not in STORED_NAMES:
+        raise UsageError(f"store: expected one of {', '.join(STORED_NAMES)}, got {store!r}")
+    compute: DType = "float16" if dtype == "float16" else "float32"
+    with new_bundle(output, force) as folder, quietly():
+        source = open_checkpoint(checkpoint)
+        description = describe(source)
+        parts = parts_of(source, compute)
+        step = _stepper(progress, _STEPS_PER_PART * len(parts) + 3)
+        step("reading the checkpoint")
+        _write_configs(source, folder, parts)
+        fingerprint = _fingerprint(source, parts)
+        components = {part.component: _export(part, source, folder, store, step) for part in parts}
+        step("fitting the preview")
+        vae = _load(next(part for part in parts if part.source == "vae"), source)
+        manifest = Manifest(
+            name=source.name,
+            family=description.family,
+            denoiser=denoiser_of(description.family),
+            components=components,
+            latents=description.latents,
+            prediction=description.prediction,
+            text=description.text,
+            defaults=description.defaults,
+            source=Source(name=source.name, sha256=fingerprint),
+            producers={name: version(name) for name in _PRODUCERS},
+            files={},
+            guidance_embedding_width=description.guidance_embedding_width,
+            preview=preview_factors(vae, description.latents),
+        )
+        step("hashing files")
+        return finish_bundle(folder, manifest)
+
+
+def _export(
+    part: Part,
+    source: Checkpoint,
+    folder: Path,
+    store: str | None,
+    step: Callable[[str], None],
+) -> Component:
+    """One component: its graph and weights in place, and proven against torch."""
+    step(f"{part.component}: tracing")
+    template = trace(part)
+    here = folder / part.component
+    place_weights(template, source.weights(part.source).tensors(), here, store)
+    # torch's copy of the weights is gone before the engine makes its own.
+    step(f"{part.component}: running torch")
+    cases = reference(part, _load(part, source))
+    step(f"{part.component}: comparing")
+    parity = measure(part, here, cases)
+    return Component(
+        graph=layout.graph_path(part.component),
+        inputs=part.inputs,
+        outputs=part.outputs,
+        ranges=part.ranges,
+        compute_dtype=part.compute,
+        parity=parity,
+    )
+
+
+def _load(part: Part, source: Checkpoint) -> Any:
+    """The component's network with the checkpoint's weights, in float32."""
+    return part.load(
+        source.folder / part.source,
+        torch_dtype="float32",
+        variant=source.weights(part.source).variant,
+        use_safetensors=True,
+    )
+
+
+def _write_configs(source: Checkpoint, folder: Path, parts: list[Part]) -> None:
+    """What diffusers, transformers and optimum read beside the graphs."""
+    index = source.index | {name: [None, None] for name in _NOT_TAKEN if name in source.index}
+    (folder / layout.MODEL_INDEX).write_text(json.dumps(index, indent=2) + "\n", "utf-8")
+    (folder / layout.SCHEDULER_CONFIG).parent.mkdir()
+    shutil.copyfile(source.folder / layout.SCHEDULER_CONFIG, folder / layout.SCHEDULER_CONFIG)
+    for part in parts:
+        (folder / part.component).mkdir()
+        config = source.folder / part.source / layout.CONFIG
+        shutil.copyfile(config, folder / part.component / layout.CONFIG)
+    for encoder, tokenizer in zip(layout.TEXT_ENCODERS, layout.TOKENIZERS, strict=True):
+        if source.has(encoder):
+            write_tokenizer(source.folder / tokenizer, folder / tokenizer)
+
+
+def _fingerprint(source: Checkpoint, parts: list[Part]) -> str:
+    """SHA-256 over the name and the SHA-256 of every weight file that is exported."""
+    files = sorted({file for part in parts for file in source.weights(part.source).files})
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.parent.name}/{file.name} {sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _stepper(progress: Progress | None, total: int) -> Callable[[str], None]:
+    done = -1
+
+    def step(doing: str) -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total, doing)
+
+    return step
