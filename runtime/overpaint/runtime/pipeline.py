@@ -7,6 +7,7 @@ with Img2Img.open("bundles/sd15") as pipe:
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Final, Self
 
 from overpaint.engines import layout
 from overpaint.engines.bundle import Bundle, open_bundle
+from overpaint.engines.devices import Decision, choose, open_session
 from overpaint.engines.errors import BundleError, UsageError
 from overpaint.engines.manifest import Manifest
 
@@ -27,6 +29,7 @@ from .run import Engines, run
 from .settings import Mode, Preset, Settings
 from .text import TextEncoders
 
+_LOG = logging.getLogger(__name__)
 EMBEDDED: Final = Path(__file__).parent / "embedded"
 
 
@@ -37,11 +40,16 @@ class Img2Img:
     is under way, from any thread, raises UsageError; a server gives each worker its own pipeline.
     """
 
-    def __init__(self, bundle: Bundle, components: Components) -> None:
+    def __init__(
+        self, bundle: Bundle, components: Components, decision: Decision | None = None
+    ) -> None:
         """Prefer `Img2Img.open`; this takes sessions that are already provided for."""
         self.bundle = bundle
+        self.decision = decision
         self._components = components
-        self._engines = Engines(bundle, components, TextEncoders(bundle.folder, components))
+        self._engines = Engines(
+            bundle, components, TextEncoders(bundle.folder, components), decision
+        )
         self._running = threading.Lock()
 
     @classmethod
@@ -62,20 +70,20 @@ class Img2Img:
 
         Raises BundleError, IntegrityError, MissingExtraError, SessionError.
         """
-        from overpaint.engines.devices import open_session
-
         if bundle is None and not EMBEDDED.is_dir():
             raise BundleError(
                 "no bundle was named, and this installation carries no embedded model; "
                 "name one with --bundle (or Img2Img.open(path))"
             )
         opened = open_bundle(Path(bundle or EMBEDDED))
+        decision = choose(opened, device)
+        _LOG.info("%s runs on %s: %s", opened.folder, decision.chosen.device, decision.chosen.why)
         components = Components(
             _by_first_use(opened.manifest),
-            lambda name: open_session(opened, name, device=device),
+            lambda name: open_session(opened, name, decision),
             low_memory=low_memory,
         )
-        return cls(opened, components)
+        return cls(opened, components, decision)
 
     def __call__(
         self,

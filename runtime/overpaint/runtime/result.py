@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from overpaint.engines.devices import Decision
+
 from .latents import preview
 from .metadata import Painting, Parameters
 
@@ -46,7 +48,7 @@ class Result:
 
     Saving one of `images` as PNG, JPEG or WEBP writes its parameters into the file. `steps_run`
     counts denoising steps executed, which strength makes fewer than those requested. `devices`
-    says what ran each component.
+    says what ran each component, `decision` why, and why not something better.
     """
 
     images: tuple[Painting, ...]
@@ -54,6 +56,7 @@ class Result:
     steps_run: int
     timings: Timings
     devices: dict[str, str]
+    decision: Decision | None
     warnings: tuple[str, ...]
     parameters: Parameters
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from overpaint.engines import layout
 from overpaint.engines.bundle import Bundle
+from overpaint.engines.devices import Decision
 
 from . import latents
 from .cancel import Cancel, check
@@ -40,6 +41,7 @@ class Engines:
     bundle: Bundle
     components: Components
     text: TextEncoders
+    decision: Decision | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,7 @@ def _result(
             steps=tuple(log.steps),
         ),
         devices=log.devices,
+        decision=engines.decision,
         warnings=(*engines.bundle.inferred, *job.warnings, *cut),
         parameters=parameters[0],
     )
