@@ -1,0 +1,92 @@
+"""The application: the job service, its faces, and the layers in front of them.
+
+From the outside in: Trace (an id, a log line), Guard (host, origin, token), BodyLimit (size, time),
+the routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+
+from .body import BodyLimit
+from .config import Config
+from .guard import Guard
+from .jobs.models import Served
+from .native import native_router
+from .page import page_router
+from .problems import ApiError, Shapes
+from .state import State
+from .trace import Trace
+
+
+def create_app(config: Config, served: Sequence[Served]) -> FastAPI:
+    """A server of the bundles `served`, the first being the default. `app.state.server` is its
+    State. Raises UsageError where config and bundles do not go together."""
+    state, shapes = State(config, served), Shapes()
+    limits = config.limits
+    body_limits = {"/v1/uploads": limits.upload_body, "/v1/jobs": limits.job_body}
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with state.running():
+            yield
+
+    app = FastAPI(
+        title="overpaint",
+        version=version("overpaint"),
+        lifespan=lifespan,
+        docs_url=None,  # they would load scripts from elsewhere
+        redoc_url=None,
+        middleware=[
+            Middleware(Trace, metrics=state.metrics, shapes=shapes),
+            Middleware(Guard, config=config, shapes=shapes),
+            Middleware(
+                BodyLimit,
+                limits=limits,
+                limit_of=lambda path: body_limits.get(path, limits.small_body),
+                shapes=shapes,
+            ),
+        ],
+    )
+    app.state.server = state
+    app.include_router(native_router(state))
+    app.include_router(page_router())
+    _answer_problems(app, shapes)
+    return app
+
+
+def _answer_problems(app: FastAPI, shapes: Shapes) -> None:
+    """Every error in the shape that its path's clients know."""
+
+    @app.exception_handler(ApiError)
+    async def problem(request: Request, error: ApiError) -> JSONResponse:
+        return shapes.answer(request.url.path, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"] if part != "body"]
+        field = path[0] if path else None
+        message = f"{'.'.join(path)}: {first['msg']}" if path else str(first["msg"])
+        if first["type"] == "extra_forbidden":
+            message = f"{field}: there is no such field"
+        return shapes.answer(
+            request.url.path, ApiError(422, "invalid_request", message, field=field)
+        )
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        codes = {400: "invalid_body", 404: "not_found", 405: "method_not_allowed"}
+        code = codes.get(error.status_code, "http_error")
+        headers = dict(error.headers or {})
+        return shapes.answer(
+            request.url.path, ApiError(error.status_code, code, str(error.detail), headers=headers)
+        )

@@ -1,0 +1,71 @@
+"""Bundles on disk as models to serve."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+from PIL import Image
+
+from overpaint.engines.bundle import open_bundle
+from overpaint.engines.errors import UsageError
+from overpaint.engines.manifest import Manifest
+from overpaint.runtime.pipeline import EMBEDDED, Img2Img
+from overpaint.runtime.prepare import image_sides
+from overpaint.runtime.settings import Settings
+
+from .jobs.models import Served
+from .jobs.worker import Pipeline
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+COMMON_SIDE = {"sd1": 512, "sd2": 768}
+LARGE_SIDE = 1024
+MEMORY_SHARE = 0.8
+
+
+def served_bundle(path: Path | None, device: str) -> Served:
+    """The bundle at `path`, named after its folder; None is the embedded model. No engine is
+    opened yet. Raises BundleError."""
+    bundle = open_bundle(path or EMBEDDED)
+    manifest = bundle.manifest
+    return Served(
+        name=path.resolve().name if path else manifest.name,
+        manifest=manifest,
+        bytes=sum(file.size for file in manifest.files.values() if file.weights),
+        open=lambda: open_warm(path, device),
+    )
+
+
+def open_warm(path: Path | None, device: str) -> Pipeline:
+    """Open every engine, and run one step at the usual size: the first job is as fast as any."""
+    pipeline = Img2Img.open(path, device=device).wait()
+    side = usual_side(pipeline.bundle.manifest)
+    grey = Image.new("RGB", (side, side), "grey")
+    settings = Settings(strength=1.0, steps=1, seed=0)
+    for _ in pipeline.events(grey, "", settings):
+        pass
+    return cast(Pipeline, pipeline)
+
+
+def usual_side(manifest: Manifest) -> int:
+    """The side in pixels that models of this family are mostly run at, as far as the bundle may."""
+    return min(COMMON_SIDE.get(manifest.family, LARGE_SIDE), image_sides(manifest).maximum)
+
+
+def parse_bytes(text: str) -> int:
+    """ "8GB" -> 8_000_000_000, "8GiB" -> 8 * 2**30."""
+    number = text.strip().rstrip("BbIiKkMmGg ")
+    unit = text.strip()[len(number) :].strip().lower().removesuffix("b")
+    try:
+        count = int(float(number) * UNITS[unit])
+    except (ValueError, KeyError, OverflowError):
+        count = 0
+    if count <= 0:
+        raise UsageError(f"--memory-budget: expected a size such as 8GB or 8GiB, got {text!r}")
+    return count
+
+
+def default_budget() -> int:
+    """Four fifths of this machine's memory."""
+    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * MEMORY_SHARE)

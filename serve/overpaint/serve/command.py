@@ -1,0 +1,81 @@
+"""`overpaint serve`, as a function."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .app import create_app
+from .bundles import default_budget, parse_bytes, served_bundle
+from .config import Config
+from .server import run
+from .styles import Styles, read_styles
+
+
+def serve(
+    bundles: Sequence[Path] = (),
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    allow_host: Sequence[str] = (),
+    allow_image_host: Sequence[str] = (),
+    device: str = "auto",
+    queue: int = 16,
+    job_timeout: float = 600.0,
+    memory_budget: str | None = None,
+    fallback: Sequence[str] = (),
+    fallback_token: str | None = None,
+    styles: Path | None = None,
+    results: Path | None = None,
+    keep_uploads: float = 300.0,
+    keep_results: float = 3600.0,
+    drain: float = 30.0,
+) -> None:
+    """Serve `bundles` (none: the embedded model) until a signal; ends in SystemExit.
+
+    results: a folder where finished pictures outlive a restart; None is the user's state folder,
+    and memory where that cannot be written. Times are in seconds.
+
+    Raises UsageError, BundleError.
+    """
+    config = Config(
+        host=host,
+        port=port,
+        token=token or None,
+        allowed_hosts=tuple(allow_host),
+        image_hosts=tuple(allow_image_host),
+        queue=queue,
+        job_seconds=job_timeout,
+        memory_budget=parse_bytes(memory_budget) if memory_budget else default_budget(),
+        fallbacks=tuple(fallback),
+        fallback_token=fallback_token or None,
+        styles=read_styles(styles) if styles else Styles(),
+        folder=results or state_folder(),
+        upload_seconds=keep_uploads,
+        result_seconds=keep_results,
+        drain_seconds=drain,
+    )
+    _log_to_stderr()
+    served = [served_bundle(path, device) for path in bundles or (None,)]
+    raise SystemExit(run(create_app(config, served), config))
+
+
+def state_folder() -> Path | None:
+    """Where this user's programs keep what should outlive a restart; None without a home."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(base):
+        home = os.environ.get("HOME", "")
+        base = os.path.join(home, ".local", "state") if os.path.isabs(home) else ""
+    return Path(base) / "overpaint" / "results" if base else None
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    for chatty in ("uvicorn", "httpx", "websockets", "PIL"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

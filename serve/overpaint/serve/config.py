@@ -1,0 +1,89 @@
+"""How a server is set up: every limit and time in one place."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from overpaint.engines.errors import UsageError
+
+from .styles import Styles
+
+MEGA = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a client may send, in bytes, pixels and seconds."""
+
+    image_bytes: int = 10 * MEGA
+    image_pixels: int = 16 * MEGA
+    image_side: int = 1024
+    small_body: int = 64 * 1024
+    body_seconds: float = 30.0
+    header_seconds: float = 10.0
+    bodies_at_once: int = 256 * MEGA
+    fetch_seconds: float = 10.0
+    prompt: int = 10_000
+    steps: int = 150
+    n: int = 10
+
+    @property
+    def upload_body(self) -> int:
+        """A multipart body around one image."""
+        return self.image_bytes + self.small_body
+
+    @property
+    def job_body(self) -> int:
+        """A JSON body around one image in base64."""
+        return self.image_bytes * 4 // 3 + self.small_body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A server. `folder` is where results are kept, None for memory; sizes are in bytes, times in
+    seconds. `allowed_hosts` are names beside the bound one by which clients may call it."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    image_hosts: tuple[str, ...] = ()
+    queue: int = 16
+    job_seconds: float = 600.0
+    upload_seconds: float = 300.0
+    upload_bytes: int = 256 * MEGA
+    result_seconds: float = 3600.0
+    result_bytes: int = 512 * MEGA
+    folder: Path | None = None
+    memory_budget: int | None = None
+    fallbacks: tuple[str, ...] = ()
+    fallback_token: str | None = None
+    drain_seconds: float = 30.0
+    styles: Styles = field(default_factory=Styles)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not is_loopback(self.host) and not self.token:
+            raise UsageError(
+                f"--host {self.host}: anybody who reaches that address could use this server; "
+                "give a --token (or OVERPAINT_TOKEN), or stay on 127.0.0.1"
+            )
+        if self.token is not None and len(self.token) < 16:
+            raise UsageError("--token: expected 16 characters or more, since it is all that guards")
+        if self.queue < 1:
+            raise UsageError(f"--queue: expected 1 or more, got {self.queue}")
+        for url in self.fallbacks:
+            if not url.startswith(("http://", "https://")):
+                raise UsageError(f"--fallback: expected http://… or https://…, got {url}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

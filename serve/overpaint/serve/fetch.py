@@ -1,0 +1,104 @@
+"""A picture from a URL, only where the operator named its host.
+
+https only; the name is resolved once and every address must be a public one; the connection goes to
+the address that was checked, under the certificate of the name; no redirect is followed; bytes and
+time are capped; no proxy of the environment is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+
+import httpx
+
+from .config import Limits
+from .problems import ApiError
+
+Resolve = Callable[[str, int], Sequence[str]]
+
+
+def resolve(host: str, port: int) -> Sequence[str]:
+    """The addresses of `host`, blocking."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[4][0]) for address in found]
+
+
+async def fetch(
+    url: str,
+    allowed: tuple[str, ...],
+    limits: Limits,
+    *,
+    resolver: Resolve = resolve,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> bytes:
+    """Raises ApiError 422 for a URL that is not allowed, or that did not give a picture's bytes."""
+    host, port = _allowed(url, allowed)
+    try:
+        async with asyncio.timeout(limits.fetch_seconds):
+            address = await _public_address(host, port, resolver)
+            return await _get(url, host, address, limits, transport)
+    except (TimeoutError, httpx.HTTPError, OSError) as error:
+        raise _problem(f"{host} did not give the picture ({type(error).__name__})") from None
+
+
+def _allowed(url: str, allowed: tuple[str, ...]) -> tuple[str, int]:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise _problem("expected an upload's id, a data URL or an https URL") from None
+    if parsed.scheme != "https":
+        raise _problem("expected an upload's id, a data URL or an https URL")
+    if parsed.userinfo or parsed.host not in allowed:
+        message = "pictures are not fetched from that host; upload the picture instead"
+        raise _problem(message + ", or start the server with --allow-image-host")
+    return parsed.host, parsed.port or 443
+
+
+async def _public_address(host: str, port: int, resolver: Resolve) -> str:
+    addresses = await asyncio.to_thread(resolver, host, port)
+    if not addresses or not all(_is_public(address) for address in addresses):
+        raise _problem(f"{host} does not lie on the public internet")
+    return addresses[0]
+
+
+def _is_public(address: str) -> bool:
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_global and not (mapped or parsed).is_multicast
+
+
+async def _get(
+    url: str,
+    host: str,
+    address: str,
+    limits: Limits,
+    transport: httpx.AsyncBaseTransport | None,
+) -> bytes:
+    """The body at `url`, from `address`, with `host` in the Host header and in the handshake."""
+    target = httpx.URL(url).copy_with(host=address)
+    named = httpx.URL(url).netloc.decode()
+    client = httpx.AsyncClient(trust_env=False, follow_redirects=False, transport=transport)
+    body = bytearray()
+    async with (
+        client,
+        client.stream(
+            "GET",
+            target,
+            headers={"Host": named, "Accept": "image/*", "Accept-Encoding": "identity"},
+            extensions={"sni_hostname": host},
+        ) as answer,
+    ):
+        if answer.status_code != 200:
+            raise _problem(f"{host} answered {answer.status_code}; redirects are not followed")
+        async for chunk in answer.aiter_raw():
+            body += chunk
+            if len(body) > limits.image_bytes:
+                raise _problem(f"{host} gave more than {limits.image_bytes // 10**6} MB")
+    return bytes(body)
+
+
+def _problem(message: str) -> ApiError:
+    return ApiError(422, "invalid_image_url", message, field="image")

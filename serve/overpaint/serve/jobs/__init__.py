@@ -1,0 +1,1 @@
+"""Jobs: one protocol, what runs behind it, and the service that keeps the records."""

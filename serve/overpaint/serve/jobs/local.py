@@ -1,0 +1,193 @@
+"""Jobs on this machine's engines: a bounded queue, and one worker thread a model.
+
+Waiting, order, time limits and cancellation live on the event loop; only `repaint` runs in the
+model's thread. Requests are not batched: docs/serving.md has the measurement behind that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+
+from overpaint.engines.errors import CancelledError, ImageError, UsageError
+from overpaint.runtime.result import Result
+
+from ..journal import describe, new_id, note_error
+from ..metrics import Metrics
+from .lane import Lane, Ticket
+from .models import Model, Models
+from .pace import Pace, seconds
+from .protocol import Cancelled, Event, Failed, Health, RefusedError, Request, Started, State, Step
+from .worker import Pipeline, as_files, repaint
+
+
+class LocalProvider:
+    """`capacity` jobs may wait, over all models; a job may run for `timeout` seconds."""
+
+    name = "local"
+
+    def __init__(self, models: Models, *, capacity: int, timeout: float, metrics: Metrics) -> None:
+        self.models = models
+        self.capacity = capacity
+        self.timeout = timeout
+        self._state: State = "loading"
+        self._detail = "the first bundle is being opened"
+        self._metrics = metrics
+        self._lanes = {name: Lane() for name in models.names}
+        self._tickets: dict[str, Ticket] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Open and warm the default model, then take jobs. Raises what kept it from opening."""
+        for model in self.models:
+            self._keep(self._work(model, self._lanes[model.served.name]))
+        try:
+            async with self.models.use(self.models.names[0]):
+                pass
+        except Exception as error:
+            self._state, self._detail = "unhealthy", describe(error)
+            raise
+        if self._state == "loading":
+            self._state, self._detail = "ready", ""
+
+    def drain(self) -> None:
+        """Take no more jobs; those that are here go on."""
+        self._state, self._detail = "draining", "the server is shutting down"
+
+    async def close(self) -> None:
+        for ticket in list(self._tickets.values()):
+            await self.cancel(ticket.id, Cancelled("the server shut down"))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.models.close()
+
+    async def health(self) -> Health:
+        trouble = next((lane.trouble for lane in self._lanes.values() if lane.trouble), "")
+        return Health(
+            provider=self.name,
+            state="unhealthy" if self._state == "ready" and trouble else self._state,
+            detail=self._detail or trouble,
+            waiting=self._waiting(),
+            running=sum(lane.running is not None for lane in self._lanes.values()),
+            capacity=self.capacity,
+        )
+
+    def pace(self, model: str) -> Pace | None:
+        """What this model's jobs took so far; None before the first."""
+        return self._lanes[model].pace
+
+    async def submit(self, request: Request) -> str:
+        lane = self._lanes.get(request.model)
+        if lane is None:
+            raise RefusedError("no_model", f"there is no model {request.model!r} here")
+        if self._state != "ready":
+            raise RefusedError(self._state, f"the engine is {self._state}", seconds(lane.pace, 1))
+        if lane.trouble:
+            raise RefusedError("unhealthy", lane.trouble, seconds(lane.pace, 1))
+        if (waiting := self._waiting()) >= self.capacity:
+            message = f"{waiting} jobs are waiting already, and no more than that may"
+            raise RefusedError("full", message, seconds(lane.pace, waiting + 1))
+        ticket = Ticket(id=new_id(), request=request)
+        self._tickets[ticket.id] = ticket
+        lane.append(ticket)
+        return ticket.id
+
+    async def progress(self, ticket: str) -> AsyncIterator[Event]:
+        try:
+            async for _, event in self._tickets[ticket].feed.follow():
+                yield event
+        finally:
+            del self._tickets[ticket]
+
+    async def cancel(self, ticket: str, why: Cancelled) -> None:
+        if (found := self._tickets.get(ticket)) is not None:
+            found.stop.set()
+            self._lanes[found.request.model].remove(found)
+            found.feed.publish(why, last=True)
+
+    def _waiting(self) -> int:
+        return sum(len(lane.waiting) for lane in self._lanes.values())
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, model: Model, lane: Lane) -> None:
+        """One model's life: a job, and the next job."""
+        while True:
+            ticket = await lane.next()
+            self._metrics.wait.observe(time.monotonic() - ticket.queued_at)
+            ticket.feed.publish(Started())
+            try:
+                async with self.models.use(model.served.name) as pipeline:
+                    result = await self._run(model, lane, ticket, pipeline)
+            except (UsageError, ImageError) as error:
+                self._fail(ticket, "invalid_request", str(error), new_id(), elsewhere=False)
+            except CancelledError:
+                pass  # whoever asked for that has ended the feed already
+            except Exception as error:
+                await self._engine_failed(model, lane, ticket, error)
+            else:
+                lane.succeeded()
+                if result is not None:
+                    self._keep(self._finish(ticket, result))
+            finally:
+                lane.running = None
+
+    async def _run(
+        self, model: Model, lane: Lane, ticket: Ticket, pipeline: Pipeline
+    ) -> Result | None:
+        """Run the job in the model's thread; None where its time was up first."""
+        loop = asyncio.get_running_loop()
+
+        def tell(step: Step) -> None:
+            loop.call_soon_threadsafe(ticket.feed.publish, step)
+
+        work = loop.run_in_executor(
+            model.thread, repaint, pipeline, ticket.request, ticket.stop, tell
+        )
+        await asyncio.wait({work}, timeout=self.timeout)
+        if work.done():
+            result = work.result()
+            model.device = result.device
+            measured = Pace.of(result.timings)
+            lane.pace = lane.pace.then(measured) if lane.pace else measured
+            return result
+        ticket.stop.set()
+        message = f"the job ran for {self.timeout:g} seconds, which is as long as it may"
+        self._fail(ticket, "timeout", message, new_id(), elsewhere=False)
+        lane.stuck = True
+        await asyncio.wait({work})
+        lane.stuck = False
+        if (error := work.exception()) is not None:
+            raise error
+        return None
+
+    async def _finish(self, ticket: Ticket, result: Result) -> None:
+        """Write the files beside the engine, which goes on with the next job meanwhile."""
+        try:
+            painted = await asyncio.to_thread(as_files, result)
+        except Exception as error:
+            error_id = note_error(error, "writing the pictures of a job failed")
+            message = "the pictures could not be written"
+            self._fail(ticket, "internal_error", message, error_id, elsewhere=False)
+        else:
+            ticket.feed.publish(painted, last=True)
+
+    async def _engine_failed(
+        self, model: Model, lane: Lane, ticket: Ticket, error: Exception
+    ) -> None:
+        error_id = note_error(error, f"the engine of {model.served.name} failed a job")
+        message = "the engine failed while it ran this job; the server's log says more"
+        self._fail(ticket, "engine_failed", message, error_id, elsewhere=True)
+        if lane.failed():
+            await model.close()  # the next job opens it anew
+
+    def _fail(
+        self, ticket: Ticket, code: str, message: str, error_id: str, *, elsewhere: bool
+    ) -> None:
+        failed = Failed(code=code, message=message, id=error_id, elsewhere=elsewhere)
+        ticket.feed.publish(failed, last=True)

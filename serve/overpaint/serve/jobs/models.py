@@ -1,0 +1,139 @@
+"""Bundles by name: opened when a job first wants one, closed when another needs the memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from overpaint.engines.errors import UsageError
+from overpaint.engines.manifest import Manifest
+
+from .worker import Pipeline
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A bundle to serve. `bytes` is what it is counted as in memory: its weight files.
+
+    `open` blocks until every engine is loaded; it is called in the model's own thread.
+    """
+
+    name: str
+    manifest: Manifest
+    bytes: int
+    open: Callable[[], Pipeline]
+    folder: Path | None = None
+
+
+class Model:
+    """One bundle with the one thread that may touch its engines."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.pipeline: Pipeline | None = None
+        self.device: str | None = None
+        self.in_use = False
+        self.last_used = 0
+        self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=served.name)
+
+    async def open(self) -> None:
+        self.pipeline = await self._in_thread(self.served.open)
+        log.info("opened %s", self.served.name)
+
+    async def close(self) -> None:
+        pipeline, self.pipeline = self.pipeline, None
+        if pipeline is not None:
+            await self._in_thread(pipeline.close)
+            log.info("closed %s", self.served.name)
+
+    def _in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self.thread, function)
+
+
+class Models:
+    """All served bundles; `budget` is in bytes, None for no limit. The first is the default.
+
+    Whoever finds its model open takes it at once, unless another waits for memory: then the line
+    is kept, so that a busy model cannot starve the others.
+    """
+
+    def __init__(self, served: tuple[Served, ...], budget: int | None) -> None:
+        if not served:
+            raise UsageError("expected at least one bundle to serve, got none")
+        for one in served:
+            if budget is not None and one.bytes > budget:
+                raise UsageError(
+                    f"{one.name} alone needs {_mega(one.bytes)}, the memory budget is "
+                    f"{_mega(budget)}; raise --memory-budget"
+                )
+        self._models = {one.name: Model(one) for one in served}
+        if len(self._models) < len(served):
+            raise UsageError("expected bundles of different names; rename one of the folders")
+        self._budget = budget
+        self._uses = 0
+        self._line = asyncio.Lock()
+        self._released = asyncio.Event()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._models)
+
+    def __getitem__(self, name: str) -> Model:
+        return self._models[name]
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models.values())
+
+    @asynccontextmanager
+    async def use(self, name: str) -> AsyncIterator[Pipeline]:
+        """The open pipeline of `name`, for one caller at a time (its lane sees to that)."""
+        model = self._models[name]
+        if model.pipeline is None or self._line.locked():
+            async with self._line:
+                if model.pipeline is None:
+                    await self._make_room(model.served.bytes)
+                    await model.open()
+                model.in_use = True
+        pipeline = model.pipeline
+        assert pipeline is not None
+        model.in_use = True
+        self._uses += 1
+        model.last_used = self._uses
+        try:
+            yield pipeline
+        finally:
+            model.in_use = False
+            self._released.set()
+
+    async def _make_room(self, wanted: int) -> None:
+        """Close idle models, least recently used first, until `wanted` bytes fit."""
+        while self._budget is not None and self._held() + wanted > self._budget:
+            idle = [model for model in self if model.pipeline and not model.in_use]
+            if idle:
+                await min(idle, key=lambda model: model.last_used).close()
+            else:
+                self._released.clear()
+                await self._released.wait()
+
+    def _held(self) -> int:
+        return sum(model.served.bytes for model in self if model.pipeline is not None)
+
+    async def close(self) -> None:
+        """Close every model that nobody uses."""
+        for model in self:
+            if not model.in_use:
+                await model.close()
+            model.thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _mega(count: int) -> str:
+    return f"{count / 1e6:.0f} MB"

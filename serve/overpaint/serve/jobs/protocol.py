@@ -1,0 +1,134 @@
+"""What can run a job: submit, progress, cancel, health.
+
+A provider is a local engine, a remote overpaint server, or anything else that keeps these four
+promises. It knows requests and tickets; ids, records, media and falling back from one provider to
+the next are the service's.
+
+    ticket = await provider.submit(request)          # or RefusedError: full, loading, draining, …
+    async for event in provider.progress(ticket):    # Queued, Step, … and one last event
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from overpaint.engines.errors import OverpaintError
+from overpaint.runtime.settings import Settings
+
+Reason = Literal["full", "loading", "draining", "unhealthy", "unreachable", "no_model", "failed"]
+State = Literal["ready", "loading", "draining", "unhealthy"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One picture to repaint or, with `image` None, to paint.
+
+    `image` is an upright RGB PNG; `settings` is what the caller said, and the bundle's defaults
+    fill in the rest.
+    """
+
+    model: str
+    prompt: str
+    image: bytes | None = None
+    settings: Settings = field(default_factory=Settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """It waits; `position` 0 is next."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An engine works on it: reading the picture and the prompt, before the first step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`index` of `total` denoising steps are done. `preview` is the newest small JPEG, if any."""
+
+    index: int
+    total: int
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Painted:
+    """The pictures as PNG files, and how they came about. `timings` are seconds per stage."""
+
+    images: tuple[bytes, ...]
+    seeds: tuple[int, ...]
+    steps_run: int
+    timings: Mapping[str, float]
+    device: str
+    settings: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """It ended without a picture. `id` is in the log as well. `elsewhere`: another provider may do
+    better, since the request itself was not at fault."""
+
+    code: str
+    message: str
+    id: str
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody asked for that; `why` says who, for people."""
+
+    why: str = "cancelled by the client"
+
+
+Event: TypeAlias = Queued | Started | Step | Painted | Failed | Cancelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a provider is, as of now. `waiting` of at most `capacity` jobs are in its queue."""
+
+    provider: str
+    state: State
+    detail: str = ""
+    waiting: int = 0
+    running: int = 0
+    capacity: int = 0
+
+
+class RefusedError(OverpaintError):
+    """A provider does not take a job. `retry_after` is in seconds, where waiting would help."""
+
+    def __init__(self, reason: Reason, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+        self.retry_after = retry_after
+
+
+class Provider(Protocol):
+    """The four promises. All run on the event loop; none blocks it."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def submit(self, request: Request) -> str:
+        """Take the job and return its ticket, or raise RefusedError at once."""
+        ...
+
+    def progress(self, ticket: str) -> AsyncIterator[Event]:
+        """Events up to the last one, which is Painted, Failed or Cancelled. A reader that is
+        slower than the engine misses steps, never the end. One reader a ticket."""
+        ...
+
+    async def cancel(self, ticket: str, why: Cancelled) -> None:
+        """Stop the job within one step; its progress ends with `why`. Unknown tickets are fine."""
+        ...
+
+    async def health(self) -> Health: ...

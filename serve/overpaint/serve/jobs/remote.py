@@ -1,0 +1,203 @@
+"""A remote overpaint server as a provider: its native API behind the four promises."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from ..journal import new_id
+from .protocol import (
+    Cancelled,
+    Event,
+    Failed,
+    Health,
+    Painted,
+    Queued,
+    Reason,
+    RefusedError,
+    Request,
+    Started,
+    State,
+    Step,
+)
+
+HOP = "X-Overpaint-Hop"
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 30.0
+RECONNECTS = 5
+NOT_THE_REQUEST = ("engine_failed", "internal_error", "not_found", "gone")
+
+
+class RemoteProvider:
+    """The server at `url` (http://host:port). A job sent there falls back no further."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self.name = url.rstrip("/")
+        self._token = token
+        headers = {HOP: "1"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        self._client = httpx.AsyncClient(
+            base_url=self.name,
+            headers=headers,
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            trust_env=False,
+        )
+        self._reasons: dict[str, Cancelled] = {}
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def health(self) -> Health:
+        """What its /readyz says; "unhealthy" where nothing answers."""
+        try:
+            answer = await self._client.get("/readyz", timeout=CONNECT_SECONDS)
+            body = answer.json()
+            state: State = body["state"]
+            return Health(provider=self.name, state=state, detail=str(body.get("detail", "")))
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            return Health(provider=self.name, state="unhealthy", detail=_why(error))
+
+    async def submit(self, request: Request) -> str:
+        try:
+            answer = await self._client.post("/v1/jobs", json=as_json(request))
+            body = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise RefusedError(
+                "unreachable", f"{self.name} did not answer: {_why(error)}"
+            ) from None
+        if answer.status_code == 202:
+            return str(body["id"])
+        raise _refusal(self.name, answer, body)
+
+    async def progress(self, ticket: str) -> AsyncIterator[Event]:
+        """Its events, over reconnects; the pictures are fetched before the last one is told."""
+        seen, failures = 0, 0
+        try:
+            while True:
+                try:
+                    async for message in self._messages(ticket, seen):
+                        seen, failures = int(message["seq"]), 0
+                        event = await self._event(ticket, message)
+                        yield event
+                        if isinstance(event, (Painted, Failed, Cancelled)):
+                            return
+                    raise ConnectionError("the events ended early")
+                except (
+                    OSError,
+                    httpx.HTTPError,
+                    WebSocketException,
+                    ValueError,
+                    LookupError,
+                ) as error:
+                    failures += 1
+                    if failures > RECONNECTS:
+                        yield self._lost(error)
+                        return
+                    await asyncio.sleep(min(0.1 * 2**failures, 2.0))
+        finally:
+            self._reasons.pop(ticket, None)
+
+    async def cancel(self, ticket: str, why: Cancelled) -> None:
+        self._reasons[ticket] = why
+        with contextlib.suppress(httpx.HTTPError):
+            await self._client.delete(f"/v1/jobs/{ticket}")
+
+    async def _messages(self, ticket: str, seen: int) -> AsyncIterator[dict[str, Any]]:
+        """The event messages that are newer than number `seen`, on one connection."""
+        url = f"{self.name.replace('http', 'ws', 1)}/v1/jobs/{ticket}/events?after={seen}"
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        async with connect(
+            url, additional_headers=headers, proxy=None, open_timeout=CONNECT_SECONDS
+        ) as socket:
+            async for message in socket:
+                yield json.loads(message)
+
+    async def _event(self, ticket: str, message: dict[str, Any]) -> Event:
+        match message["type"]:
+            case "queued":
+                return Queued(int(message["position"]))
+            case "step":
+                preview = message.get("preview")
+                jpeg = base64.b64decode(preview.partition(",")[2]) if preview else None
+                return Step(int(message["index"]), int(message["total"]), jpeg)
+            case "complete":
+                return await self._painted(ticket)
+            case "error" if message["code"] == "cancelled":
+                return self._reasons.get(ticket, Cancelled(f"cancelled by {self.name}"))
+            case "error":
+                return Failed(
+                    code=str(message["code"]),
+                    message=f"{self.name}: {message['message']}",
+                    id=str(message.get("id") or new_id()),
+                    elsewhere=message["code"] in NOT_THE_REQUEST,
+                )
+            case _:
+                return Started()
+
+    async def _painted(self, ticket: str) -> Painted:
+        job = (await self._client.get(f"/v1/jobs/{ticket}")).raise_for_status().json()
+        result = job["result"]
+        files = [
+            (await self._client.get(f"/v1/media/{media}.png")).raise_for_status().content
+            for media in result["media"]
+        ]
+        return Painted(
+            images=tuple(files),
+            seeds=tuple(result["seeds"]),
+            steps_run=result["steps_run"],
+            timings=result["timings"],
+            device=f"{result['device']} at {self.name}",
+            settings=result["settings"],
+            warnings=tuple(result["warnings"]),
+        )
+
+    def _lost(self, error: Exception) -> Failed:
+        return Failed(
+            code="unreachable",
+            message=f"{self.name} was lost on the way: {_why(error)}",
+            id=new_id(),
+            elsewhere=True,
+        )
+
+
+def as_json(request: Request) -> dict[str, Any]:
+    """The body of POST /v1/jobs. `styles` is empty: what they add is in the prompt already."""
+    settings = {
+        name: value for name, value in asdict(request.settings).items() if value is not None
+    }
+    if (size := request.settings.size) is not None:
+        settings["size"] = f"{size[0]}x{size[1]}"
+    image = None
+    if request.image is not None:
+        image = "data:image/png;base64," + base64.b64encode(request.image).decode()
+    return {
+        "model": request.model,
+        "prompt": request.prompt,
+        "image": image,
+        "styles": {},
+        **settings,
+    }
+
+
+def _refusal(name: str, answer: httpx.Response, body: Any) -> RefusedError:
+    reasons: dict[int, Reason] = {404: "no_model", 429: "full", 503: "unhealthy"}
+    error = body.get("error") if isinstance(body, dict) else None
+    message = str(error.get("message", "")) if isinstance(error, dict) else ""
+    wait = answer.headers.get("Retry-After", "")
+    return RefusedError(
+        reasons.get(answer.status_code, "failed"),
+        f"{name} answered {answer.status_code}: {message}",
+        float(wait) if wait.isdecimal() else None,
+    )
+
+
+def _why(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,179 @@
+"""The job service: everything that the routes need goes through it.
+
+It gives each job its id, hands it to the first provider that takes it, republishes its progress,
+keeps what it made, and goes to the next provider where an engine, and not the request, failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from overpaint.engines.errors import OverpaintError
+
+from ..journal import new_id, note_error
+from ..kept import Kept
+from ..metrics import Metrics
+from .protocol import Cancelled, Failed, Health, Painted, Provider, RefusedError, Request
+from .record import STATUS, Complete, Job, JobEvent, Tried
+
+
+class NoProviderError(OverpaintError):
+    """No provider took the job. `tried` says what each answered."""
+
+    def __init__(self, refusals: list[tuple[str, RefusedError]]) -> None:
+        super().__init__("; ".join(f"{name}: {refused}" for name, refused in refusals))
+        self.tried = [Tried(name, one.reason, str(one)) for name, one in refusals]
+        self.full = any(one.reason == "full" for _, one in refusals)
+        waits = [one.retry_after for _, one in refusals if one.retry_after is not None]
+        self.retry_after = min(waits, default=1.0)
+
+
+class JobService:
+    """Jobs on an ordered list of providers; the first is the local one."""
+
+    def __init__(
+        self, providers: Sequence[Provider], *, media: Kept, finished: Kept, metrics: Metrics
+    ) -> None:
+        self.providers = tuple(providers)
+        self.media = media
+        self._finished = finished
+        self._metrics = metrics
+        self._live: dict[str, Job] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def submit(self, request: Request, *, may_fall_back: bool = True) -> Job:
+        """Give `request` to the first provider that takes it; NoProviderError where none does.
+
+        `may_fall_back` is False for a job that fell back to this server already.
+        """
+        providers = self.providers if may_fall_back else self.providers[:1]
+        provider, ticket, refusals = await _hand_over(request, providers)
+        tried = [Tried(name, one.reason, str(one)) for name, one in refusals]
+        job = Job(
+            id=new_id(), model=request.model, provider=provider.name, ticket=ticket, tried=tried
+        )
+        self._note_fallback(job)
+        self._live[job.id] = job
+        rest = providers[providers.index(provider) + 1 :]
+        task = asyncio.create_task(self._see_through(job, request, provider, rest))
+        self._tasks[job.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        return job
+
+    def live(self, job_id: str) -> Job | None:
+        """The job, while it waits or runs."""
+        return self._live.get(job_id)
+
+    async def view(self, job_id: str) -> dict[str, Any]:
+        """A job as its client sees it. Raises GoneError, UnknownKeyError."""
+        if (job := self._live.get(job_id)) is not None:
+            return job.view() | {"expires_at": None}
+        kept: dict[str, Any] = json.loads(await asyncio.to_thread(self._finished.get, job_id))
+        return kept
+
+    async def cancel(self, job_id: str, why: str = "cancelled by the client") -> None:
+        """Stop a job that waits or runs; one that has ended stays as it is."""
+        if (job := self._live.get(job_id)) is not None and not job.feed.ended:
+            job.cancelled = Cancelled(why)
+            provider = next(one for one in self.providers if one.name == job.provider)
+            await provider.cancel(job.ticket, job.cancelled)
+
+    async def cancel_all(self, why: str) -> None:
+        await asyncio.gather(*(self.cancel(job_id, why) for job_id in list(self._live)))
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job waits or runs."""
+        return bool(self._tasks)
+
+    async def idle(self) -> None:
+        """Return when no job waits or runs."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+
+    async def health(self) -> list[Health]:
+        return list(await asyncio.gather(*(one.health() for one in self.providers)))
+
+    async def _see_through(
+        self, job: Job, request: Request, provider: Provider, rest: Sequence[Provider]
+    ) -> None:
+        """Follow the job to its end, and keep how it ended."""
+        last: JobEvent
+        try:
+            end = await self._follow(job, request, provider, rest)
+            last = end if not isinstance(end, Painted) else await self._keep(end)
+        except Exception as error:
+            error_id = note_error(error, "a job was lost by the service")
+            last = Failed(code="internal_error", message="something broke here", id=error_id)
+        job.note(last, last=True)
+        view = job.view() | {"expires_at": time.time() + self._finished.seconds}
+        await asyncio.to_thread(self._finished.put, job.id, json.dumps(view).encode())
+        del self._live[job.id]
+        self._count(job, last)
+
+    async def _follow(
+        self, job: Job, request: Request, provider: Provider, rest: Sequence[Provider]
+    ) -> Painted | Failed | Cancelled:
+        """The job's end, over as many providers as that takes."""
+        end = await self._republish(job, provider)
+        while isinstance(end, Failed) and end.elsewhere and rest and not job.cancelled:
+            job.tried.append(Tried(provider.name, end.code, end.message))
+            try:
+                provider, job.ticket, refusals = await _hand_over(request, rest)
+            except NoProviderError as nobody:
+                job.tried += nobody.tried
+                return end
+            job.tried += [Tried(name, one.reason, str(one)) for name, one in refusals]
+            job.provider = provider.name
+            self._note_fallback(job)
+            rest = rest[rest.index(provider) + 1 :]
+            if job.cancelled:  # while it was handed over
+                await provider.cancel(job.ticket, job.cancelled)
+            end = await self._republish(job, provider)
+        return end
+
+    async def _republish(self, job: Job, provider: Provider) -> Painted | Failed | Cancelled:
+        end: Painted | Failed | Cancelled | None = None
+        async for event in provider.progress(job.ticket):
+            if isinstance(event, (Painted, Failed, Cancelled)):
+                end = event
+            else:
+                job.note(event, last=False)
+        if end is None:
+            raise AssertionError(f"the progress of {provider.name} had no last event")
+        return end
+
+    async def _keep(self, painted: Painted) -> Complete:
+        media = tuple(new_id() for _ in painted.images)
+        for key, image in zip(media, painted.images, strict=True):
+            await asyncio.to_thread(self.media.put, key, image)
+        return Complete(media=media, painted=replace(painted, images=()))
+
+    def _note_fallback(self, job: Job) -> None:
+        if job.fallback is not None:
+            self._metrics.fallbacks.labels(job.provider, job.tried[-1].reason).inc()
+
+    def _count(self, job: Job, last: JobEvent) -> None:
+        code = last.code if isinstance(last, Failed) else ""
+        self._metrics.outcomes.labels(STATUS[type(last)], code).inc()
+        if isinstance(last, Complete):
+            for stage, seconds in last.painted.timings.items():
+                self._metrics.stages.labels(job.model, stage).observe(seconds)
+
+
+async def _hand_over(
+    request: Request, providers: Sequence[Provider]
+) -> tuple[Provider, str, list[tuple[str, RefusedError]]]:
+    """The first provider that takes `request`, its ticket, and what those before it answered."""
+    refusals: list[tuple[str, RefusedError]] = []
+    for provider in providers:
+        try:
+            return provider, await provider.submit(request), refusals
+        except RefusedError as refused:
+            refusals.append((provider.name, refused))
+    raise NoProviderError(refusals)

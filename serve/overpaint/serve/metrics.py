@@ -1,0 +1,57 @@
+"""Prometheus metrics. Labels are model names, stages, codes: nothing that a client wrote."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
+
+
+class Metrics:
+    """One registry a server, so that two servers in a process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter(
+            "overpaint_http_requests",
+            "HTTP requests by route and status",
+            ("route", "status"),
+            registry=registry,
+        )
+        self.waiting = Gauge("overpaint_queue_depth", "Jobs that wait", registry=registry)
+        self.running = Gauge("overpaint_jobs_running", "Jobs that run", registry=registry)
+        self.wait = Histogram(
+            "overpaint_queue_wait_seconds",
+            "From submission to the engine",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.stages = Histogram(
+            "overpaint_stage_seconds",
+            "Seconds of a finished job by stage",
+            ("model", "stage"),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.outcomes = Counter(
+            "overpaint_jobs", "Jobs by how they ended", ("outcome", "code"), registry=registry
+        )
+        self.refused = Counter(
+            "overpaint_jobs_refused", "Jobs not taken, by reason", ("reason",), registry=registry
+        )
+        self.fallbacks = Counter(
+            "overpaint_fallbacks",
+            "Jobs given to a provider that is not the first, and why",
+            ("provider", "reason"),
+            registry=registry,
+        )
+        self.unsaved = Counter(
+            "overpaint_results_not_saved",
+            "Results kept in memory because the disk refused them",
+            registry=registry,
+        )
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

@@ -1,0 +1,81 @@
+"""POST, GET and DELETE of /v1/jobs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from overpaint.engines.errors import UsageError
+
+from ..kept import GoneError, UnknownKeyError
+from ..orders import Order, invalid, job_headers, place
+from ..problems import ApiError
+from ..schema import JobRequest, JobView
+from ..state import State
+from ..styles import dress
+from .answers import problems
+
+
+def routes(state: State) -> APIRouter:
+    router = APIRouter(tags=["jobs"])
+
+    @router.post(
+        "/v1/jobs",
+        status_code=202,
+        response_model=JobView,
+        responses=problems(400, 404, 408, 410, 413, 415, 422, 429, 503),
+    )
+    async def submit(wanted: JobRequest, request: Request, response: Response) -> dict[str, Any]:
+        """Queue a picture to be repainted or, without `image`, painted."""
+        job = await place(state, await _order(state, wanted), request)
+        response.headers.update(job_headers(job) | {"Location": f"/v1/jobs/{job.id}"})
+        return job.view() | {"expires_at": None}
+
+    @router.get("/v1/jobs/{job_id}", response_model=JobView, responses=problems(404, 410))
+    async def look(job_id: str, response: Response) -> dict[str, Any]:
+        """How the job is and, once it has ended, what came of it."""
+        view = await _view(state, job_id)
+        response.headers["X-Overpaint-Provider"] = view["provider"]
+        if view["fallback"]:
+            response.headers["X-Overpaint-Fallback"] = view["fallback"]
+        return view
+
+    @router.delete("/v1/jobs/{job_id}", response_model=JobView, responses=problems(404, 410))
+    async def cancel(job_id: str) -> dict[str, Any]:
+        """Cancel a job that waits or runs; it stops within one step and decodes nothing."""
+        await state.jobs.cancel(job_id)
+        return await _view(state, job_id)
+
+    return router
+
+
+async def _order(state: State, wanted: JobRequest) -> Order:
+    try:
+        settings = wanted.settings()
+        prompt, negative = dress(
+            state.config.styles,
+            wanted.styles,
+            wanted.mode,
+            wanted.prompt,
+            wanted.negative_prompt,
+        )
+    except UsageError as error:
+        raise invalid(error) from None
+    image = None if wanted.image is None else await state.sources.png(wanted.image)
+    return Order(
+        prompt=prompt,
+        settings=replace(settings, negative_prompt=negative),
+        image=image,
+        model=wanted.model,
+    )
+
+
+async def _view(state: State, job_id: str) -> dict[str, Any]:
+    try:
+        return await state.jobs.view(job_id)
+    except GoneError:
+        raise ApiError(410, "gone", "this job ended long ago and is forgotten") from None
+    except UnknownKeyError:
+        raise ApiError(404, "not_found", "there is no such job") from None

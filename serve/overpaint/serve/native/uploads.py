@@ -1,0 +1,62 @@
+"""POST /v1/uploads: a picture, kept for a few minutes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import UploadFile
+
+from ..forms import read_form
+from ..journal import new_id
+from ..problems import ApiError
+from ..schema import Area, UploadView
+from ..state import State
+from .answers import problems
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
+
+
+def routes(state: State) -> APIRouter:
+    router = APIRouter(tags=["uploads"])
+
+    @router.post(
+        "/v1/uploads",
+        status_code=201,
+        response_model=UploadView,
+        responses=problems(400, 408, 413, 415, 422, 503),
+        openapi_extra=BODY,
+    )
+    async def upload(request: Request) -> UploadView:
+        """PNG, JPEG or WEBP up to 10 MB and 16 MP; comes back upright, RGB, at most 1024x1024."""
+        async with read_form(request, max_files=1, max_fields=8) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                message = "expected multipart/form-data with the picture in the part `file`"
+                raise ApiError(422, "invalid_request", message, field="file")
+            data = await file.read()
+        taken = await state.sources.intake.take(data, "file")
+        key = new_id()
+        expires_at = state.uploads.put(key, taken.png)
+        return UploadView(
+            id=key,
+            width=taken.size[0],
+            height=taken.size[1],
+            original=Area(width=taken.original[0], height=taken.original[1]),
+            expires_at=expires_at,
+        )
+
+    return router

@@ -1,0 +1,106 @@
+"""Placing a job, and waiting for one: what every face on the service does."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from dataclasses import dataclass, fields
+
+from starlette.requests import Request as HTTPRequest
+
+from overpaint.engines.errors import UsageError
+from overpaint.engines.manifest import Manifest
+from overpaint.runtime.prepare import image_sides
+from overpaint.runtime.settings import Settings, resolve
+
+from .jobs.protocol import Request
+from .jobs.record import Job
+from .jobs.remote import HOP
+from .jobs.service import NoProviderError
+from .problems import ApiError
+from .state import State
+
+LOOK_SECONDS = 0.2
+FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a client wants, in the service's own words. `model` None is the first bundle."""
+
+    prompt: str
+    settings: Settings
+    image: bytes | None = None
+    model: str | None = None
+
+
+async def place(state: State, order: Order, request: HTTPRequest) -> Job:
+    """Check all that can be known before an engine runs, and hand the job in.
+
+    Raises ApiError: 404 for a model, 422 for values, 429 when full, 503 when loading or draining.
+    """
+    if state.draining:
+        raise ApiError(503, "draining", "the server is shutting down", retry_after=10)
+    name = order.model or state.models.names[0]
+    if name not in state.models.names:
+        known = ", ".join(state.models.names)
+        raise ApiError(404, "model_not_found", f"there is no such model; there is: {known}",
+                      field="model")  # fmt: skip
+    check(state, order, state.models[name].served.manifest)
+    wanted = Request(model=name, prompt=order.prompt, image=order.image, settings=order.settings)
+    try:
+        return await state.jobs.submit(wanted, may_fall_back=HOP not in request.headers)
+    except NoProviderError as nobody:
+        reason = "full" if nobody.full else nobody.tried[0].reason
+        state.metrics.refused.labels(reason).inc()
+        status = 429 if nobody.full else 503
+        raise ApiError(status, reason, str(nobody), retry_after=nobody.retry_after) from None
+
+
+def check(state: State, order: Order, manifest: Manifest) -> None:
+    """Raises ApiError 422 for what this bundle cannot do."""
+    limits, settings = state.config.limits, order.settings
+    try:
+        resolved = resolve(settings, manifest.defaults, with_image=order.image is not None)
+        if resolved.steps > limits.steps:
+            raise UsageError(f"steps: expected {limits.steps} or fewer, got {resolved.steps}")
+        if resolved.n > limits.n:
+            raise UsageError(f"n: expected {limits.n} or fewer, got {resolved.n}")
+        sides = image_sides(manifest)
+        if settings.size is not None:
+            sides.check(settings.size)
+        elif order.image is not None:
+            sides.floor(png_size(order.image))
+    except UsageError as error:
+        raise invalid(error) from None
+
+
+def invalid(error: UsageError) -> ApiError:
+    """The 422 of a UsageError, with the field that its message begins with."""
+    head = str(error).split(maxsplit=1)[0].rstrip(":,")
+    return ApiError(422, "invalid_request", str(error), field=head if head in FIELDS else None)
+
+
+def png_size(png: bytes) -> tuple[int, int]:
+    """(width, height) from the header of a PNG that was written here."""
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
+
+
+async def wait_for(state: State, job: Job, request: HTTPRequest) -> None:
+    """Return when `job` has ended. If its client goes away first, the job is cancelled."""
+    ending = asyncio.ensure_future(_end(job))
+    while not (await asyncio.wait({ending}, timeout=LOOK_SECONDS))[0]:
+        if await request.is_disconnected():
+            await state.jobs.cancel(job.id, "its client went away")
+
+
+async def _end(job: Job) -> None:
+    async for _ in job.feed.follow():
+        pass
+
+
+def job_headers(job: Job) -> dict[str, str]:
+    """Who has the job and, where that is not the first provider, why: never silent."""
+    headers = {"X-Overpaint-Provider": job.provider}
+    return headers | ({"X-Overpaint-Fallback": job.fallback} if job.fallback else {})

@@ -1,0 +1,68 @@
+"""What a client is told when something is wrong: one shape, whatever found it.
+
+The native shape is {"error": {code, message, field, id}}; a face on the same server that speaks
+another dialect registers its own for its own paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from starlette.responses import JSONResponse
+
+from overpaint.engines.errors import OverpaintError
+
+from .journal import new_id
+
+
+class ApiError(OverpaintError):
+    """An answer that is not a success. `code` is for programs, `message` for people."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after: float | None = None,
+        headers: dict[str, str] | None = None,
+        error_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.field = field
+        self.id = error_id or new_id()
+        self.headers = dict(headers or {})
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(max(1, round(retry_after + 0.5)))
+
+
+Shape: TypeAlias = Callable[[ApiError], Any]
+
+
+def native_shape(problem: ApiError) -> Any:
+    return {
+        "error": {
+            "code": problem.code,
+            "message": problem.message,
+            "field": problem.field,
+            "id": problem.id,
+        }
+    }
+
+
+@dataclass(slots=True)
+class Shapes:
+    """Which shape a path gets: the longest prefix wins, the native shape where none fits."""
+
+    by_prefix: dict[str, Shape] = field(default_factory=dict)
+
+    def answer(self, path: str, problem: ApiError) -> JSONResponse:
+        prefixes = [prefix for prefix in self.by_prefix if path.startswith(prefix)]
+        shape = self.by_prefix[max(prefixes, key=len)] if prefixes else native_shape
+        return JSONResponse(shape(problem), problem.status, problem.headers)
