@@ -73,6 +73,10 @@ def open_bundle(
     if verify not in get_args(Level):
         raise UsageError(f"verify: expected 'open' or 'full', got {verify!r}")
     folder = bundle_folder(path)
+    if not os.path.lexists(folder / layout.MANIFEST):
+        from .infer import infer_bundle
+
+        return infer_bundle(folder)
     manifest = read_manifest(folder)
     for problem in integrity.problems(folder, manifest, verify, progress):
         raise IntegrityError(one_line(problem))

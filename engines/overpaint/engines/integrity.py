@@ -8,7 +8,7 @@ not hashed before (`verified`).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -44,7 +44,7 @@ def problems(
     yield from _hashes(folder, manifest, there, level, progress)
     for component in manifest.components.values():
         if component.graph in there:
-            yield from _external(folder, component.graph, manifest)
+            yield from external_problems(folder, component.graph, manifest.files)
 
 
 def _hashes(
@@ -75,8 +75,8 @@ def _is_trusted(path: Path, status: os.stat_result, file: File, level: Level) ->
     return file.weights and level == "open" and verified.is_verified(str(path), status, file.sha256)
 
 
-def _external(folder: Path, graph: str, manifest: Manifest) -> Iterator[str]:
-    """Every file that a graph points into is in its folder and listed, and is long enough."""
+def external_problems(folder: Path, graph: str, files: Mapping[str, File]) -> Iterator[str]:
+    """Yield how `graph` points out of its folder, past an end, or to what is not in `files`."""
     try:
         tensors = external_tensors_of(folder / graph)
     except IntegrityError as error:
@@ -86,18 +86,18 @@ def _external(folder: Path, graph: str, manifest: Manifest) -> Iterator[str]:
     for tensor in tensors:
         location = tensor.location
         if location not in sizes:
-            sizes[location] = _size_or_problem(f"{graph.rpartition('/')[0]}/{location}", manifest)
+            sizes[location] = _size_or_problem(f"{graph.rpartition('/')[0]}/{location}", files)
             if isinstance(sizes[location], str):
                 yield f"{folder / graph}: the weight {tensor.name!r}: {sizes[location]}"
         if isinstance(size := sizes[location], int) and (wrong := _overrun(tensor, size)):
             yield f"{folder / graph}: the weight {tensor.name!r}: {wrong}"
 
 
-def _size_or_problem(path: str, manifest: Manifest) -> int | str:
+def _size_or_problem(path: str, files: Mapping[str, File]) -> int | str:
     """The size of the file at `path`, or why a graph may not point there."""
     if problem := problem_with_path(path):
         return f"its external data {problem}"
-    if (file := manifest.files.get(path)) is None:
+    if (file := files.get(path)) is None:
         return f"its external data {path!r} is not a file of this bundle's manifest"
     return file.size
 

@@ -20,6 +20,7 @@ TOKENIZERS: Final = ("tokenizer", "tokenizer_2", "tokenizer_3")
 DENOISERS: Final = ("unet", "transformer")
 VAE_ENCODER: Final = "vae_encoder"
 VAE_DECODER: Final = "vae_decoder"
+COMPONENTS: Final = (*TEXT_ENCODERS, *DENOISERS, VAE_ENCODER, VAE_DECODER)
 
 
 def graph_path(component: str) -> str:

@@ -17,23 +17,22 @@ from .paths import problem_with_path
 NO_WEIGHTS: Final = (".json", ".onnx", ".plan", ".txt")
 LARGEST_FILE: Final = 2**63 - 1
 LARGEST_DIMENSION: Final = 2**31 - 1
-COMPONENTS: Final = (
-    *layout.TEXT_ENCODERS,
-    *layout.DENOISERS,
-    layout.VAE_ENCODER,
-    layout.VAE_DECODER,
-)
 
 
 def problems(manifest: Manifest) -> Iterator[str]:
     """Yield every contradiction in `manifest`, each as one line."""
     yield from _files(manifest)
+    yield from meaning_problems(manifest)
+    yield from _provenance(manifest)
+
+
+def meaning_problems(manifest: Manifest) -> Iterator[str]:
+    """The same without files and hashes, which an inferred manifest does not have."""
     yield from _family(manifest)
     for name, component in manifest.components.items():
         where = f"components.{name}"
-        if name not in COMPONENTS:
-            yield f"{where}: unknown component; expected one of {', '.join(COMPONENTS)}"
-        yield from _graph(where, component, manifest)
+        if name not in layout.COMPONENTS:
+            yield f"{where}: unknown component; expected one of {', '.join(layout.COMPONENTS)}"
         yield from _tensors(where, component)
         for dimension, values in component.ranges.items():
             yield from _range(f"{where}.ranges.{dimension}", values)
@@ -42,7 +41,6 @@ def problems(manifest: Manifest) -> Iterator[str]:
     yield from _preview(manifest)
     yield from _text(manifest)
     yield from _defaults(manifest)
-    yield from _provenance(manifest)
 
 
 def _files(manifest: Manifest) -> Iterator[str]:
@@ -63,6 +61,13 @@ def _files(manifest: Manifest) -> Iterator[str]:
     for path in (layout.MODEL_INDEX, layout.SCHEDULER_CONFIG):
         if path not in manifest.files:
             yield f"files: {path!r} is not listed; a bundle needs it"
+    for name, component in manifest.components.items():
+        if component.graph not in manifest.files:
+            yield f"components.{name}.graph: {component.graph!r} is not listed in files"
+    for index, encoder in enumerate(manifest.text.encoders):
+        tokenizer = f"{encoder.tokenizer}/{layout.TOKENIZER}"
+        if tokenizer not in manifest.files:
+            yield f"text.encoders[{index}].tokenizer: {tokenizer!r} is not listed in files"
 
 
 def _family(manifest: Manifest) -> Iterator[str]:
@@ -76,11 +81,6 @@ def _family(manifest: Manifest) -> Iterator[str]:
     for name in (manifest.denoiser, layout.VAE_ENCODER, layout.VAE_DECODER):
         if name not in manifest.components:
             yield f"components.{name}: missing; {manifest.family} needs it"
-
-
-def _graph(where: str, component: Component, manifest: Manifest) -> Iterator[str]:
-    if component.graph not in manifest.files:
-        yield f"{where}.graph: {component.graph!r} is not listed in files"
 
 
 def _tensors(where: str, component: Component) -> Iterator[str]:
@@ -164,9 +164,6 @@ def _text_encoder(where: str, encoder: TextEncoder, manifest: Manifest) -> Itera
         for field, name in (("hidden", encoder.hidden), ("pooled", encoder.pooled)):
             if name is not None and name not in outputs:
                 yield f"{where}.{field}: {encoder.component} has no output {name!r}"
-    tokenizer = f"{encoder.tokenizer}/{layout.TOKENIZER}"
-    if tokenizer not in manifest.files:
-        yield f"{where}.tokenizer: {tokenizer!r} is not listed in files"
     if not 1 <= encoder.length <= LARGEST_DIMENSION:
         yield f"{where}.length: expected a positive number, got {encoder.length}"
     if not 0 <= encoder.pad_token_id <= LARGEST_DIMENSION:

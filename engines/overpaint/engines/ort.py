@@ -26,6 +26,7 @@ _DTYPES: Final = {
     "tensor(int32)": "int32",
     "tensor(bool)": "bool",
 }
+_MEND: Final = "They do not belong together: make the bundle anew with overpaint export or import"
 
 
 class OnnxRuntimeSession:
@@ -169,11 +170,8 @@ def _check_tensors(name: str, kind: str, declared: tuple[Tensor, ...], found: li
             )
         if tensor.dtype not in NUMPY_DTYPES:
             raise SessionError(
-                f"{name}: NumPy has no {tensor.dtype}, the {kind} {tensor.name!r} is"
+                f"{name}: the {kind} {tensor.name!r} is {tensor.dtype}, which NumPy does not have"
             )
-
-
-_MEND: Final = "They do not belong together: make the bundle anew with overpaint export or import"
 
 
 def _agree(declared: tuple[int | str, ...], found: tuple[int | str | None, ...]) -> bool:
