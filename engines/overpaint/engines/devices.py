@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from . import layout
 from .bundle import Bundle
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 Device: TypeAlias = Literal["tensorrt", "cuda", "openvino", "cpu"]
-ON_REQUEST: Final = ("openvino",)  # "auto" does not consider them
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,7 @@ class Candidate:
     device: Device
     available: bool
     why: str
+    on_request: bool = False  # "auto" does not take it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,7 @@ def choose(bundle: Bundle, device: str = "auto") -> Decision:
         raise UsageError(f"--device: expected one of {', '.join(known)}; got {device!r}")
     considered = candidates(bundle)
     for candidate in considered:
-        eligible = candidate.device == device or (
-            device == "auto" and candidate.device not in ON_REQUEST
-        )
+        eligible = not candidate.on_request if device == "auto" else candidate.device == device
         if eligible and candidate.available:
             return Decision(device, candidate, considered)
     if device in ("auto", "cpu"):
@@ -110,8 +108,10 @@ def _cuda() -> Candidate:
 
 def _openvino() -> Candidate:
     if importlib.util.find_spec("openvino") is None:
-        return Candidate("openvino", False, "openvino is not installed")
-    return Candidate("openvino", False, "this version of overpaint does not run OpenVINO")
+        why = "openvino is not installed"
+    else:
+        why = "this version of overpaint does not run OpenVINO"
+    return Candidate("openvino", False, why, on_request=True)
 
 
 def _cpu() -> Candidate:

@@ -153,16 +153,16 @@ def text_of(configs: Configs, family: Family) -> Text:
 
 
 def defaults_of(denoiser: Config, family: Family, name: str) -> Defaults:
-    """diffusers' defaults for the family; those of few steps where the checkpoint is distilled.
+    """Those of diffusers' image-to-image pipelines; fewer steps where the checkpoint is distilled.
 
     SD 3's turbo gets strength 0.75: at 4 steps, any more starts from pure noise.
     """
     if denoiser.get("time_cond_proj_dim"):  # guidance embedded: a latent consistency model
         return Defaults(steps=4, guidance_scale=8.5, strength=0.8)
-    if any(word in name.lower() for word in ("turbo", "lightning", "hyper", "lcm")):
-        return Defaults(steps=4, guidance_scale=1.0, strength=0.75)
+    if "turbo" in name.lower():
+        return Defaults(steps=4, guidance_scale=1.0, strength=0.75 if family == "sd3" else 0.5)
     if family == "sd3":
-        return Defaults(steps=28, guidance_scale=7.0, strength=0.6)
+        return Defaults(steps=50, guidance_scale=7.0, strength=0.6)
     if family in ("sdxl", "sdxl-refiner"):
         return Defaults(steps=50, guidance_scale=5.0, strength=0.3)
     return Defaults(steps=50, guidance_scale=7.5, strength=0.8)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import FeedError
-from .manifest import Range, Tensor
+from .manifest import Range, Tensor, written_shape
 from .session import NUMPY_DTYPES, Array
 
 
@@ -66,11 +66,11 @@ class FeedCheck:
             same_rank = array.ndim == len(tensor.shape)
             if array.dtype == wanted and same_rank and _fits(tensor.shape, array.shape):
                 return
-            got = f"{_shape(array.shape)} {array.dtype}"
+            got = f"{written_shape(array.shape)} {array.dtype}"
         else:
             got = f"a {type(array).__name__}; convert it with numpy.asarray"
         raise FeedError(
-            f"{self._engine}: expected {_shape(tensor.shape)} {tensor.dtype} "
+            f"{self._engine}: expected {written_shape(tensor.shape)} {tensor.dtype} "
             f"for {tensor.name!r}, got {got}"
         )
 
@@ -96,10 +96,6 @@ class FeedCheck:
 def _fits(declared: tuple[int | str, ...], shape: tuple[int, ...]) -> bool:
     pairs = zip(declared, shape, strict=True)
     return all(isinstance(wanted, str) or wanted == size for wanted, size in pairs)
-
-
-def _shape(shape: tuple[int | str, ...]) -> str:
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
 def _range(allowed: Range) -> str:

@@ -22,6 +22,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The closed, immutable base of every entry."""
 
 
+def written_shape(shape: tuple[int | str, ...]) -> str:
+    """A shape as NumPy writes it, symbolic sizes by name: `(batch, 4)`, `(1,)`, `()`."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
 class Range(Record, frozen=True, kw_only=True):
     """The values that a symbolic dimension may take, both ends included, in `multiple`s."""
 
@@ -36,6 +41,10 @@ class Tensor(Record, frozen=True, kw_only=True):
     name: str
     dtype: DType
     shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        """`sample float32 (batch, 4, height, width)`."""
+        return f"{self.name} {self.dtype} {written_shape(self.shape)}"
 
 
 class Parity(Record, frozen=True, kw_only=True):

@@ -25,6 +25,15 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         ManifestError: it is absent, not JSON, of another version, breaks the schema, or
             contradicts itself; the message names the file and the field.
     """
+    return _checked(load(folder), str(Path(folder, MANIFEST)))
+
+
+def load(folder: str | os.PathLike[str]) -> Manifest:
+    """Read a bundle's manifest against the schema alone, as `parse` does.
+
+    Raises:
+        ManifestError: it is absent, not JSON, of another version, or breaks the schema.
+    """
     path = Path(folder, MANIFEST)
     try:
         if path.is_symlink():
@@ -37,7 +46,7 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         ) from None
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
-    return decode(data, where=str(path))
+    return parse(data, where=str(path))
 
 
 def decode(data: bytes, where: str = MANIFEST) -> Manifest:
@@ -46,12 +55,7 @@ def decode(data: bytes, where: str = MANIFEST) -> Manifest:
     Raises:
         ManifestError: as `read_manifest`.
     """
-    manifest = parse(data, where)
-    wrong = list(problems(manifest))
-    if wrong:
-        more = f" (and {len(wrong) - 1} more: see overpaint verify)" if len(wrong) > 1 else ""
-        raise ManifestError(f"{where}: {one_line(wrong[0])}{more}")
-    return manifest
+    return _checked(parse(data, where), where)
 
 
 def parse(data: bytes, where: str = MANIFEST) -> Manifest:
@@ -95,6 +99,14 @@ def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _checked(manifest: Manifest, where: str) -> Manifest:
+    wrong = list(problems(manifest))
+    if wrong:
+        more = f" (and {len(wrong) - 1} more: see overpaint verify)" if len(wrong) > 1 else ""
+        raise ManifestError(f"{where}: {one_line(wrong[0])}{more}")
+    return manifest
 
 
 def one_line(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from .cores import usable_cores
 from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
-from .manifest import Component, Tensor
+from .manifest import Component, Tensor, written_shape
 from .session import NUMPY_DTYPES, Array, Step
 
 PROVIDER: Final = "CPUExecutionProvider"
@@ -166,7 +166,8 @@ def _check_tensors(name: str, kind: str, declared: tuple[Tensor, ...], found: li
         if dtype != tensor.dtype or not _agree(tensor.shape, shape):
             raise SessionError(
                 f"{name}: the manifest and the graph differ in the {kind} {tensor.name!r}: "
-                f"{tensor.dtype} {tensor.shape} and {dtype} {shape}. {_MEND}"
+                f"{tensor.dtype} {written_shape(tensor.shape)} and "
+                f"{dtype} {written_shape(shape)}. {_MEND}"
             )
         if tensor.dtype not in NUMPY_DTYPES:
             raise SessionError(

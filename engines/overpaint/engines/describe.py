@@ -1,0 +1,117 @@
+"""What a bundle is, what it was made from, and what will run it here: plain values, no text layout.
+
+`overpaint info` renders them, `--json` prints them as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .bundle import Bundle
+from .devices import Candidate, candidates
+from .manifest import Component, Defaults, Latents, Lora, Manifest, Parity, Source, Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentInfo:
+    """One engine. Sizes are bytes; `weight_bytes` counts what its graph points into.
+
+    `inputs` and `outputs` are written like `sample float32 (batch, 4, height, width)`. `error` is
+    the parity's quotient max|Δ| / max|reference|.
+    """
+
+    name: str
+    graph_bytes: int
+    weight_bytes: int
+    compute_dtype: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    parity: Parity | None
+    error: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A bundle on this machine. `total_bytes` counts a file once, though two folders have it.
+
+    `inferred` is empty for a bundle with a manifest. `devices` are best first; `runs_on` is the
+    first that is available and not only on request, None where nothing installed can run it.
+    """
+
+    folder: str
+    name: str
+    format_version: int
+    family: str
+    denoiser: str
+    prediction: str
+    components: tuple[ComponentInfo, ...]
+    latents: Latents
+    text: Text
+    defaults: Defaults
+    source: Source
+    loras: tuple[Lora, ...]
+    producers: dict[str, str]
+    plans: tuple[str, ...]
+    files: int
+    total_bytes: int
+    inferred: tuple[str, ...]
+    devices: tuple[Candidate, ...]
+    runs_on: str | None
+
+
+def describe(bundle: Bundle) -> Description:
+    """Gather what there is to say about `bundle`; `msgspec.to_builtins` makes JSON of it."""
+    manifest = bundle.manifest
+    considered = candidates(bundle)
+    eligible = [one.device for one in considered if one.available and not one.on_request]
+    return Description(
+        folder=str(bundle.folder),
+        name=manifest.name,
+        format_version=manifest.version,
+        family=manifest.family,
+        denoiser=manifest.denoiser,
+        prediction=manifest.prediction,
+        components=tuple(_component(*entry, manifest) for entry in manifest.components.items()),
+        latents=manifest.latents,
+        text=manifest.text,
+        defaults=manifest.defaults,
+        source=manifest.source,
+        loras=manifest.loras,
+        producers=manifest.producers,
+        plans=tuple(path for path in manifest.files if path.endswith(".plan")),
+        files=len(manifest.files),
+        total_bytes=_total(bundle),
+        inferred=bundle.inferred,
+        devices=considered,
+        runs_on=eligible[0] if eligible else None,
+    )
+
+
+def _component(name: str, component: Component, manifest: Manifest) -> ComponentInfo:
+    folder = component.graph.rpartition("/")[0]
+    weights = [
+        file.size
+        for path, file in manifest.files.items()
+        if file.weights and path.startswith(f"{folder}/")
+    ]
+    parity = component.parity
+    return ComponentInfo(
+        name=name,
+        graph_bytes=manifest.files[component.graph].size,
+        weight_bytes=sum(weights),
+        compute_dtype=component.compute_dtype,
+        inputs=tuple(str(tensor) for tensor in component.inputs),
+        outputs=tuple(str(tensor) for tensor in component.outputs),
+        parity=parity,
+        error=_quotient(parity) if parity else None,
+    )
+
+
+def _quotient(parity: Parity) -> float | None:
+    reference = parity.max_abs_reference
+    return parity.max_abs_error / reference if reference else None
+
+
+def _total(bundle: Bundle) -> int:
+    statuses = [(bundle.folder / path).stat() for path in bundle.manifest.files]
+    return sum({(one.st_dev, one.st_ino): one.st_size for one in statuses}.values())

@@ -1,0 +1,82 @@
+"""Everything that is wrong with a bundle, for `overpaint verify`; opening stops at the first."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import integrity, layout, manifest_check
+from .bundle import bundle_folder, open_bundle
+from .errors import BundleError
+from .hashing import Progress
+from .manifest import Manifest
+from .manifest_io import load, one_line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was checked, each problem as one line, and what is odd without being wrong.
+
+    `files` and `total_bytes` are the manifest's; a bundle is whole where `problems` is empty.
+    """
+
+    folder: str
+    files: int
+    total_bytes: int
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        return not self.problems
+
+
+def verify_bundle(path: str | os.PathLike[str], progress: Progress | None = None) -> Report:
+    """Check every hash, link, path and graph of a bundle, weight files included.
+
+    Raises:
+        BundleError: there is no bundle at `path` at all.
+    """
+    folder = bundle_folder(path)
+    if not os.path.lexists(folder / layout.MANIFEST):
+        return _without_manifest(folder)
+    try:
+        manifest = load(folder)
+    except BundleError as error:
+        return _report(folder, None, [str(error)], [])
+    name = folder / layout.MANIFEST
+    problems = [f"{name}: {problem}" for problem in manifest_check.problems(manifest)]
+    problems += integrity.problems(folder, manifest, "full", progress)
+    return _report(folder, manifest, problems, list(_unlisted(folder, manifest)))
+
+
+def _without_manifest(folder: os.PathLike[str]) -> Report:
+    try:
+        bundle = open_bundle(folder)
+    except BundleError as error:
+        return _report(folder, None, [str(error)], [])
+    return _report(folder, bundle.manifest, [], list(bundle.inferred))
+
+
+def _report(
+    folder: os.PathLike[str], manifest: Manifest | None, problems: list[str], notes: list[str]
+) -> Report:
+    files = manifest.files if manifest else {}
+    return Report(
+        folder=os.fspath(folder),
+        files=len(files),
+        total_bytes=sum(file.size for file in files.values()),
+        problems=tuple(one_line(problem) for problem in problems),
+        notes=tuple(one_line(note) for note in notes),
+    )
+
+
+def _unlisted(folder: os.PathLike[str], manifest: Manifest) -> Iterator[str]:
+    """Files that the manifest does not know: nothing reads them, and nothing vouches for them."""
+    for here, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.relpath(os.path.join(here, name), folder).replace(os.sep, "/")
+            if path != layout.MANIFEST and path not in manifest.files:
+                yield f"{path}: not in the manifest; it is neither read nor checked"
