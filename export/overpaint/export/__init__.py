@@ -3,7 +3,7 @@
     from overpaint.export import export_checkpoint
     manifest = export_checkpoint("checkpoints/sd15", "bundles/sd15")
 
-The one room that imports torch. `checkpoint` reads what is on disk, `families` says what it means,
+The one room that imports torch. `families` says what it means,
 `parts` and `trace` make a graph of each component, `weights` puts its tensors into the bundle,
 `parity` compares it with torch, `bundle` does it all in order.
 """

@@ -14,10 +14,10 @@ from typing import Any, Final, TypeAlias
 from overpaint.engines import layout
 from overpaint.engines.errors import UsageError
 from overpaint.engines.hashing import sha256_file
+from overpaint.engines.importing.checkpoint import Checkpoint, open_checkpoint
 from overpaint.engines.manifest import Component, DType, Manifest, Source
 from overpaint.engines.new_bundle import finish_bundle, new_bundle
 
-from .checkpoint import Checkpoint, open_checkpoint
 from .families import denoiser_of, describe
 from .parity import measure, reference
 from .parts import Part, parts_of

@@ -8,6 +8,8 @@ from typing import Any, Final
 from overpaint.engines import layout
 from overpaint.engines.clip_tokenizer import read_pad_token
 from overpaint.engines.errors import CheckpointError
+from overpaint.engines.importing.checkpoint import Checkpoint
+from overpaint.engines.json_file import read_json
 from overpaint.engines.manifest import (
     Defaults,
     Family,
@@ -17,7 +19,6 @@ from overpaint.engines.manifest import (
     TextEncoder,
 )
 
-from .checkpoint import Checkpoint, read_json
 from .parts import pooled_width, time_id_count, vae_downscale
 
 T5_LENGTH: Final = 256

@@ -15,10 +15,10 @@ import transformers
 
 from overpaint.engines import layout
 from overpaint.engines.errors import CheckpointError
+from overpaint.engines.importing.checkpoint import Checkpoint
 from overpaint.engines.manifest import DType, Range, Tensor
 
 from . import modules
-from .checkpoint import Checkpoint
 
 BATCH: Final = Range(minimum=1, maximum=32)
 LATENT_SIDE: Final = 512
@@ -257,4 +257,3 @@ def _float(name: str, *shape: int | str) -> Tensor:
 def _latent_ranges(side: int, multiple: int = 1) -> dict[str, Range]:
     values = Range(minimum=multiple, maximum=side - side % multiple, multiple=multiple)
     return {"latent_height": values, "latent_width": values}
-

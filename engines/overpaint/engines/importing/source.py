@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Rows(NamedTuple):
@@ -33,3 +33,7 @@ def third(name: str, part: int) -> Source:
 def swapped_halves(name: str) -> Source:
     """(shift, scale) where (scale, shift) is wanted."""
     return Source((Rows(name, 1, 2), Rows(name, 0, 2)))
+
+
+IDENTITY: Final = Source(())
+"""A square matrix of ones on the diagonal: stored nowhere."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from overpaint.engines import layout
-from overpaint.engines.errors import CheckpointError
-from overpaint.engines.importing.safetensors_file import Stored, read_header
+from .. import layout
+from ..errors import CheckpointError
+from ..families import Configs
+from ..json_file import read_json
+from ..tokenizer_files import pad_token_id
+from .safetensors_file import Stored, read_header
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _STEMS: Final = ("diffusion_pytorch_model", "model")
@@ -85,6 +87,25 @@ class Checkpoint:
         )
 
 
+def configs_of(checkpoint: Checkpoint) -> Configs:
+    """The JSON files of a checkpoint, from which `families.facts_of` reads what it is.
+
+    Raises:
+        CheckpointError: one is missing or malformed.
+    """
+    components = (*layout.TEXT_ENCODERS, *layout.DENOISERS, "vae")
+    return Configs(
+        index=checkpoint.index,
+        scheduler=read_json(checkpoint.folder / layout.SCHEDULER_CONFIG),
+        components={name: checkpoint.config(name) for name in components if checkpoint.has(name)},
+        pad_token_ids={
+            tokenizer: pad_token_id(checkpoint.folder / tokenizer)
+            for encoder, tokenizer in zip(layout.TEXT_ENCODERS, layout.TOKENIZERS, strict=True)
+            if checkpoint.has(encoder)
+        },
+    )
+
+
 def open_checkpoint(source: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint in a folder, or of a hub id (its files are fetched, or found in the cache).
 
@@ -106,19 +127,6 @@ def open_checkpoint(source: str | os.PathLike[str]) -> Checkpoint:
     if not (path / layout.MODEL_INDEX).is_file():
         raise CheckpointError(f"{path}: not a diffusers folder: it has no {layout.MODEL_INDEX}")
     return Checkpoint(path, name, read_json(path / layout.MODEL_INDEX))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: expected JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
 
 
 def _files(folder: Path, names: set[str], stem: str, variant: str | None) -> tuple[Path, ...]:

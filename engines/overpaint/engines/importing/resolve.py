@@ -1,0 +1,96 @@
+"""A graph's weights, found among a checkpoint's tensors; and what is missing, odd, or left over."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from .contents import Tensors
+from .graph_weights import Slot
+from .safetensors_file import Stored
+from .source import Source
+
+FLOATS: Final = ("F32", "F16", "BF16")
+"""The dtypes that weights may be stored in."""
+
+_IGNORED: Final = re.compile(
+    r".*\bposition_ids|.*\blogit_scale|.*\bloss\..*|.*\bmodel_ema\..*"
+    r"|.*\btext_projection(\.weight)?"  # where the pooled text is not projected
+    r"|transformer\.resblocks\.23\..*|visual\..*|vision_model\..*"  # OpenCLIP's, which SD 2 leaves
+    r"|shared\.weight|encoder\.embed_tokens\.weight"  # T5's one embedding under two names
+)
+"""Tensors that checkpoints carry along and that no pipeline reads."""
+
+
+class Found(NamedTuple):
+    """A weight: how it is made, from which stored tensors (one for each of its row ranges)."""
+
+    source: Source
+    stored: tuple[Stored, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The outcome for one component. `missing`, `odd` and `unused` are empty where all is well."""
+
+    found: Mapping[str, Found]
+    missing: tuple[str, ...]
+    odd: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.odd or self.unused)
+
+    @property
+    def wrong(self) -> int:
+        return len(self.missing) + len(self.odd) + len(self.unused)
+
+
+def resolve(wanted: Mapping[str, Slot], tensors: Tensors) -> Resolved:
+    """Find every weight of `wanted` in `tensors`."""
+    sources = tensors.naming(wanted)
+    found: dict[str, Found] = {}
+    missing, odd, used = [], [], set()
+    for name, slot in wanted.items():
+        for source in sources(name):
+            names = [rows.name for rows in source.rows]
+            if any(each not in tensors.stored for each in names):
+                continue
+            used.update(names)
+            stored = tuple(tensors.stored[each] for each in names)
+            if problem := _problem(name, slot, source, stored):
+                odd.append(problem)
+            found[name] = Found(source, stored)
+            break
+        else:
+            missing.append(name)
+    unused = (name for name in tensors.stored if name not in used)
+    left = tuple(name for name in unused if not _IGNORED.fullmatch(name))
+    return Resolved(found, tuple(missing), tuple(odd), left)
+
+
+def _problem(name: str, slot: Slot, source: Source, stored: tuple[Stored, ...]) -> str | None:
+    """Why these tensors cannot be that weight."""
+    if not stored:
+        return None
+    if stored[0].dtype not in FLOATS:
+        return f"{stored[0].name} is stored as {stored[0].dtype}, not {', '.join(FLOATS)}"
+    shape = stored[0].shape
+    if source.transposed:
+        shape = shape[::-1]
+    rows = source.rows[0].of
+    if rows > 1 and shape and shape[0] % rows == 0:
+        shape = (shape[0] // rows * len(stored), *shape[1:])
+    if _plain(shape) == _plain(slot.shape):
+        return None
+    return f"{stored[0].name} is {list(stored[0].shape)}, not {list(slot.shape)}"
+
+
+def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without the kernel of a 1x1 convolution, which is a matrix."""
+    while len(shape) > 2 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
