@@ -26,9 +26,9 @@ from fastapi.responses import FileResponse
 FOLDER = Path(__file__).parent
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/example.png": ("example.png", "image/png"),
+    "/page/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page/example.png": ("example.png", "image/png"),
 }
 HEADERS = {
     # Results are shown from memory (blob:), previews arrive as data: URLs; all else is our own.
