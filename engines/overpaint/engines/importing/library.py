@@ -1,7 +1,7 @@
 """The architectures that come with the package: graphs without weights, and configs.
 
 A library is a folder: `index.json` (this schema), `graphs/*.onnx.xz` (templates), and CLIP's
-merges. The packaged one is made by `python -m overpaint.export.architectures`.
+merges. The packaged one is made by `python -m overpaint.export.library`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ class Architecture(Record, frozen=True, kw_only=True):
 
 
 class Index(Record, frozen=True, kw_only=True):
-    """`exporter`: SHA-256 of what made the graphs; `versions` of the packages that did."""
+    """`configs`, `exporter`: SHA-256 of what the graphs were made from, and of the code that made
+    them; `versions` of the packages that did."""
 
+    configs: str
     exporter: str
     versions: dict[str, str]
     graphs: dict[str, Graph]

@@ -1,0 +1,83 @@
+"""A checkpoint to import, opened: a diffusers folder or a single file, behind one face."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ..errors import CheckpointError
+from ..manifest import Family
+from .checkpoint import Checkpoint, open_checkpoint
+from .contents import Tensors, folder_tensors, single_file_tensors
+from .safetensors_file import Stored, read_header
+
+_PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_PICKLE_NAMES: Final = re.compile(r".*\.(ckpt|pt|pth|bin|pkl|pickle)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A diffusers folder, sharded or not."""
+
+    checkpoint: Checkpoint
+
+    @property
+    def name(self) -> str:
+        return self.checkpoint.name
+
+    @property
+    def label(self) -> str:
+        return str(self.checkpoint.folder)
+
+    def holds(self, family: Family, component: str) -> Tensors | None:
+        """A component's tensors, whatever the family."""
+        if not self.checkpoint.has(component):
+            return None
+        return folder_tensors(self.checkpoint.weights(component).tensors())
+
+
+@dataclass(frozen=True, slots=True)
+class SingleFile:
+    """A `.safetensors` file with the original code's names."""
+
+    path: Path
+    tensors: Mapping[str, Stored] = field(repr=False)
+    metadata: Mapping[str, str] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def label(self) -> str:
+        return str(self.path)
+
+    def holds(self, family: Family, component: str) -> Tensors | None:
+        """A component's tensors, if the file is of `family`."""
+        return single_file_tensors(self.tensors, family, component)
+
+
+def open_for_import(source: str | os.PathLike[str]) -> Folder | SingleFile:
+    """Open a diffusers folder, a hub id or a single file.
+
+    Raises:
+        CheckpointError: there is nothing, or a pickle, or a broken file.
+    """
+    path = Path(source)
+    if not path.is_file():
+        return Folder(open_checkpoint(source))
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start.startswith(_PICKLES) or _PICKLE_NAMES.fullmatch(path.name):
+        raise CheckpointError(
+            f"{path}: a pickle, which can run any code when it is read; it is not opened. "
+            "Take the .safetensors that its authors publish, or convert it where that is safe"
+        )
+    if start == b"GGUF":
+        raise CheckpointError(f"{path}: a GGUF file; its quantized blocks are not tensors of ONNX")
+    tensors, metadata = read_header(path)
+    return SingleFile(path, tensors, metadata)

@@ -1,0 +1,56 @@
+"""A checkpoint's tokenizers, brought into a bundle with a `tokenizer.json` each."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from .. import layout
+from ..clip_tokenizer import read_clip_tokenizer
+from ..errors import CheckpointError
+from ..tokenizer_files import VOCABULARY
+
+_FILES: Final = (
+    layout.TOKENIZER,
+    *VOCABULARY,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "spiece.model",
+)
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Copy a tokenizer's files; CLIP's vocabulary becomes tokenizer.json where that is absent.
+
+    Raises:
+        CheckpointError: the files are missing, or a SentencePiece model without tokenizer.json.
+    """
+    folder.mkdir(parents=True)
+    for name in _FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    if (folder / layout.TOKENIZER).is_file():
+        return
+    if not (folder / VOCABULARY[0]).is_file():
+        raise CheckpointError(
+            f"{source}: expected {layout.TOKENIZER}, or CLIP's {' and '.join(VOCABULARY)}; give a "
+            "folder that has T5's tokenizer.json with --tokenizer"
+        )
+    read_clip_tokenizer(folder).save(str(folder / layout.TOKENIZER), pretty=False)
+
+
+def copy_t5_tokenizer(source: Path | None, folder: Path, label: str) -> None:
+    """Copy T5's tokenizer, which a single file lacks and the package does not carry.
+
+    Raises:
+        CheckpointError: none was given.
+    """
+    if source is None:
+        raise CheckpointError(
+            f"{label} holds T5, whose vocabulary is not in the package: give a folder that has its "
+            "tokenizer.json with --tokenizer, such as tokenizer_3 of any SD 3 in diffusers' layout"
+        )
+    nested = source / layout.TOKENIZERS[2]
+    copy_tokenizer(nested if nested.is_dir() else source, folder)

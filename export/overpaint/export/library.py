@@ -1,0 +1,196 @@
+"""The packaged architectures, made: `python -m overpaint.export.library`.
+
+Every graph is traced on the meta device from its true config, as an export traces it, and stored
+without weights. A graph that two architectures share is traced and stored once.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import json
+import lzma
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import diffusers
+import msgspec
+import torch
+import transformers
+
+from overpaint.engines import layout
+from overpaint.engines.families import Configs, family_of
+from overpaint.engines.importing import library as packaged
+from overpaint.engines.importing.checkpoint import open_checkpoint
+from overpaint.engines.importing.configs_agree import computed_with
+from overpaint.engines.importing.describe import write_json
+from overpaint.engines.manifest import Component
+
+from . import modules, parts, trace
+from .architectures import ARCHITECTURES, Architecture, Config
+
+_VERSIONS: Final = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
+_PRESET: Final = 9 | lzma.PRESET_EXTREME
+_MERGES: Final = slice(1, 49152 - 256 - 2 + 1)  # of open_clip's list, those that CLIP has
+
+
+def make_library(
+    known: Mapping[str, Architecture],
+    folder: Path,
+    dtypes: tuple[str, ...] = ("float32", "float16"),
+    say: Callable[[str], object] = lambda text: None,
+) -> None:
+    """Write a library of `known` into `folder`, which is replaced."""
+    beside = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    (beside / packaged.GRAPHS).mkdir(parents=True)
+    graphs: dict[str, packaged.Graph] = {}
+    names: dict[str, str] = {}
+    entries = {}
+    for name, architecture in known.items():
+        configs = {one: full_config(*spec) for one, spec in architecture.components.items()}
+        made: dict[str, dict[str, str]] = {}
+        for dtype in dtypes:
+            made[dtype] = {}
+            for part in _parts(architecture, configs, dtype):
+                key = _key(part)
+                if key not in names:
+                    names[key] = f"{name}-{part.component}-{part.compute}"
+                    say(names[key])
+                    graphs[names[key]] = _store(part, beside / packaged.GRAPHS, names[key])
+                made[dtype][part.component] = names[key]
+        entries[name] = _entry(architecture, configs, made)
+    (beside / packaged.MERGES).write_bytes(lzma.compress(clip_merges().encode(), preset=_PRESET))
+    index = packaged.Index(
+        configs=configs_hash(known),
+        exporter=exporter_hash(),
+        versions={package: version(package) for package in _VERSIONS},
+        graphs=graphs,
+        architectures=entries,
+    )
+    text = msgspec.json.format(msgspec.json.encode(index), indent=1)
+    (beside / packaged.INDEX).write_bytes(text + b"\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+
+
+def full_config(library: str, class_name: str, config: Config) -> Config:
+    """A config.json: what is written down, and the class's defaults."""
+    if library == "diffusers":
+        with torch.device("meta"):
+            network = getattr(diffusers, class_name)(**config)
+        full = {key: value for key, value in network.config.items() if not key.startswith("_")}
+        return json.loads(json.dumps({"_class_name": class_name, **full}))  # type: ignore[no-any-return]
+    made = getattr(transformers, class_name).config_class(**config)
+    made.architectures = [class_name]
+    full = made.to_dict()
+    full.pop("transformers_version", None)
+    return json.loads(json.dumps(full))  # type: ignore[no-any-return]
+
+
+def configs_hash(known: Mapping[str, Architecture]) -> str:
+    """What the architectures are, as one hash."""
+    told = {name: asdict(architecture) for name, architecture in known.items()}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def exporter_hash() -> str:
+    """The code that makes a graph of a config, as one hash."""
+    digest = hashlib.sha256()
+    for module in (modules, parts, trace):
+        digest.update(Path(str(module.__file__)).read_bytes())
+    return digest.hexdigest()
+
+
+def clip_merges() -> str:
+    """CLIP's merges, one a line, from the list that open_clip's wheel carries."""
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("CLIP's merges come from open_clip: pip install --no-deps open_clip_torch")
+    path = Path(spec.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
+    lines = gzip.decompress(path.read_bytes()).decode().split("\n")[_MERGES]
+    return "\n".join(lines) + "\n"
+
+
+def _parts(
+    architecture: Architecture, configs: Mapping[str, Config], dtype: str
+) -> list[parts.Part]:
+    """What an export of this pipeline would trace."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_json(folder / layout.MODEL_INDEX, _model_index(architecture))
+        for component, config in configs.items():
+            (folder / component).mkdir()
+            write_json(folder / component / layout.CONFIG, config)
+        return parts.parts_of(open_checkpoint(folder), dtype)  # type: ignore[arg-type]
+
+
+def _key(part: parts.Part) -> str:
+    """What a graph depends on."""
+    tensors = [(t.name, t.shape) for t in (*part.inputs, *part.outputs)]
+    config = computed_with(part.config)
+    return json.dumps([part.component, part.compute, tensors, config], sort_keys=True)
+
+
+def _store(part: parts.Part, folder: Path, name: str) -> packaged.Graph:
+    template = trace.trace(part)
+    (folder / f"{name}.onnx.xz").write_bytes(lzma.compress(template, preset=_PRESET))
+    component = Component(
+        graph=layout.graph_path(part.component),
+        inputs=part.inputs,
+        outputs=part.outputs,
+        ranges=part.ranges,
+        compute_dtype=part.compute,
+    )
+    return packaged.Graph(sha256=hashlib.sha256(template).hexdigest(), component=component)
+
+
+def _entry(
+    architecture: Architecture, configs: dict[str, Config], graphs: dict[str, dict[str, str]]
+) -> packaged.Architecture:
+    class_name, scheduler = architecture.scheduler
+    index = _model_index(architecture)
+    return packaged.Architecture(
+        like=architecture.like,
+        family=family_of(Configs(index=index, scheduler={}, components=configs, pad_token_ids={})),
+        index=index,
+        scheduler={"_class_name": class_name, **scheduler},
+        configs=configs,
+        pads=dict(architecture.pads),
+        graphs=graphs,
+    )
+
+
+def _model_index(architecture: Architecture) -> dict[str, Any]:
+    components = {one: list(spec[:2]) for one, spec in architecture.components.items()}
+    tokenizers = {
+        tokenizer: [
+            "transformers",
+            "CLIPTokenizer" if tokenizer in architecture.pads else "T5TokenizerFast",
+        ]
+        for encoder, tokenizer in zip(layout.TEXT_ENCODERS, layout.TOKENIZERS, strict=True)
+        if encoder in components
+    }
+    return {
+        "_class_name": architecture.pipeline,
+        **architecture.index,
+        **components,
+        **tokenizers,
+        "scheduler": ["diffusers", architecture.scheduler[0]],
+    }
+
+
+def main() -> None:
+    """Make the packaged library anew."""
+    make_library(ARCHITECTURES, packaged.PACKAGED, say=lambda text: sys.stderr.write(f"{text}\n"))
+
+
+if __name__ == "__main__":
+    main()
