@@ -10,6 +10,7 @@ from tests.runtime.fakes import LENGTH, FakeEngines, fake_bundle
 
 from overpaint.engines.errors import IntegrityError
 from overpaint.runtime.components import Components
+from overpaint.runtime.stopwatch import Stopwatch
 from overpaint.runtime.text import TextEncoders
 from overpaint.runtime.text.encode import CACHED_PROMPTS
 from overpaint.runtime.text.tokens import load_tokenizer, tokenize
@@ -32,16 +33,17 @@ def test_a_prompt_is_encoded_once_and_the_least_recent_is_forgotten_first(tmp_pa
     bundle = fake_bundle(tmp_path)
     engines = FakeEngines(bundle.manifest)
     encoders = TextEncoders(bundle.folder, Components(("text_encoder",), engines.open))
+    watch = Stopwatch()
     [spec] = bundle.manifest.text.encoders
-    first = encoders.encode(spec, "red")
-    assert encoders.encode(spec, "red") is first
+    first = encoders.encode(spec, "red", watch)
+    assert encoders.encode(spec, "red", watch) is first
     assert engines.runs("text_encoder") == 1
     for i in range(CACHED_PROMPTS - 1):
-        encoders.encode(spec, "a " * i)
-        encoders.encode(spec, "red")
+        encoders.encode(spec, "a " * i, watch)
+        encoders.encode(spec, "red", watch)
     assert engines.runs("text_encoder") == CACHED_PROMPTS
-    encoders.encode(spec, "one more")
-    encoders.encode(spec, "red")
+    encoders.encode(spec, "one more", watch)
+    encoders.encode(spec, "red", watch)
     assert engines.runs("text_encoder") == CACHED_PROMPTS + 1
     assert first.hidden.shape == (1, LENGTH, 3)
     assert first.hidden.dtype == np.float32

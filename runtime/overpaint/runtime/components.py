@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from overpaint.engines.errors import SessionError
 from overpaint.engines.session import Session
 
+from .stopwatch import Stopwatch
+
 
 class Components:
     """The sessions of one pipeline.
@@ -34,18 +36,22 @@ class Components:
             pool.shutdown(wait=False)
 
     @contextmanager
-    def use(self, name: str) -> Iterator[Session]:
-        """The session called `name`, waiting until it is open."""
-        if not self.low_memory:
-            if name not in self._opening:
-                raise SessionError(f"{name}: this pipeline is closed")
-            yield self._opening[name].result()
-            return
-        session = self._open_session(name)
+    def use(self, name: str, watch: Stopwatch) -> Iterator[Session]:
+        """The session called `name`; `watch` counts the wait until it is open as "load"."""
+        with watch.stage("load"):
+            session = self._get(name)
         try:
             yield session
         finally:
-            session.close()
+            if self.low_memory:
+                session.close()
+
+    def _get(self, name: str) -> Session:
+        if self.low_memory:
+            return self._open_session(name)
+        if name not in self._opening:
+            raise SessionError(f"{name}: this pipeline is closed")
+        return self._opening[name].result()
 
     def wait(self) -> None:
         """Return when every engine is open, or raise what kept one from opening."""

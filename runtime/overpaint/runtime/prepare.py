@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,9 @@ from overpaint.engines.manifest import Manifest, Range
 from .image import ImageLike, Sides, fit, read, to_pixels
 from .schedule import Schedule, make_schedule, read_scheduler_config
 from .settings import Resolved, Settings, resolve
+
+MAX_OWN_PIXELS: Final = 2048 * 2048  # more is run only where a size asks for it
+REPAINTED_PIXELS: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ def prepare(bundle: Bundle, image: ImageLike | None, prompt: str, settings: Sett
     notes: tuple[str, ...] = ()
     if image is not None:
         picture = read(image)
-        size = size or sides.floor(picture.image.size)
+        size = size or _own_size(picture.image.size, sides)
         pixels, notes = to_pixels(fit(picture.image, size, settings.resize)), picture.notes
     assert size is not None  # resolve() refuses text to image without a size
     schedule = _schedule(bundle, resolved, size)
@@ -69,6 +73,19 @@ def prepare(bundle: Bundle, image: ImageLike | None, prompt: str, settings: Sett
         batch=_batch(manifest, resolved.n, guided),
         warnings=(*resolved.warnings, *notes, *_schedule_warnings(schedule, resolved)),
     )
+
+
+def _own_size(size: tuple[int, int], sides: Sides) -> tuple[int, int]:
+    """The picture's own size, floored to the multiple, unless that would take all day."""
+    width, height = size
+    if width * height > MAX_OWN_PIXELS:
+        shrink = (REPAINTED_PIXELS / (width * height)) ** 0.5
+        smaller = sides.nearest((round(width * shrink), round(height * shrink)))
+        raise UsageError(
+            f"the picture is {width}x{height}, more than diffusion models repaint well; ask for a "
+            f"size, for example {smaller[0]}x{smaller[1]}"
+        )
+    return sides.floor(size)
 
 
 def image_sides(manifest: Manifest) -> Sides:

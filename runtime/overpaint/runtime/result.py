@@ -24,13 +24,14 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Seconds by stage. `read`: opening and fitting the picture. `total` is the whole call.
+    """Seconds by stage. `load`: waiting for engines. `read`: opening and fitting the picture.
 
-    `steps` holds one entry a denoising step; `denoise` is their sum. Waiting for an engine that
-    was still loading is counted where it was first needed.
+    `steps` holds one entry for each call of the denoiser; `denoise` is their sum. `total` is the
+    whole run but the time that the caller of a stream took between two events.
     """
 
     total: float
+    load: float
     read: float
     text: float
     encode: float

@@ -66,7 +66,7 @@ def run(
         job = prepare(engines.bundle, image, prompt, settings)
     check(cancel)
     with log.watch.stage("text"):
-        conditioning = _condition(engines, job)
+        conditioning = _condition(engines, job, log)
     check(cancel)
     with log.watch.stage("encode"):
         moments = _encode(engines, job, log)
@@ -77,7 +77,7 @@ def run(
     yield Complete(_result(engines, job, conditioning, images, log))
 
 
-def _condition(engines: Engines, job: Job) -> Conditioning:
+def _condition(engines: Engines, job: Job, log: Log) -> Conditioning:
     manifest = engines.bundle.manifest
     request = Request(
         prompt=job.prompt,
@@ -85,14 +85,15 @@ def _condition(engines: Engines, job: Job) -> Conditioning:
         guided=job.guided,
         size=job.size,
     )
-    return CONDITION[manifest.family](manifest.text, request, engines.text.encode)
+    encode = functools.partial(engines.text.encode, watch=log.watch)
+    return CONDITION[manifest.family](manifest.text, request, encode)
 
 
 def _encode(engines: Engines, job: Job, log: Log) -> Array | None:
     """The picture's moments (1,2C,h,w): the same for every image made from it."""
     if job.pixels is None:
         return None
-    with engines.components.use(layout.VAE_ENCODER) as session:
+    with engines.components.use(layout.VAE_ENCODER, log.watch) as session:
         log.devices[layout.VAE_ENCODER] = session.device
         moments = session.run(as_feed(session, {"sample": job.pixels}))["latent_parameters"]
         return np.array(moments, np.float32)
@@ -116,7 +117,7 @@ def _denoise(
     if not job.schedule.rows:
         return finished
     total = len(job.schedule.rows) * len(groups)
-    with engines.components.use(manifest.denoiser) as session:
+    with engines.components.use(manifest.denoiser, log.watch) as session:
         log.devices[manifest.denoiser] = session.device
         for i, noises in enumerate(groups):
             rows = denoise(
@@ -182,7 +183,7 @@ def _fill(noises: list[Noise], out: Array) -> None:
 def _decode(engines: Engines, finished: list[Array], log: Log) -> list[Image.Image]:
     """One image at a time: the decoder is where memory peaks, and batches do not speed it up."""
     images: list[Image.Image] = []
-    with engines.components.use(layout.VAE_DECODER) as session:
+    with engines.components.use(layout.VAE_DECODER, log.watch) as session:
         log.devices[layout.VAE_DECODER] = session.device
         for z in np.concatenate(finished):
             sample = latents.decode(z[None], engines.bundle.manifest.latents)
@@ -227,6 +228,7 @@ def _result(
         steps_run=parameters[0].steps_run,
         timings=Timings(
             total=log.watch.total,
+            load=stages.get("load", 0.0),
             read=stages["read"],
             text=stages["text"],
             encode=stages["encode"],

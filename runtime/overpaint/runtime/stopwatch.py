@@ -1,4 +1,4 @@
-"""Seconds by stage, without those in which the caller had the word."""
+"""Seconds by stage, without those in which somebody else had the word."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from time import perf_counter
 
 
 class Stopwatch:
-    """Adds up stages by name. What passes inside `away()` is nobody's time."""
+    """Adds up stages by name; a stage inside another is not counted in the outer one as well."""
 
     def __init__(self) -> None:
         self.stages: dict[str, float] = {}
         self._start = perf_counter()
+        self._counted = 0.0
         self._away = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        start, away = perf_counter(), self._away
+        start, counted = perf_counter(), self._counted
         try:
             yield
         finally:
-            spent = perf_counter() - start - (self._away - away)
+            spent = perf_counter() - start - (self._counted - counted)
             self.stages[name] = self.stages.get(name, 0.0) + spent
+            self._counted += spent
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Around a `yield`: the consumer works, or has gone for coffee."""
+        """Around a `yield`: the consumer works, or has gone for coffee. Counted nowhere."""
         start = perf_counter()
         try:
             yield

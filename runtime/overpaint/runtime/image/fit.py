@@ -25,7 +25,7 @@ class Sides:
     def check(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return `size` (width, height), or raise UsageError naming the nearest one that fits."""
         width, height = size
-        nearest = self._nearest(width), self._nearest(height)
+        nearest = self.nearest(size)
         if size != nearest:
             raise UsageError(
                 f"expected a size whose sides are multiples of {self.multiple} from "
@@ -39,16 +39,20 @@ class Sides:
         width, height = size
         floored = width - width % self.multiple, height - height % self.multiple
         if min(floored) < self.minimum or max(floored) > self.maximum:
-            wanted = self._nearest(width), self._nearest(height)
+            wanted = self.nearest(size)
             raise UsageError(
                 f"expected a picture with sides from {self.minimum} to {self.maximum} pixels, "
                 f"got {width}x{height}; ask for a size, for example {wanted[0]}x{wanted[1]}"
             )
         return floored
 
-    def _nearest(self, side: int) -> int:
-        rounded = (side + self.multiple // 2) // self.multiple * self.multiple
-        return min(max(rounded, self.minimum), self.maximum)
+    def nearest(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The nearest size that fits."""
+        width, height = (
+            min(max(int(side / self.multiple + 0.5) * self.multiple, self.minimum), self.maximum)
+            for side in size
+        )
+        return width, height
 
 
 def fit(image: Image.Image, size: tuple[int, int], mode: str = "stretch") -> Image.Image:

@@ -13,6 +13,7 @@ from overpaint.engines.manifest import TextEncoder
 
 from ..components import Components
 from ..feed import as_feed
+from ..stopwatch import Stopwatch
 from .conditioning import Embedding
 from .tokens import load_tokenizer, tokenize
 
@@ -28,24 +29,24 @@ class TextEncoders:
         self._tokenizers: dict[str, Tokenizer] = {}
         self._embeddings: OrderedDict[tuple[str, str], Embedding] = OrderedDict()
 
-    def encode(self, encoder: TextEncoder, prompt: str) -> Embedding:
+    def encode(self, encoder: TextEncoder, prompt: str, watch: Stopwatch) -> Embedding:
         """Encode `prompt` with `encoder`, or recall it."""
         key = encoder.component, prompt
         if key not in self._embeddings:
-            self._embeddings[key] = self._run(encoder, prompt)
+            self._embeddings[key] = self._run(encoder, prompt, watch)
             if len(self._embeddings) > CACHED_PROMPTS:
                 self._embeddings.popitem(last=False)
         self._embeddings.move_to_end(key)
         return self._embeddings[key]
 
-    def _run(self, encoder: TextEncoder, prompt: str) -> Embedding:
+    def _run(self, encoder: TextEncoder, prompt: str, watch: Stopwatch) -> Embedding:
         tokens = tokenize(
             self._tokenizer(encoder.tokenizer),
             prompt,
             length=encoder.length,
             pad_id=encoder.pad_token_id,
         )
-        with self._components.use(encoder.component) as session:
+        with self._components.use(encoder.component, watch) as session:
             outputs = session.run(as_feed(session, {"input_ids": tokens.ids}))
             # The session may reuse its buffers, and the cache outlives the next run.
             hidden = np.array(outputs[encoder.hidden], np.float32)
