@@ -6,19 +6,24 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import torch
+
 from overpaint.engines import layout
 from overpaint.engines.errors import UsageError
+from overpaint.engines.families import facts_of
 from overpaint.engines.hashing import sha256_file
-from overpaint.engines.importing.checkpoint import Checkpoint, open_checkpoint
+from overpaint.engines.importing.checkpoint import Checkpoint, configs_of, open_checkpoint
+from overpaint.engines.importing.lora import fuse_into
+from overpaint.engines.importing.lora_file import LoraChoice
 from overpaint.engines.manifest import Component, DType, Manifest, Source
 from overpaint.engines.new_bundle import finish_bundle, new_bundle
 
-from .families import denoiser_of, describe
 from .parity import measure, reference
 from .parts import Part, parts_of
 from .preview import preview_factors
@@ -42,6 +47,7 @@ def export_checkpoint(
     *,
     dtype: str = "float32",
     store: str | None = None,
+    loras: Sequence[LoraChoice] = (),
     force: bool = False,
     progress: Progress | None = None,
 ) -> Manifest:
@@ -50,10 +56,12 @@ def export_checkpoint(
     `dtype` is what the graphs compute in (`float32`, `float16`); they take and give float32, and a
     VAE that overflows half precision stays in float32. `store` converts the weights that are
     written (`float32`, `float16`, `bfloat16`); without it the checkpoint's own files are linked.
+    `loras` are fused, in order, each at its weight.
 
     Raises:
         UsageError: an unknown dtype.
-        CheckpointError: the checkpoint is incomplete or of an unknown family.
+        CheckpointError: the checkpoint is incomplete or of an unknown family, or a LoRA does not
+            fit it.
         ParityError: a graph's numbers are not torch's; the message has the figures.
         OutputExistsError: `output` is there already and `force` is not set.
     """
@@ -64,49 +72,55 @@ def export_checkpoint(
     compute: DType = "float16" if dtype == "float16" else "float32"
     with new_bundle(output, force) as folder, quietly():
         source = open_checkpoint(checkpoint)
-        description = describe(source)
+        facts = facts_of(configs_of(source), f"{source.name} {source.index.get('_name_or_path')}")
         parts = parts_of(source, compute)
         step = _stepper(progress, _STEPS_PER_PART * len(parts) + 3)
         step("reading the checkpoint")
         _write_configs(source, folder, parts)
         fingerprint = _fingerprint(source, parts)
-        components = {part.component: _export(part, source, folder, store, step) for part in parts}
+        placing = _Placing(source, folder, store)
+        components = {part.component: _export(part, placing, step) for part in parts}
         step("fitting the preview")
         vae = _load(next(part for part in parts if part.source == "vae"), source)
         manifest = Manifest(
             name=source.name,
-            family=description.family,
-            denoiser=denoiser_of(description.family),
+            family=facts.family,
+            denoiser=facts.denoiser,
             components=components,
-            latents=description.latents,
-            prediction=description.prediction,
-            text=description.text,
-            defaults=description.defaults,
+            latents=facts.latents,
+            prediction=facts.prediction,
+            text=facts.text,
+            defaults=facts.defaults,
             source=Source(name=source.name, sha256=fingerprint),
             producers={name: version(name) for name in _PRODUCERS},
             files={},
-            guidance_embedding_width=description.guidance_embedding_width,
-            preview=preview_factors(vae, description.latents),
+            guidance_embedding_width=facts.guidance_embedding_width,
+            preview=preview_factors(vae, facts.latents),
         )
         step("hashing files")
-        return finish_bundle(folder, manifest)
+        return finish_bundle(folder, fuse_into(folder, manifest, loras) if loras else manifest)
 
 
-def _export(
-    part: Part,
-    source: Checkpoint,
-    folder: Path,
-    store: str | None,
-    step: Callable[[str], None],
-) -> Component:
+@dataclass(frozen=True, slots=True)
+class _Placing:
+    """Where weights come from, and where they go; `already` as `bind_into` has it."""
+
+    source: Checkpoint
+    folder: Path
+    store: str | None
+    already: dict[Path, Path] = field(default_factory=dict)
+
+
+def _export(part: Part, placing: _Placing, step: Callable[[str], None]) -> Component:
     """One component: its graph and weights in place, and proven against torch."""
     step(f"{part.component}: tracing")
     template = trace(part)
-    here = folder / part.component
-    place_weights(template, source.weights(part.source).tensors(), here, store)
+    here = placing.folder / part.component
+    tensors = placing.source.weights(part.source).tensors()
+    place_weights(template, tensors, here, store=placing.store, already=placing.already)
     # torch's copy of the weights is gone before the engine makes its own.
     step(f"{part.component}: running torch")
-    cases = reference(part, _load(part, source))
+    cases = reference(part, _load(part, placing.source))
     step(f"{part.component}: comparing")
     parity = measure(part, here, cases)
     return Component(
@@ -123,7 +137,7 @@ def _load(part: Part, source: Checkpoint) -> Any:
     """The component's network with the checkpoint's weights, in float32."""
     return part.load(
         source.folder / part.source,
-        torch_dtype="float32",
+        torch_dtype=torch.float32,
         variant=source.weights(part.source).variant,
         use_safetensors=True,
     )

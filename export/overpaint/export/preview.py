@@ -17,7 +17,7 @@ _FINE = 12
 
 
 def preview_factors(vae: Any, latents: Latents) -> tuple[tuple[float, ...], ...]:
-    """A row of red, green and blue (in [-1, 1]) for each channel of the latents, and one of offsets.
+    """A row of red, green, blue (in [-1, 1]) for each channel of the latents, and one of offsets.
 
     Least squares over decoded random latents that are smooth, as pictures mostly are.
     """

@@ -106,7 +106,7 @@ def _side(name: str, values: Range) -> int:
 
 
 def _template(model: ir.Model, module: Wrapper, part: Part) -> bytes:
-    """Tidy the exporter's graph, take its weights out, and give its tensors their symbolic sizes."""
+    """Tidy the exporter's graph, take its weights out, and name its symbolic sizes."""
     graph = model.graph
     weights = {}
     for name in list(graph.initializers):

@@ -1,25 +1,23 @@
 """A template's weights: found in the checkpoint, put into the bundle, pointed at by the graph.
 
-The checkpoint's own safetensors files are linked beside the graph (a hard link, else a reflink,
-else a copy), so that export writes no weight at all; `store` writes converted ones instead.
+The checkpoint's own safetensors files are linked beside the graph, so that an export writes no
+weight at all; with `store`, converted ones are written instead.
 """
 
 from __future__ import annotations
 
-import fcntl
-import math
-import os
-import re
-import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import torch
 
-from overpaint.engines import layout
 from overpaint.engines.errors import CheckpointError
-from overpaint.engines.importing.graph_weights import Piece, Slot, Weight, bind, slots
+from overpaint.engines.importing.bound import bind_into
+from overpaint.engines.importing.contents import folder_tensors
+from overpaint.engines.importing.graph_weights import slots
+from overpaint.engines.importing.resolve import Found, Resolved, resolve
 from overpaint.engines.importing.safetensors_file import (
     Stored,
     ToWrite,
@@ -27,120 +25,69 @@ from overpaint.engines.importing.safetensors_file import (
     write_safetensors,
 )
 
-CONVERTED: Final = "weights.safetensors"
+CONVERTED: Final = "model.safetensors"
 STORED_NAMES: Final = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-_TORCH: Final = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16}
-_TORCH_DTYPES: Final = {**_TORCH, "BF16": torch.bfloat16}
-_FICLONE: Final = 0x40049409  # linux/fs.h
-
-_OLD_ATTENTION: Final = {
-    "to_q": "query",
-    "to_k": "key",
-    "to_v": "value",
-    "to_out.0": "proj_attn",
-}
-"""What diffusers called a VAE's attention until 2023; Stable Diffusion 1's own files still do."""
+_TORCH: Final = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def place_weights(
-    template: bytes, tensors: Mapping[str, Stored], folder: Path, store: str | None
+    template: bytes,
+    tensors: Mapping[str, Stored],
+    folder: Path,
+    *,
+    store: str | None,
+    already: dict[Path, Path],
 ) -> None:
     """Write `folder`'s graph, bound to weights that lie beside it.
 
-    `tensors` is where the checkpoint has them. `store` is a dtype to convert them to, or None for
-    the checkpoint's own bytes.
+    `tensors` is where the checkpoint has them, `already` where the bundle has its files so far.
+    `store` is a dtype to convert them to, or None for the checkpoint's own bytes.
 
     Raises:
         CheckpointError: a weight is missing, or is not of the shape that the config makes it.
     """
-    found = {name: _find(name, slot, tensors) for name, slot in slots(template).items()}
+    wanted = slots(template)
+    resolved = resolve(wanted, folder_tensors(tensors))
+    _refuse_incomplete(resolved, folder.name)
     if store is None:
-        for file in {stored.file for stored in found.values()}:
-            link(file, folder / file.name)
-    else:
-        found = _convert(found, STORED_NAMES[store], folder / CONVERTED)
-    weights = {
-        name: Weight(stored.dtype, (Piece(stored.file.name, stored.offset, stored.size),))
-        for name, stored in found.items()
-    }
-    (folder / layout.GRAPH).write_bytes(bind(template, weights))
-
-
-def link(source: Path, target: Path) -> None:
-    """Put a file's content at `target`: hard link, reflink or copy, whichever is first possible.
-
-    A symbolic link (a hub cache is full of them) is followed: a bundle holds none.
-    """
-    source = source.resolve()
-    if target.exists():
+        bind_into(folder, template, wanted, resolved.found, "auto", already)
         return
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        with open(source, "rb") as reading, open(target, "wb") as writing:
-            try:
-                fcntl.ioctl(writing.fileno(), _FICLONE, reading.fileno())
-            except OSError:
-                shutil.copyfileobj(reading, writing, 1 << 24)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as staging:
+        converted = _convert(resolved.found, STORED_NAMES[store], Path(staging, CONVERTED))
+        bind_into(folder, template, wanted, converted, "auto", already)
 
 
-def _find(name: str, slot: Slot, tensors: Mapping[str, Stored]) -> Stored:
-    """The stored tensor of a slot: by its name, or by a name that older releases gave it."""
-    for alias in _aliases(name):
-        if alias not in tensors:
-            continue
-        stored = tensors[alias]
-        # A matrix and a 1x1 convolution are the same bytes.
-        if _squeezed(stored.shape) != _squeezed(slot.shape):
-            raise CheckpointError(
-                f"{stored.file}: {alias!r} has the shape {list(stored.shape)}, but the config "
-                f"makes it {list(slot.shape)}; config and weights are of different models"
-            )
-        return stored
-    raise CheckpointError(
-        f"the checkpoint has no tensor {name!r}; its config asks for it. Are config and weights "
-        "of the same model, and is the download complete?"
-    )
+def _refuse_incomplete(resolved: Resolved, component: str) -> None:
+    """Tensors left over are fine here: the VAE's two graphs share a file, and some carry an EMA."""
+    if resolved.odd:
+        raise CheckpointError(
+            f"{component}: config and weights are of different models: {resolved.odd[0]}"
+        )
+    if resolved.missing:
+        raise CheckpointError(
+            f"{component}: the checkpoint lacks {len(resolved.missing)} of "
+            f"{len(resolved.found) + len(resolved.missing)} weights, {resolved.missing[0]!r} "
+            "among them; is the download complete?"
+        )
 
 
-def _aliases(name: str) -> list[str]:
-    names = [name]
-    if name.startswith("text_model."):
-        names.append(name.removeprefix("text_model."))
-    if match := re.fullmatch(r"(.*\.attentions\.\d+\.)(to_\w(?:ut\.0)?)(\..*)", name):
-        names.append(match[1] + _OLD_ATTENTION[match[2]] + match[3])
-    if name in ("shared.weight", "encoder.embed_tokens.weight"):  # T5 ties them
-        names += ["shared.weight", "encoder.embed_tokens.weight"]
-    return names
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    while len(shape) > 2 and shape[-1] == 1:
-        shape = shape[:-1]
-    return shape
-
-
-def _convert(found: Mapping[str, Stored], dtype: str, path: Path) -> dict[str, Stored]:
-    """Write the tensors in another dtype, one at a time."""
+def _convert(found: Mapping[str, Found], dtype: str, path: Path) -> dict[str, Found]:
+    """Write the weights in another dtype, one at a time; where they are now."""
+    tensors = {name: one.stored[0] for name, one in found.items()}
     to_write = {
         name: ToWrite(dtype, stored.shape, lambda stored=stored: _converted(stored, dtype))  # type: ignore[misc]
-        for name, stored in found.items()
+        for name, stored in tensors.items()
     }
-    return write_safetensors(path, to_write)
+    written = write_safetensors(path, to_write)
+    return {name: Found(found[name].source, (stored,)) for name, stored in written.items()}
 
 
 def _converted(stored: Stored, dtype: str) -> bytes:
-    if stored.dtype not in _TORCH_DTYPES:
-        raise CheckpointError(
-            f"{stored.file}: {stored.name!r} is stored as {stored.dtype}, which cannot be converted"
-        )
-    if not math.prod(stored.shape):
-        return b""
-    values = torch.frombuffer(bytearray(read_bytes(stored)), dtype=_TORCH_DTYPES[stored.dtype])
-    converted = values.to(_TORCH_DTYPES[dtype])
+    values = torch.frombuffer(bytearray(read_bytes(stored)), dtype=_TORCH[stored.dtype])
+    converted = values.to(_TORCH[dtype])
     if bool((converted.isinf() & ~values.isinf()).any()):
         raise CheckpointError(
-            f"{stored.name!r} holds {float(values.abs().max()):.3g}, which {dtype} cannot; "
-            "choose another --store"
+            f"{stored.name!r} holds values up to {float(values.abs().max()):.3g}, which {dtype} "
+            "cannot; choose another --store"
         )
     return converted.view(torch.uint8).numpy().tobytes()
