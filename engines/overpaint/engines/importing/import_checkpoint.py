@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -29,6 +30,8 @@ from .opened import Folder, open_for_import
 from .place import Choice, Placed
 from .recognise import Recognised, recognise
 from .steps import Progress, Steps
+
+_NOT_YET: Final = "0" * 64  # a checkpoint's hash, until the bundle's files are hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ def _manifest(
         prediction=facts.prediction,
         text=facts.text,
         defaults=facts.defaults,
-        source=Source(name=name, sha256=""),
+        source=Source(name=name, sha256=_NOT_YET),
         producers={"overpaint": version("overpaint"), **library.index.versions},
         files={},
         guidance_embedding_width=facts.guidance_embedding_width,

@@ -1,0 +1,340 @@
+"""`import` makes the bundle that `export` makes: the same numbers to the bit, and no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import safetensors.torch
+import torch
+from tests.checkpoints import clip_vocabulary, tiny_checkpoint
+from tests.engines.single_files import single_file, tiny_library, write_single_file
+
+from overpaint.engines import layout
+from overpaint.engines.bundle import open_bundle
+from overpaint.engines.errors import CheckpointError, OutputExistsError, UsageError
+from overpaint.engines.graph_external import external_tensors_of
+from overpaint.engines.importing import import_checkpoint
+from overpaint.engines.importing.library import Library
+from overpaint.engines.manifest import Manifest, Tensor
+from overpaint.engines.manifest_io import read_manifest
+
+FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3")
+Export = Callable[[str, Path], Path]
+SIZES = {"batch": 2, "tokens": 77, "latent_height": 8, "latent_width": 12}
+SIZES |= {"height": 64, "width": 96}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(build_once: Any) -> dict[str, Path]:
+    return {f: build_once(f, lambda to, f=f: tiny_checkpoint(f, to)) for f in FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def bundles(checkpoints: dict[str, Path], exported: Export) -> dict[str, Path]:
+    return {family: exported(f"{family}.bundle", checkpoints[family]) for family in FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def library(
+    checkpoints: dict[str, Path], bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Library:
+    models = {family: (checkpoints[family], bundles[family]) for family in FAMILIES}
+    merges = "".join(f"{left} {right}\n" for left, right in clip_vocabulary()[1])
+    return tiny_library(tmp_path_factory.mktemp("library") / "tiny", models, merges)
+
+
+def feed(inputs: tuple[Tensor, ...]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for tensor in inputs:
+        shape = [side if isinstance(side, int) else SIZES[side] for side in tensor.shape]
+        if tensor.dtype == "int64":
+            arrays[tensor.name] = rng.integers(0, 1000, shape)
+        elif tensor.name in ("timestep", "time_ids"):
+            arrays[tensor.name] = rng.integers(0, 999, shape).astype(np.float32)
+        else:
+            arrays[tensor.name] = rng.standard_normal(shape).astype(np.float32)
+    return {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def outputs(bundle: Path) -> dict[str, list[np.ndarray]]:
+    """Every output of every graph of a bundle, for the same inputs."""
+    made = {}
+    for name, component in read_manifest(bundle).components.items():
+        session = onnxruntime.InferenceSession(
+            bundle / component.graph, providers=["CPUExecutionProvider"]
+        )
+        made[name] = session.run(None, feed(component.inputs))
+    return made
+
+
+def assert_same_numbers(ours: Path, theirs: Path) -> None:
+    made, wanted = outputs(ours), outputs(theirs)
+    assert made.keys() == wanted.keys()
+    for component, arrays in wanted.items():
+        for ours_, theirs_ in zip(made[component], arrays, strict=True):
+            assert ours_.tobytes() == theirs_.tobytes(), component
+            assert np.isfinite(theirs_).all()
+
+
+def meaning(manifest: Manifest) -> dict[str, Any]:
+    """What a manifest says of the model, without names, hashes, versions and measurements."""
+    return {
+        name: getattr(manifest, name)
+        for name in ("family", "denoiser", "latents", "prediction", "text", "defaults")
+    } | {
+        name: (c.inputs, c.outputs, c.ranges, c.compute_dtype)
+        for name, c in manifest.components.items()
+    }
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_diffusers_folder_imports_to_the_numbers_of_its_export(
+    family: str,
+    checkpoints: dict[str, Path],
+    bundles: dict[str, Path],
+    library: Library,
+    tmp_path: Path,
+) -> None:
+    made = import_checkpoint(checkpoints[family], tmp_path / "bundle", library=library)
+    assert made.architecture == family
+    assert_same_numbers(tmp_path / "bundle", bundles[family])
+    assert meaning(made.manifest) == meaning(read_manifest(bundles[family]))
+    assert made.manifest.source.sha256 == read_manifest(bundles[family]).source.sha256
+    open_bundle(tmp_path / "bundle", verify="full")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_single_file_imports_to_the_numbers_of_its_folders_export(
+    family: str,
+    checkpoints: dict[str, Path],
+    bundles: dict[str, Path],
+    library: Library,
+    tmp_path: Path,
+) -> None:
+    path = write_single_file(checkpoints[family], tmp_path / "model.safetensors")
+    if family == "sd3":  # SD 3's own code has no projection in CLIP-L, so diffusers makes it 1
+        folder = shutil.copytree(checkpoints[family], tmp_path / "plain")
+        weights = folder / "text_encoder" / "model.safetensors"
+        tensors = safetensors.torch.load_file(weights)
+        tensors["text_projection.weight"] = torch.eye(len(tensors["text_projection.weight"]))
+        safetensors.torch.save_file(tensors, weights)
+        import_checkpoint(folder, tmp_path / "wanted", library=library)
+        wanted, t5 = tmp_path / "wanted", checkpoints[family] / "tokenizer_3"
+    else:
+        wanted, t5 = bundles[family], None
+    made = import_checkpoint(path, tmp_path / "bundle", library=library, tokenizer=t5)
+    assert made.architecture == family
+    assert_same_numbers(tmp_path / "bundle", wanted)
+    assert meaning(made.manifest) == meaning(read_manifest(wanted))
+    for name in layout.TOKENIZERS:
+        for file in ("tokenizer.json", "vocab.json", "merges.txt"):
+            if (wanted / name / file).exists():
+                ours, theirs = (root / name / file for root in (tmp_path / "bundle", wanted))
+                assert ours.read_text("utf-8") == theirs.read_text("utf-8")
+    open_bundle(tmp_path / "bundle", verify="full")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_keep_the_dtype_that_they_are_stored_in(
+    dtype: torch.dtype, library: Library, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    """The same rounded weights, stored in half precision and in full, give the same numbers."""
+    full = shutil.copytree(checkpoints["sd1"], tmp_path / "full")
+    half = shutil.copytree(checkpoints["sd1"], tmp_path / "half")
+    for file in full.rglob("*.safetensors"):
+        rounded = {n: t.to(dtype) for n, t in safetensors.torch.load_file(file).items()}
+        safetensors.torch.save_file(rounded, half / file.relative_to(full))
+        safetensors.torch.save_file({n: t.float() for n, t in rounded.items()}, file)
+    import_checkpoint(full, tmp_path / "full.bundle", library=library)
+    import_checkpoint(half, tmp_path / "half.bundle", library=library)
+    file = write_single_file(half, tmp_path / "half.safetensors")
+    import_checkpoint(file, tmp_path / "file.bundle", library=library)
+    assert_same_numbers(tmp_path / "half.bundle", tmp_path / "full.bundle")
+    assert_same_numbers(tmp_path / "file.bundle", tmp_path / "full.bundle")
+
+
+def test_a_sharded_folder_imports_as_a_whole_one(
+    bundles: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    folder = tiny_checkpoint("sdxl", tmp_path / "sharded", shard_size="200KB")
+    assert len(list((folder / "unet").glob("*-of-*.safetensors"))) > 1
+    import_checkpoint(folder, tmp_path / "bundle", library=library)
+    assert_same_numbers(tmp_path / "bundle", bundles["sdxl"])
+
+
+def test_the_names_of_older_releases_are_understood(
+    checkpoints: dict[str, Path], bundles: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    """SD 1.5's own folder: `query`, `key`, `value`, `proj_attn`, and position ids beside."""
+    folder = shutil.copytree(checkpoints["sd1"], tmp_path / "old")
+    old = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    vae = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    renamed = {}
+    for name, tensor in safetensors.torch.load_file(vae).items():
+        for new, former in old.items():
+            name = name.replace(f"attentions.0.{new}.", f"attentions.0.{former}.")
+        renamed[name] = tensor
+    safetensors.torch.save_file(renamed, vae)
+    text = folder / "text_encoder" / "model.safetensors"
+    tensors = {f"text_model.{n}": t for n, t in safetensors.torch.load_file(text).items()}
+    tensors["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    safetensors.torch.save_file(tensors, text)
+    import_checkpoint(folder, tmp_path / "bundle", library=library)
+    assert_same_numbers(tmp_path / "bundle", bundles["sd1"])
+
+
+def test_sd3_without_t5_imports_without_it(
+    checkpoints: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    file = {n: t for n, t in single_file(checkpoints["sd3"]).items() if ".t5xxl." not in n}
+    path = tmp_path / "no-t5.safetensors"
+    safetensors.torch.save_file(file, path)
+    made = import_checkpoint(path, tmp_path / "bundle", library=library)
+    assert "text_encoder_3" not in made.manifest.components
+    assert [e.component for e in made.manifest.text.encoders] == ["text_encoder", "text_encoder_2"]
+    assert made.manifest.text.t5_length == 256
+    index = json.loads((tmp_path / "bundle" / layout.MODEL_INDEX).read_text())
+    assert index["text_encoder_3"] == index["tokenizer_3"] == [None, None]
+
+
+def test_weights_are_linked_or_copied_as_told(
+    checkpoints: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    path = write_single_file(checkpoints["sd1"], tmp_path / "model.safetensors")
+    made = import_checkpoint(path, tmp_path / "linked", link="link", library=library)
+    assert made.placed <= {"hard-linked", "reflinked"}
+    if made.placed == {"hard-linked"}:
+        for component in ("unet", "text_encoder", "vae_encoder", "vae_decoder"):
+            assert (tmp_path / "linked" / component / path.name).samefile(path)
+    made = import_checkpoint(path, tmp_path / "copied", link="copy", library=library)
+    assert made.placed <= {"copied", "reflinked"}
+    copies = [tmp_path / "copied" / c / path.name for c in ("unet", "vae_decoder")]
+    assert not copies[0].samefile(path)
+    assert made.placed != {"copied"} or copies[0].samefile(copies[1])
+    assert_same_numbers(tmp_path / "copied", tmp_path / "linked")
+
+
+def test_where_links_are_impossible_auto_copies_and_link_refuses(
+    checkpoints: dict[str, Path],
+    library: Library,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = write_single_file(checkpoints["sd1"], tmp_path / "model.safetensors")
+
+    def no_links(*args: Any, **options: Any) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr("overpaint.engines.importing.place._reflink", lambda *_: False)
+    with pytest.raises(CheckpointError, match=r"cannot be linked .* say --copy"):
+        import_checkpoint(path, tmp_path / "linked", link="link", library=library)
+    assert not (tmp_path / "linked").exists()
+    made = import_checkpoint(path, tmp_path / "copied", library=library)
+    assert made.placed == {"copied"}
+
+
+def test_nearly_everything_lies_in_the_checkpoints_own_file(
+    checkpoints: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    """Of SDXL's single file one tensor is turned over; all others are used as they lie."""
+    path = write_single_file(checkpoints["sdxl"], tmp_path / "model.safetensors")
+    import_checkpoint(path, tmp_path / "bundle", library=library)
+    elsewhere = {
+        tensor.name
+        for graph in (tmp_path / "bundle").rglob("model.onnx")
+        for tensor in external_tensors_of(graph)
+        if tensor.location != path.name
+    }
+    assert elsewhere == {"text_projection.weight"}
+
+
+def test_symlinked_weights_of_a_hub_cache_are_followed(
+    checkpoints: dict[str, Path], bundles: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    snapshot = shutil.copytree(checkpoints["sd1"], tmp_path / "snapshot")
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for index, file in enumerate(sorted(snapshot.rglob("*.safetensors"))):
+        file.rename(blobs / str(index))
+        file.symlink_to(blobs / str(index))
+    import_checkpoint(snapshot, tmp_path / "bundle", library=library)
+    assert_same_numbers(tmp_path / "bundle", bundles["sd1"])
+
+
+def test_an_import_knows_no_torch(
+    checkpoints: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    path = write_single_file(checkpoints["sdxl"], tmp_path / "model.safetensors")
+    code = f"""
+import sys
+for name in ("torch", "diffusers", "transformers", "onnx", "safetensors", "onnxruntime"):
+    sys.modules[name] = None
+from pathlib import Path
+from overpaint.engines.importing import import_checkpoint
+from overpaint.engines.importing.library import open_library
+library = open_library(Path({str(library.folder)!r}))
+print(import_checkpoint({str(path)!r}, {str(tmp_path / "bundle")!r}, library=library).architecture)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "sdxl\n"), done.stderr
+
+
+def test_progress_rises_to_its_end(
+    checkpoints: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int, str]] = []
+    import_checkpoint(
+        checkpoints["sd1"],
+        tmp_path / "bundle",
+        library=library,
+        progress=lambda done, total, doing: seen.append((done, total, doing)),
+    )
+    done = [each[0] for each in seen]
+    assert done == sorted(done)
+    assert done[-1] == seen[-1][1]
+    assert any("unet" in each[2] for each in seen)
+
+
+def test_what_is_there_is_not_overwritten(
+    checkpoints: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    import_checkpoint(checkpoints["sd1"], tmp_path / "bundle", library=library)
+    with pytest.raises(OutputExistsError):
+        import_checkpoint(checkpoints["sd1"], tmp_path / "bundle", library=library)
+    import_checkpoint(checkpoints["sd1"], tmp_path / "bundle", library=library, force=True)
+
+
+def test_an_unknown_dtype_or_architecture_is_a_usage_error(
+    checkpoints: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="expected float32, got 'int8'"):
+        import_checkpoint(checkpoints["sd1"], tmp_path / "b", library=library, dtype="int8")
+    path = write_single_file(checkpoints["sd1"], tmp_path / "model.safetensors")
+    with pytest.raises(UsageError, match="--like"):
+        import_checkpoint(path, tmp_path / "b", library=library, like="sd9")
+    with pytest.raises(UsageError, match="--like"):
+        import_checkpoint(checkpoints["sd1"], tmp_path / "b", library=library, like="sd1")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_single_file_with_t5_needs_its_vocabulary(
+    checkpoints: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    path = write_single_file(checkpoints["sd3"], tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"T5, whose vocabulary .* --tokenizer"):
+        import_checkpoint(path, tmp_path / "bundle", library=library)
+    import_checkpoint(
+        path, tmp_path / "bundle", library=library, tokenizer=checkpoints["sd3"] / "tokenizer_3"
+    )
