@@ -80,11 +80,10 @@ def tiny_library(folder: Path, models: Mapping[str, tuple[Path, Path]], merges: 
             graph = made[component] = f"{name}-{component}"
             (folder / library.GRAPHS / f"{graph}.onnx.xz").write_bytes(lzma.compress(template))
             sha256 = hashlib.sha256(template).hexdigest()
-            graphs[graph] = library.Graph(sha256=sha256, component=entry)
+            graphs[graph] = library.Graph(sha256=sha256, traced_from="", component=entry)
         architectures[name] = _architecture(checkpoint, made)
     (folder / library.MERGES).write_bytes(lzma.compress(merges.encode()))
     index = library.Index(
-        configs="",
         exporter="",
         versions={"torch": version("torch")},
         graphs=graphs,

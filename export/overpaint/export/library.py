@@ -6,6 +6,7 @@ without weights. A graph that two architectures share is traced and stored once.
 
 from __future__ import annotations
 
+import ast
 import gzip
 import hashlib
 import importlib.util
@@ -15,7 +16,6 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ import torch
 import transformers
 
 from overpaint.engines import layout
+from overpaint.engines.errors import BundleError
 from overpaint.engines.families import Configs, family_of
 from overpaint.engines.importing import library as packaged
 from overpaint.engines.importing.checkpoint import open_checkpoint
@@ -36,7 +37,7 @@ from overpaint.engines.manifest import Component
 from . import modules, parts, trace
 from .architectures import ARCHITECTURES, Architecture, Config
 
-_VERSIONS: Final = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
+_PACKAGES: Final = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
 _PRESET: Final = 9 | lzma.PRESET_EXTREME
 _MERGES: Final = slice(1, 49152 - 256 - 2 + 1)  # of open_clip's list, those that CLIP has
 
@@ -47,7 +48,11 @@ def make_library(
     dtypes: tuple[str, ...] = ("float32", "float16"),
     say: Callable[[str], object] = lambda text: None,
 ) -> None:
-    """Write a library of `known` into `folder`, which is replaced."""
+    """Write a library of `known` into `folder`, which is replaced.
+
+    Graphs that are there, traced by this very code from the same configs, are kept.
+    """
+    former = _former(folder)
     beside = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     (beside / packaged.GRAPHS).mkdir(parents=True)
@@ -60,18 +65,16 @@ def make_library(
         for dtype in dtypes:
             made[dtype] = {}
             for part in _parts(architecture, configs, dtype):
-                key = _key(part)
+                key = traced_from(part)
                 if key not in names:
                     names[key] = f"{name}-{part.component}-{part.compute}"
-                    say(names[key])
-                    graphs[names[key]] = _store(part, beside / packaged.GRAPHS, names[key])
+                    graphs[names[key]] = _store(part, beside, names[key], former, say)
                 made[dtype][part.component] = names[key]
         entries[name] = _entry(architecture, configs, made)
     (beside / packaged.MERGES).write_bytes(lzma.compress(clip_merges().encode(), preset=_PRESET))
     index = packaged.Index(
-        configs=configs_hash(known),
         exporter=exporter_hash(),
-        versions={package: version(package) for package in _VERSIONS},
+        versions=_versions(),
         graphs=graphs,
         architectures=entries,
     )
@@ -95,18 +98,24 @@ def full_config(library: str, class_name: str, config: Config) -> Config:
     return json.loads(json.dumps(full))  # type: ignore[no-any-return]
 
 
-def configs_hash(known: Mapping[str, Architecture]) -> str:
-    """What the architectures are, as one hash."""
-    told = {name: asdict(architecture) for name, architecture in known.items()}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
 def exporter_hash() -> str:
-    """The code that makes a graph of a config, as one hash."""
+    """The code that makes a graph of a config, as one hash; its comments do not count."""
     digest = hashlib.sha256()
     for module in (modules, parts, trace):
-        digest.update(Path(str(module.__file__)).read_bytes())
+        tree = ast.parse(Path(str(module.__file__)).read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                node.value = ast.Constant(None)  # a docstring
+        digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
+
+
+def traced_from(part: parts.Part) -> str:
+    """Everything about a part that shows in its graph, as one hash."""
+    tensors = [(t.name, t.shape) for t in (*part.inputs, *part.outputs)]
+    ranges = {name: [r.minimum, r.maximum, r.multiple] for name, r in part.ranges.items()}
+    told = [part.component, part.compute, tensors, ranges, computed_with(part.config)]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def clip_merges() -> str:
@@ -132,16 +141,21 @@ def _parts(
         return parts.parts_of(open_checkpoint(folder), dtype)  # type: ignore[arg-type]
 
 
-def _key(part: parts.Part) -> str:
-    """What a graph depends on."""
-    tensors = [(t.name, t.shape) for t in (*part.inputs, *part.outputs)]
-    config = computed_with(part.config)
-    return json.dumps([part.component, part.compute, tensors, config], sort_keys=True)
-
-
-def _store(part: parts.Part, folder: Path, name: str) -> packaged.Graph:
-    template = trace.trace(part)
-    (folder / f"{name}.onnx.xz").write_bytes(lzma.compress(template, preset=_PRESET))
+def _store(
+    part: parts.Part,
+    folder: Path,
+    name: str,
+    former: packaged.Library | None,
+    say: Callable[[str], object],
+) -> packaged.Graph:
+    """Trace a graph, or take it from the library that is replaced."""
+    key = traced_from(part)
+    template = _kept(former, key)
+    if template is None:
+        say(name)
+        template = trace.trace(part)
+    path = folder / packaged.GRAPHS / f"{name}.onnx.xz"
+    path.write_bytes(lzma.compress(template, preset=_PRESET))
     component = Component(
         graph=layout.graph_path(part.component),
         inputs=part.inputs,
@@ -149,7 +163,32 @@ def _store(part: parts.Part, folder: Path, name: str) -> packaged.Graph:
         ranges=part.ranges,
         compute_dtype=part.compute,
     )
-    return packaged.Graph(sha256=hashlib.sha256(template).hexdigest(), component=component)
+    sha256 = hashlib.sha256(template).hexdigest()
+    return packaged.Graph(sha256=sha256, traced_from=key, component=component)
+
+
+def _former(folder: Path) -> packaged.Library | None:
+    """The library in `folder`, if this code and these packages made its graphs."""
+    if not (folder / packaged.INDEX).is_file():
+        return None
+    try:
+        former = packaged.open_library(folder)
+    except BundleError:
+        return None
+    index = former.index
+    same = index.exporter == exporter_hash() and index.versions == _versions()
+    return former if same else None
+
+
+def _kept(former: packaged.Library | None, key: str) -> bytes | None:
+    if former is None:
+        return None
+    found = [name for name, graph in former.index.graphs.items() if graph.traced_from == key]
+    return former.template(found[0]) if found else None
+
+
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in _PACKAGES}
 
 
 def _entry(

@@ -27,9 +27,11 @@ MERGES: Final = "clip-merges.txt.xz"
 
 
 class Graph(Record, frozen=True, kw_only=True):
-    """A template: its hash (uncompressed), and what a manifest says of it."""
+    """A template: its hash (uncompressed), that of what it was traced from, and what a manifest
+    says of it."""
 
     sha256: str
+    traced_from: str
     component: Component
 
 
@@ -51,10 +53,8 @@ class Architecture(Record, frozen=True, kw_only=True):
 
 
 class Index(Record, frozen=True, kw_only=True):
-    """`configs`, `exporter`: SHA-256 of what the graphs were made from, and of the code that made
-    them; `versions` of the packages that did."""
+    """`exporter`: SHA-256 of the code that traced the graphs; `versions` of the packages."""
 
-    configs: str
     exporter: str
     versions: dict[str, str]
     graphs: dict[str, Graph]

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import layout
 from ..bundle import Bundle
+from ..errors import BundleError
 from ..hashing import sha256_file
 from ..manifest import Lora, Manifest
 from ..new_bundle import finish_bundle, new_bundle
@@ -26,10 +27,9 @@ from .lora_file import LoraChoice
 from .lora_plan import Change, plan_loras
 from .place import place
 from .safetensors_file import ITEM_SIZES, Stored, ToWrite, read_array, write_safetensors
+from .steps import Progress, Steps
 
 SIDE_FILES: Final = "lora-{}.safetensors"
-Progress = Callable[[int, int], None]
-"""Called with (weights done, weights in all) while they are fused."""
 
 
 def fuse_loras(
@@ -46,20 +46,33 @@ def fuse_loras(
 
     Raises:
         CheckpointError: a file is not a LoRA, or holds keys that match nothing in the bundle.
+        BundleError: the bundle has no manifest.
         OutputExistsError: `output` exists and `force` is not set.
     """
+    if bundle.inferred:
+        raise BundleError(
+            f"{bundle.folder}: it has no manifest, so nothing says which weight is which; "
+            "a LoRA can be fused into what overpaint export or overpaint import made"
+        )
+    steps = Steps(progress, 0, loras=True)
     with new_bundle(output, force) as folder:
         for path in bundle.manifest.files:
             if not path.startswith(f"{layout.PLANS}/"):
                 place(bundle.folder / path, folder / path)
-        manifest = fuse_into(folder, bundle.manifest, loras, progress)
-        return finish_bundle(folder, manifest)
+        manifest = fuse_into(folder, bundle.manifest, loras, steps.fusing)
+        return finish_bundle(folder, manifest, steps.hashing)
 
 
 def fuse_into(
-    folder: Path, manifest: Manifest, loras: Sequence[LoraChoice], progress: Progress | None = None
+    folder: Path,
+    manifest: Manifest,
+    loras: Sequence[LoraChoice],
+    progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
-    """Fuse `loras` into a bundle that is being made in `folder`; its manifest, with them added."""
+    """Fuse `loras` into a bundle that is being made in `folder`; its manifest, with them added.
+
+    `progress` is called with (weights done, weights in all).
+    """
     graphs = {
         component: unbind((folder / entry.graph).read_bytes())
         for component, entry in manifest.components.items()

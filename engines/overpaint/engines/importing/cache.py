@@ -1,0 +1,106 @@
+"""A bundle for whatever was named: made once in the user's cache folder, and found there again.
+
+What is made is keyed by its files' paths, sizes and modification times, the LoRAs among them, so
+that a changed file is another bundle. Deleting the folder costs nothing but the time to make anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from .. import layout
+from ..bundle import open_bundle
+from ..errors import OutputExistsError, UsageError
+from ..verified import cache_folder
+from .import_checkpoint import import_checkpoint
+from .library import Library, open_library
+from .lora import fuse_loras
+from .lora_file import LoraChoice
+from .steps import Progress
+
+_FORMAT: Final = "1"  # raise it where the same files would be made into other bundles
+
+
+def ready_bundle(
+    source: str | os.PathLike[str],
+    *,
+    loras: Sequence[LoraChoice] = (),
+    like: str | None = None,
+    library: Library | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The folder of a bundle: `source` itself, or what it is made into with `loras` fused.
+
+    `source` is a bundle, a single `.safetensors` file or a diffusers folder; `like` as
+    `import_checkpoint` has it.
+
+    Raises:
+        CheckpointError: it cannot be imported, or a LoRA does not fit it.
+        UsageError: there is no cache folder to make it in.
+    """
+    path = Path(source)
+    checkpoint = _is_checkpoint(path)
+    if not checkpoint and not loras:
+        return path
+    target = _target(path, loras, like, library)
+    if target.is_dir():
+        return target
+    try:
+        if checkpoint:
+            import_checkpoint(
+                path, target, loras=loras, like=like, library=library, progress=progress
+            )
+        else:
+            fuse_loras(open_bundle(path), target, loras, progress=progress)
+    except OutputExistsError:
+        if not target.is_dir():  # else another process was faster
+            raise
+    return target
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """A file, or a diffusers folder that holds no graph."""
+    if path.is_file():
+        return True
+    graphs = (path / layout.graph_path(component) for component in layout.COMPONENTS)
+    return (
+        (path / layout.MODEL_INDEX).is_file()
+        and not (path / layout.MANIFEST).exists()
+        and not any(graph.exists() for graph in graphs)
+    )
+
+
+def _target(
+    path: Path, loras: Sequence[LoraChoice], like: str | None, library: Library | None
+) -> Path:
+    cache = cache_folder()
+    if cache is None:
+        raise UsageError(
+            f"{path}: there is no cache folder to make a bundle in; set XDG_CACHE_HOME, or make "
+            "it with overpaint import and name the bundle"
+        )
+    shelf = library or open_library()
+    graphs = sorted(graph.sha256 for graph in shelf.index.graphs.values())
+    told = [_FORMAT, like or "", *graphs]
+    told += _identities(path)
+    for lora in loras:
+        told += [repr(lora.weight), *_identities(lora.path)]
+    key = hashlib.sha256("\0".join(told).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return Path(cache, "bundles", f"{path.stem}-{key}")
+
+
+def _identities(path: Path) -> Iterator[str]:
+    """Which files these are, without reading them."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            continue  # whoever opens it says so better
+        if stat.S_ISREG(status.st_mode):
+            yield f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
