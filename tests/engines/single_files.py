@@ -18,7 +18,7 @@ from overpaint.engines import layout
 from overpaint.engines.families import family_of
 from overpaint.engines.importing import library
 from overpaint.engines.importing.checkpoint import configs_of, open_checkpoint
-from overpaint.engines.importing.contents import _SINGLE_FILE
+from overpaint.engines.importing.contents import naming_in_single_file
 from overpaint.engines.importing.graph_weights import unbind
 from overpaint.engines.importing.library import Library
 from overpaint.engines.importing.source import IDENTITY
@@ -40,9 +40,10 @@ def single_file(checkpoint: Path) -> Tensors:
     opened = open_checkpoint(checkpoint)
     family = family_of(configs_of(opened))
     file: Tensors = {}
-    for component, (prefix, naming) in _SINGLE_FILE[family].items():
+    for component in (*layout.TEXT_ENCODERS, *layout.DENOISERS, "vae"):
         if not opened.has(component):
             continue
+        prefix, naming = naming_in_single_file(family, component)
         tensors = component_tensors(checkpoint, component)
         find = naming(tensors)
         parts: dict[str, dict[int, torch.Tensor]] = {}

@@ -45,7 +45,7 @@ def single_file_tensors(
     """A component of a single file; None where a file of this family cannot hold it."""
     if component not in _SINGLE_FILE[family]:
         return None
-    prefix, naming = _SINGLE_FILE[family][component]
+    prefix, naming = naming_in_single_file(family, component)
     stored = {
         name.removeprefix(prefix): tensor
         for name, tensor in file.items()
@@ -57,6 +57,13 @@ def single_file_tensors(
         return lambda name: (source for source in (find(name),) if source is not None)
 
     return Tensors(stored, sources)
+
+
+def naming_in_single_file(
+    family: Family, component: str
+) -> tuple[str, Callable[[Collection[str]], Naming]]:
+    """How a component's names begin in a single file, and (given them all) where each lies."""
+    return _SINGLE_FILE[family][component]
 
 
 _UNET: Final = ("model.diffusion_model.", lambda names: UnetNames.of(names).source)
