@@ -6,13 +6,16 @@ that what is compared, row by row, is the table: timestep, model input and x.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import diffusers
+import msgspec
 import numpy as np
 import torch
 
@@ -24,6 +27,9 @@ from overpaint.runtime.schedule import (
     model_input,
     read_scheduler_config,
 )
+from overpaint.runtime.schedule.config import VOCABULARY, Options
+from overpaint.runtime.schedule.strength import Rounding
+from overpaint.runtime.schedule.training import training_schedule
 
 SHAPE = (2, 4, 2, 2)
 
@@ -60,10 +66,9 @@ class Differences:
         self.model_input = 0.0
         self.x = 0.0
 
-    def note(self, kind: str, ours: Any, theirs: Any, scale: float = 0.0) -> None:
-        """`scale`: the size of the numbers that went in, where they are larger than the result."""
+    def note(self, kind: str, ours: Any, theirs: Any) -> None:
         ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
-        gap = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), scale, 1e-3)
+        gap = np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1.0)
         gap = np.inf if np.isnan(gap) else gap
         setattr(self, kind, max(getattr(self, kind), float(gap)))
 
@@ -74,66 +79,123 @@ def compare(
     *,
     steps: int,
     strength: float,
-    rounding: str = "down",
+    rounding: Rounding = "down",
     eta: float = 0.0,
     seed: int = 0,
     mu: float | None = None,
+    precise: bool = True,
     options: Mapping[str, Any] | None = None,
 ) -> tuple[Differences, Schedule]:
-    """Run both from the same latents and noise, and say how far apart they came."""
+    """Run both from the same latents and noise, and say how far apart they came.
+
+    `precise`: both in float64 from levels in float32, so that nothing but the arithmetic is
+    compared; else the class as it is, in float32.
+    """
     scheduler = reference_scheduler(name, fields)
-    config = read_scheduler_config({"_class_name": name, **fields})
+    if precise and hasattr(scheduler, "alphas_cumprod"):
+        share_training_levels(scheduler)
+    scheduler.set_timesteps(steps, **({"mu": mu} if mu is not None else {}))
     schedule = make_schedule(
-        config,
+        read_scheduler_config({"_class_name": name, **fields}),
         steps=steps,
         strength=strength,
-        rounding=rounding,  # type: ignore[arg-type]
+        rounding=rounding,
         eta=eta,
         **(options or {}),
     )
-    set_timesteps = {"mu": mu} if mu is not None else {}
-    scheduler.set_timesteps(steps, **set_timesteps)
     skip = skipped(steps, strength, rounding) * scheduler.order
-    timesteps = scheduler.timesteps[skip:]
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skip)
-
-    stream = torch.Generator().manual_seed(seed)
-    z, noise = torch.randn(2, *SHAPE, generator=stream)
-    bias = torch.randn(len(timesteps), *SHAPE, generator=stream)
-    theirs, ours = (torch.Generator().manual_seed(seed + 1) for _ in range(2))
-    inject_noise(scheduler, theirs)
-
-    add = scheduler.scale_noise if hasattr(scheduler, "scale_noise") else scheduler.add_noise
-    first = timesteps[:1].repeat(SHAPE[0])
-    x = add(z, first, noise) if hasattr(scheduler, "scale_noise") else add(z, noise, first)
-    state = begin(schedule, schedule.signal * z.numpy() + schedule.noise * noise.numpy())
-    gaps = Differences()
-    gaps.note("x", state.x, x)
-    assert len(schedule.rows) == len(timesteps)
-    extra = step_arguments(scheduler, theirs, eta)
-    seen = np.empty(SHAPE, np.float32)
-    for i, (row, t) in enumerate(zip(schedule.rows, timesteps, strict=True)):
-        scale = getattr(scheduler, "scale_model_input", lambda x, t: x)
-        inputs = scale(x, t)
-        m = torch.tanh(inputs + bias[i]) + 0.3 * bias[i]
-        model_input(state, row, seen)
-        gaps.note("timestep", row.timestep, float(t))
-        gaps.note("model_input", seen, inputs)
-        size = float(x.abs().max())
-        x = scheduler.step(m, t, x, return_dict=False, **extra)[0]
-        advance(
-            state,
-            row,
-            m.numpy(),
-            lambda out: np.copyto(out, torch.randn(SHAPE, generator=ours).numpy()),
-        )
-        gaps.note("x", state.x, x, size)
-    assert torch.equal(theirs.get_state(), ours.get_state()), "noise was drawn in other rows"
+    dtype = torch.float64 if precise else torch.float32
+    with float64_throughout(scheduler) if precise else nullcontext():
+        gaps = follow(scheduler, schedule, scheduler.timesteps[skip:], dtype, seed, eta)
     return gaps, schedule
 
 
-def skipped(steps: int, strength: float, rounding: str) -> int:
+def follow(
+    scheduler: Any, schedule: Schedule, timesteps: Any, dtype: torch.dtype, seed: int, eta: float
+) -> Differences:
+    """Take both through the same steps, each with a noise stream of its own from the same seed."""
+    stream, theirs, ours = (torch.Generator().manual_seed(seed + i) for i in (0, 1, 1))
+    z, noise = torch.randn(2, *SHAPE, generator=stream, dtype=dtype)
+    bias = torch.randn(len(timesteps), *SHAPE, generator=stream, dtype=dtype)
+    if type(scheduler).__name__ == "DPMSolverSDEScheduler":
+        scheduler.noise_sampler = lambda *_: torch.randn(SHAPE, generator=theirs, dtype=dtype)
+    first = timesteps[:1].repeat(SHAPE[0])
+    if hasattr(scheduler, "scale_noise"):
+        x = scheduler.scale_noise(z, first, noise)
+    else:
+        x = scheduler.add_noise(z, noise, first)
+    state = begin(schedule, schedule.signal * z.numpy() + schedule.noise * noise.numpy())
+    seen = np.empty(SHAPE, state.x.dtype)
+    gaps = Differences()
+    gaps.note("x", state.x, x)
+    extra = step_arguments(scheduler, theirs, eta)
+    for i, (row, t) in enumerate(zip(schedule.rows, timesteps, strict=True)):
+        inputs = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
+        model_input(state, row, seen)
+        gaps.note("timestep", row.timestep, float(t))
+        gaps.note("model_input", seen, inputs)
+        m = torch.tanh(inputs + bias[i]) + 0.3 * bias[i]
+        x = scheduler.step(m, t, x, return_dict=False, **extra)[0]
+        draw = torch.randn(SHAPE, generator=ours, dtype=dtype).numpy() if row.draws else None
+        advance(state, row, m.numpy(), lambda out, draw=draw: np.copyto(out, draw))
+        gaps.note("x", state.x, x)
+    assert torch.equal(theirs.get_state(), ours.get_state()), "noise was drawn in other rows"
+    return gaps
+
+
+class CorrectRoots(torch.Tensor):
+    """A tensor whose square roots are rounded correctly: torch's, by MKL, are not always, and a
+    last digit of σ would drown the last nine of what is compared."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.__pow__ and args[1] == 0.5:
+            return torch.from_numpy(np.asarray(np.sqrt(args[0].as_subclass(torch.Tensor).numpy())))
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def share_training_levels(scheduler: Any) -> None:
+    """Compare ᾱ on its own, and let the reference go on from ours."""
+    written = {k: v for k, v in scheduler.config.items() if k in VOCABULARY and v is not None}
+    options = msgspec.convert(written, Options, strict=False)
+    ours = training_schedule(options, finite=hasattr(scheduler, "lambda_t")).alphas_cumprod
+    theirs = scheduler.alphas_cumprod.numpy()
+    if not hasattr(scheduler, "lambda_t") and options.rescale_betas_zero_snr:
+        ours[-1] = theirs[-1]
+    # bit for bit, but for what goes through torch's own roots and exponentials
+    inexact = options.rescale_betas_zero_snr or options.beta_schedule == "sigmoid"
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-7 if inexact else 0)
+    scheduler.alphas_cumprod = torch.from_numpy(ours.astype(np.float32)).as_subclass(CorrectRoots)
+    if hasattr(scheduler, "final_alpha_cumprod") and not options.set_alpha_to_one:
+        scheduler.final_alpha_cumprod = torch.tensor(ours[0], dtype=torch.float32)
+
+
+class Float64Torch(types.ModuleType):
+    """torch, where what is called float32 is float64."""
+
+    float32 = torch.float64
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+@contextmanager
+def float64_throughout(scheduler: Any) -> Iterator[None]:
+    """A scheduler's step in float64: its tables widened as they are, and no cast to float32."""
+    for name in ("sigmas", "alphas_cumprod", "final_alpha_cumprod", "one"):
+        if hasattr(scheduler, name):
+            setattr(scheduler, name, getattr(scheduler, name).as_subclass(torch.Tensor).double())
+    module = sys.modules[type(scheduler).__module__]
+    module.torch = Float64Torch("torch")
+    try:
+        yield
+    finally:
+        module.torch = torch
+
+
+def skipped(steps: int, strength: float, rounding: Rounding) -> int:
     """The pipelines' own arithmetic: StableDiffusionImg2Img's, or StableDiffusion3Img2Img's."""
     if rounding == "down":
         return max(steps - min(int(steps * strength), steps), 0)
@@ -142,13 +204,6 @@ def skipped(steps: int, strength: float, rounding: str) -> int:
 
 def step_arguments(scheduler: Any, stream: torch.Generator, eta: float) -> dict[str, Any]:
     """As the pipelines' prepare_extra_step_kwargs: what `step` takes of eta and generator."""
-    import inspect
-
     takes = inspect.signature(scheduler.step).parameters
     arguments = {"eta": eta, "generator": stream}
     return {name: value for name, value in arguments.items() if name in takes}
-
-
-def inject_noise(scheduler: Any, stream: torch.Generator) -> None:
-    if type(scheduler).__name__ == "DPMSolverSDEScheduler":
-        scheduler.noise_sampler = lambda sigma, after: torch.randn(SHAPE, generator=stream)

@@ -36,8 +36,10 @@ def shifted(sigmas: Floats, shift: float) -> Floats:
 
 
 def stretched(sigmas: Floats, terminal: float) -> Floats:
-    """Flow levels stretched from 1 so that the last one is `terminal`."""
+    """Flow levels stretched from 1 so that the last one is `terminal`; a level of 1 stays alone."""
     rest = 1 - sigmas
+    if rest[-1] == 0:
+        return sigmas
     longer: Floats = 1 - rest / (rest[-1] / (1 - terminal))
     return longer
 

@@ -14,21 +14,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from overpaint.runtime.schedule.table import Clip, Row, Schedule
 
-Array = NDArray[np.float32]
-Draw = Callable[[Array], object]
+Array = NDArray[np.floating[Any]]
+Draw = Callable[[Any], object]
 """Fills an array with standard normal noise."""
 
 
 @dataclass(slots=True)
 class State:
     """The buffers of one run: x, and the h and z that rows look back on, newest first. All have
-    the shape of the latents, (B, C, H, W) float32."""
+    the shape of the latents, (B, C, H, W), and their dtype: float32 (float64 works as well)."""
 
     x: Array
     h: list[Array]
@@ -40,10 +41,10 @@ class State:
 def begin(schedule: Schedule, x: Array) -> State:
     """The state before the first row. `x`, noised latents (z if there are no rows), is copied."""
     return State(
-        x=np.array(x, np.float32, order="C"),
-        h=[np.zeros(x.shape, np.float32) for _ in range(schedule.depth)],
-        z=[np.zeros(x.shape, np.float32) for _ in range(schedule.noise_depth)],
-        scratch=np.empty(x.shape, np.float32),
+        x=np.array(x, order="C"),
+        h=[np.zeros(x.shape, x.dtype) for _ in range(schedule.depth)],
+        z=[np.zeros(x.shape, x.dtype) for _ in range(schedule.noise_depth)],
+        scratch=np.empty(x.shape, x.dtype),
         clip=schedule.clip,
     )
 
@@ -57,7 +58,8 @@ def model_input(state: State, row: Row, out: Array) -> None:
 
 
 def advance(state: State, row: Row, m: Array, draw: Draw | None = None) -> None:
-    """Take x from this row to the next: m is the denoiser's output after guidance.
+    """Take x from this row to the next: m is the denoiser's output after guidance, of any float
+    dtype (half precision is widened before it is scaled).
 
     `draw` is called once where `row.draws`, after the denoiser and before the update, as the
     reference draws.
@@ -65,7 +67,7 @@ def advance(state: State, row: Row, m: Array, draw: Draw | None = None) -> None:
     x, scratch = state.x, state.scratch
     h = state.h.pop()
     state.h.insert(0, h)
-    np.multiply(m, row.q, out=h)
+    np.multiply(m, row.q, out=h, dtype=h.dtype)
     if row.p == 1.0:
         np.add(h, x, out=h)
     elif row.p:
@@ -103,8 +105,8 @@ def apply_clip(h: Array, clip: Clip) -> None:
         np.clip(h, -clip.limit, clip.limit, out=h)
         return
     images = h.reshape(len(h), -1)
-    extent = np.quantile(np.abs(images), clip.ratio, axis=1).astype(np.float32)
-    extent = np.minimum(np.maximum(extent, 1), np.float32(clip.limit))[:, None]
+    extent = np.quantile(np.abs(images), clip.ratio, axis=1)
+    extent = np.minimum(np.maximum(extent, 1), clip.limit).astype(h.dtype)[:, None]
     np.clip(images, -extent, extent, out=images)
     np.divide(images, extent, out=images)
 
