@@ -57,7 +57,8 @@ class BodyLimit:
             await self._refuse(scope, receive, send, ApiError(408, "too_slow", message))
         except ApiError as problem:
             release()
-            await _listen_on(receive)
+            if "expect" not in Headers(scope=scope):  # who asks first has not begun to send
+                await _listen_on(receive)
             await self._refuse(scope, receive, send, problem)
         else:
             whole = bytes(body)

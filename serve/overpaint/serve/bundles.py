@@ -11,7 +11,8 @@ from PIL import Image
 from overpaint.engines.bundle import open_bundle
 from overpaint.engines.errors import UsageError
 from overpaint.engines.manifest import Manifest
-from overpaint.runtime.pipeline import EMBEDDED, Img2Img
+from overpaint.runtime.default_bundle import bundle_or_default
+from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.settings import Settings
 
@@ -27,7 +28,7 @@ MEMORY_SHARE = 0.8
 def served_bundle(path: Path | None, device: str) -> Served:
     """The bundle at `path`, named after its folder; None is the embedded model. No engine is
     opened yet. Raises BundleError."""
-    bundle = open_bundle(path or EMBEDDED)
+    bundle = open_bundle(bundle_or_default(path))
     manifest = bundle.manifest
     return Served(
         name=path.resolve().name if path else manifest.name,

@@ -17,6 +17,11 @@ import httpx
 from .config import Limits
 from .problems import ApiError
 
+HTTPS = 443
+# IPv6 addresses that stand for an IPv4 one: mapped, NAT64, 6to4, Teredo.
+TRANSITION = tuple(
+    map(ipaddress.ip_network, ("::ffff:0:0/96", "64:ff9b::/96", "2002::/16", "2001::/32"))
+)
 Resolve = Callable[[str, int], Sequence[str]]
 
 
@@ -35,30 +40,30 @@ async def fetch(
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> bytes:
     """Raises ApiError 422 for a URL that is not allowed, or that did not give a picture's bytes."""
-    host, port = _allowed(url, allowed)
+    host = _allowed(url, allowed)
     try:
         async with asyncio.timeout(limits.fetch_seconds):
-            address = await _public_address(host, port, resolver)
+            address = await _public_address(host, resolver)
             return await _get(url, host, address, limits, transport)
     except (TimeoutError, httpx.HTTPError, OSError) as error:
         raise _problem(f"{host} did not give the picture ({type(error).__name__})") from None
 
 
-def _allowed(url: str, allowed: tuple[str, ...]) -> tuple[str, int]:
+def _allowed(url: str, allowed: tuple[str, ...]) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         raise _problem("expected an upload's id, a data URL or an https URL") from None
     if parsed.scheme != "https":
         raise _problem("expected an upload's id, a data URL or an https URL")
-    if parsed.userinfo or parsed.host not in allowed:
-        message = "pictures are not fetched from that host; upload the picture instead"
+    if parsed.userinfo or parsed.port is not None or parsed.host not in allowed:
+        message = "pictures are not fetched from there; upload the picture instead"
         raise _problem(message + ", or start the server with --allow-image-host")
-    return parsed.host, parsed.port or 443
+    return parsed.host
 
 
-async def _public_address(host: str, port: int, resolver: Resolve) -> str:
-    addresses = await asyncio.to_thread(resolver, host, port)
+async def _public_address(host: str, resolver: Resolve) -> str:
+    addresses = await asyncio.to_thread(resolver, host, HTTPS)
     if not addresses or not all(_is_public(address) for address in addresses):
         raise _problem(f"{host} does not lie on the public internet")
     return addresses[0]
@@ -66,8 +71,8 @@ async def _public_address(host: str, port: int, resolver: Resolve) -> str:
 
 def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_global and not (mapped or parsed).is_multicast
+    carries_another = any(parsed in network for network in TRANSITION if parsed.version == 6)
+    return parsed.is_global and not parsed.is_multicast and not carries_another
 
 
 async def _get(

@@ -59,26 +59,27 @@ async def place(state: State, order: Order, request: HTTPRequest) -> Job:
 
 def check(state: State, order: Order, manifest: Manifest) -> None:
     """Raises ApiError 422 for what this bundle cannot do."""
-    limits, settings = state.config.limits, order.settings
+    limits, settings, field = state.config.limits, order.settings, None
     try:
         resolved = resolve(settings, manifest.defaults, with_image=order.image is not None)
         if resolved.steps > limits.steps:
             raise UsageError(f"steps: expected {limits.steps} or fewer, got {resolved.steps}")
         if resolved.n > limits.n:
             raise UsageError(f"n: expected {limits.n} or fewer, got {resolved.n}")
-        sides = image_sides(manifest)
+        sides, field = image_sides(manifest), "size"
         if settings.size is not None:
             sides.check(settings.size)
         elif order.image is not None:
             sides.floor(png_size(order.image))
     except UsageError as error:
-        raise invalid(error) from None
+        raise invalid(error, field) from None
 
 
-def invalid(error: UsageError) -> ApiError:
+def invalid(error: UsageError, field: str | None = None) -> ApiError:
     """The 422 of a UsageError, with the field that its message begins with."""
     head = str(error).split(maxsplit=1)[0].rstrip(":,")
-    return ApiError(422, "invalid_request", str(error), field=head if head in FIELDS else None)
+    field = head if head in FIELDS else field
+    return ApiError(422, "invalid_request", str(error), field=field)
 
 
 def png_size(png: bytes) -> tuple[int, int]:
@@ -89,15 +90,10 @@ def png_size(png: bytes) -> tuple[int, int]:
 
 async def wait_for(state: State, job: Job, request: HTTPRequest) -> None:
     """Return when `job` has ended. If its client goes away first, the job is cancelled."""
-    ending = asyncio.ensure_future(_end(job))
+    ending = asyncio.ensure_future(job.feed.end())
     while not (await asyncio.wait({ending}, timeout=LOOK_SECONDS))[0]:
         if await request.is_disconnected():
             await state.jobs.cancel(job.id, "its client went away")
-
-
-async def _end(job: Job) -> None:
-    async for _ in job.feed.follow():
-        pass
 
 
 def job_headers(job: Job) -> dict[str, str]:

@@ -37,12 +37,15 @@ def run(app: FastAPI, config: Config) -> int:
     """Serve until a signal; returns the exit code. Raises UsageError where the port is taken."""
     listener = bind(config.host, config.port)
     state: State = app.state.server
-    server = Server(_uvicorn_config(app, config), state)
+    server = Server(uvicorn_config(app, config), state)
     log.info("listening on %s", url_of(listener))
     server.run(sockets=[listener])
     if state.broken is not None:
         print(f"overpaint: {describe(state.broken)}", file=sys.stderr)  # noqa: T201
         return 1
+    if state.hanging:
+        log.error("a step did not return; leaving without it")
+        os._exit(1)  # its thread would keep the process for ever
     return 0
 
 
@@ -130,7 +133,8 @@ class PatientProtocol(H11Protocol):
             self._deadline = None
 
 
-def _uvicorn_config(app: FastAPI, config: Config) -> uvicorn.Config:
+def uvicorn_config(app: FastAPI, config: Config) -> uvicorn.Config:
+    """A body may be slow or large only within limits; nothing of a request is logged."""
     patient = type("Patient", (PatientProtocol,), {"head_seconds": config.limits.header_seconds})
     return uvicorn.Config(
         app,

@@ -25,7 +25,8 @@ SWEEP_SECONDS = 5.0
 
 
 class State:
-    """One server. `broken` is what kept the engine from opening, where nothing else can help."""
+    """One server. `broken` is what kept the engine from opening, where nothing else can help;
+    `hanging` is set at the end where an engine's step did not return."""
 
     def __init__(self, config: Config, served: Sequence[Served]) -> None:
         self.config = config
@@ -50,6 +51,7 @@ class State:
         self.sources = Sources(self.uploads, Intake(config.limits), config.image_hosts)
         self.draining = False
         self.broken: Exception | None = None
+        self.hanging = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -61,7 +63,7 @@ class State:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self.local.close()
+            self.hanging = not await self.local.close()
             await self.jobs.idle()
             for remote in self.remotes:
                 await remote.close()

@@ -45,3 +45,8 @@ class Feed(Generic[E]):
             yield seen, event
             if ended:
                 return
+
+    async def end(self) -> None:
+        """Return once the last event is published."""
+        while not self.ended:
+            await self._changed.wait()

@@ -36,6 +36,7 @@ class Lane:
     def __init__(self) -> None:
         self.waiting: deque[Ticket] = deque()
         self.running: Ticket | None = None
+        self.closed = False
         self.pace: Pace | None = None
         self.stuck = False
         self._failures = 0
@@ -52,9 +53,16 @@ class Lane:
             self.waiting.remove(ticket)
             self._tell_positions()
 
-    async def next(self) -> Ticket:
-        """Wait for a ticket and make it the running one."""
+    def close(self) -> None:
+        """`next` gives what still waits, and then None."""
+        self.closed = True
+        self._arrived.set()
+
+    async def next(self) -> Ticket | None:
+        """Wait for a ticket and make it the running one; None once the lane is closed."""
         while not self.waiting:
+            if self.closed:
+                return None
             self._arrived.clear()
             await self._arrived.wait()
         self.running = self.waiting.popleft()

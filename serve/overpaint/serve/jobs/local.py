@@ -21,6 +21,8 @@ from .pace import Pace, seconds
 from .protocol import Cancelled, Event, Failed, Health, RefusedError, Request, Started, State, Step
 from .worker import Pipeline, as_files, repaint
 
+CLOSE_SECONDS = 5.0
+
 
 class LocalProvider:
     """`capacity` jobs may wait, over all models; a job may run for `timeout` seconds."""
@@ -55,13 +57,20 @@ class LocalProvider:
         """Take no more jobs; those that are here go on."""
         self._state, self._detail = "draining", "the server is shutting down"
 
-    async def close(self) -> None:
+    async def close(self) -> bool:
+        """End every job and close every engine; False where a step did not return in time."""
         for ticket in list(self._tickets.values()):
             await self.cancel(ticket.id, Cancelled("the server shut down"))
-        for task in self._tasks:
+        for lane in self._lanes.values():
+            lane.close()
+        _, hanging = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        for task in hanging:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*hanging, return_exceptions=True)
+        if hanging:
+            return False
         await self.models.close()
+        return True
 
     async def health(self) -> Health:
         trouble = next((lane.trouble for lane in self._lanes.values() if lane.trouble), "")
@@ -117,8 +126,7 @@ class LocalProvider:
 
     async def _work(self, model: Model, lane: Lane) -> None:
         """One model's life: a job, and the next job."""
-        while True:
-            ticket = await lane.next()
+        while (ticket := await lane.next()) is not None:
             self._metrics.wait.observe(time.monotonic() - ticket.queued_at)
             ticket.feed.publish(Started())
             try:

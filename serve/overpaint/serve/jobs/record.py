@@ -54,6 +54,7 @@ class Job:
     created_at: float = field(default_factory=time.time)
     started_at: float | None = None
     finished_at: float | None = None
+    expires_at: float | None = None
     first_step: tuple[float, int] | None = None
 
     def note(self, event: JobEvent, *, last: bool) -> None:
@@ -63,8 +64,6 @@ class Job:
             self.started_at = now
         if isinstance(event, Step) and self.first_step is None:
             self.first_step = (now, event.index)
-        if last:
-            self.finished_at = now
         self.feed.publish(event, last=last)
 
     @property
@@ -79,9 +78,9 @@ class Job:
         since, index = self.first_step
         return (time.time() - since) / (step.index - index) * (step.total - step.index)
 
-    def view(self) -> dict[str, Any]:
-        """What GET /v1/jobs/{id} answers; also what is kept once the job has ended."""
-        event = self.feed.latest
+    def view(self, last: JobEvent | None = None) -> dict[str, Any]:
+        """What GET /v1/jobs/{id} answers; with `last`, the event that is about to end it."""
+        event = last or self.feed.latest
         return {
             "id": self.id,
             "status": STATUS[type(event)] if event is not None else "queued",
@@ -89,6 +88,7 @@ class Job:
             "created_at": self.created_at,
             "started_at": self.started_at,
             "finished_at": self.finished_at,
+            "expires_at": self.expires_at,
             "queue_position": event.position if isinstance(event, Queued) else None,
             "progress": self._progress(event),
             "result": _result(event) if isinstance(event, Complete) else None,

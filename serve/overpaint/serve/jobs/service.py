@@ -21,6 +21,8 @@ from ..metrics import Metrics
 from .protocol import Cancelled, Failed, Health, Painted, Provider, RefusedError, Request
 from .record import STATUS, Complete, Job, JobEvent, Tried
 
+CANCEL_SECONDS = 5.0
+
 
 class NoProviderError(OverpaintError):
     """No provider took the job. `tried` says what each answered."""
@@ -72,16 +74,18 @@ class JobService:
     async def view(self, job_id: str) -> dict[str, Any]:
         """A job as its client sees it. Raises GoneError, UnknownKeyError."""
         if (job := self._live.get(job_id)) is not None:
-            return job.view() | {"expires_at": None}
+            return job.view()
         kept: dict[str, Any] = json.loads(await asyncio.to_thread(self._finished.get, job_id))
         return kept
 
     async def cancel(self, job_id: str, why: str = "cancelled by the client") -> None:
-        """Stop a job that waits or runs; one that has ended stays as it is."""
+        """Stop a job that waits or runs; one that has ended stays as it is. Returns when it has
+        ended, or after five seconds: a provider far away may take its time."""
         if (job := self._live.get(job_id)) is not None and not job.feed.ended:
             job.cancelled = Cancelled(why)
             provider = next(one for one in self.providers if one.name == job.provider)
             await provider.cancel(job.ticket, job.cancelled)
+            await asyncio.wait({asyncio.ensure_future(job.feed.end())}, timeout=CANCEL_SECONDS)
 
     async def cancel_all(self, why: str) -> None:
         await asyncio.gather(*(self.cancel(job_id, why) for job_id in list(self._live)))
@@ -110,11 +114,14 @@ class JobService:
         except Exception as error:
             error_id = note_error(error, "a job was lost by the service")
             last = Failed(code="internal_error", message="something broke here", id=error_id)
-        job.note(last, last=True)
-        view = job.view() | {"expires_at": time.time() + self._finished.seconds}
-        await asyncio.to_thread(self._finished.put, job.id, json.dumps(view).encode())
-        del self._live[job.id]
+        job.finished_at = time.time()
+        job.expires_at = job.finished_at + self._finished.seconds
         self._count(job, last)
+        # Kept before anybody is told: what a client was told is not lost with the process.
+        record = json.dumps(job.view(last)).encode()
+        await asyncio.to_thread(self._finished.put, job.id, record)
+        job.note(last, last=True)
+        del self._live[job.id]
 
     async def _follow(
         self, job: Job, request: Request, provider: Provider, rest: Sequence[Provider]

@@ -62,7 +62,7 @@ def as_files(result: Result) -> Painted:
         steps_run=result.steps_run,
         timings={
             name: round(getattr(timings, name), 6)
-            for name in ("read", "text", "encode", "denoise", "decode", "total")
+            for name in ("load", "read", "text", "encode", "denoise", "decode", "total")
         },
         device=result.device,
         settings=asdict(result.parameters),

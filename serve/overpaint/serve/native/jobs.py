@@ -31,7 +31,7 @@ def routes(state: State) -> APIRouter:
         """Queue a picture to be repainted or, without `image`, painted."""
         job = await place(state, await _order(state, wanted), request)
         response.headers.update(job_headers(job) | {"Location": f"/v1/jobs/{job.id}"})
-        return job.view() | {"expires_at": None}
+        return job.view()
 
     @router.get("/v1/jobs/{job_id}", response_model=JobView, responses=problems(404, 410))
     async def look(job_id: str, response: Response) -> dict[str, Any]:

@@ -1,0 +1,151 @@
+"""Five hundred mixed requests from 32 clients: nothing lost, nothing twice, memory flat."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import psutil
+from tests.serve.engine import Knobs, fake_served
+from tests.serve.running import Running, png, serving
+from websockets.sync.client import connect
+
+from overpaint.serve.config import Config
+
+CLIENTS = 32
+ENDS = ("completed", "failed", "cancelled")
+
+
+class Client(threading.Thread):
+    """One of many: uploads, submits, watches, polls, cancels, leaves in the middle."""
+
+    def __init__(self, server: Running, number: int, requests: int) -> None:
+        super().__init__(name=f"client {number}")
+        self.server, self.number, self.requests = server, number, requests
+        self.random = random.Random(number)
+        self.outcomes: Counter[str] = Counter()
+        self.turned_away = 0
+        self.accepted: list[str] = []
+        self.seconds: list[float] = []
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            with httpx.Client(base_url=self.server.url, timeout=60) as self.client:
+                for _ in range(self.requests):
+                    began = time.monotonic()
+                    self.outcomes[self.one()] += 1
+                    self.seconds.append(time.monotonic() - began)
+        except Exception as error:
+            self.error = error
+
+    def one(self) -> str:
+        body = {"prompt": "red", "steps": self.random.randint(1, 6), "seed": self.number}
+        if self.random.random() < 0.5:
+            picture = png(64, 64, seed=self.number)
+            answer = self.client.post("/v1/uploads", files={"file": ("a.png", picture)})
+            assert answer.status_code == 201, answer.text
+            body["image"] = answer.json()["id"]
+        else:
+            body["size"] = "64x64"
+        while (answer := self.client.post("/v1/jobs", json=body)).status_code == 429:
+            assert int(answer.headers["retry-after"]) >= 1
+            self.turned_away += 1
+            time.sleep(0.1 * self.random.random() + 0.05)
+        assert answer.status_code == 202, answer.text
+        job = answer.json()["id"]
+        self.accepted.append(job)
+        way = self.random.choice(["poll", "watch", "cancel", "leave", "forget"])
+        return getattr(self, way)(job)
+
+    def poll(self, job: str) -> str:
+        while (view := self.client.get(f"/v1/jobs/{job}").json())["status"] not in ENDS:
+            time.sleep(0.02)
+        media = view["result"]["media"][0]
+        assert self.client.get(f"/v1/media/{media}.png").status_code == 200
+        return "completed"
+
+    def watch(self, job: str) -> str:
+        url = f"{self.server.url.replace('http', 'ws')}/v1/jobs/{job}/events"
+        with connect(url, proxy=None) as connection:
+            seen = [json.loads(message) for message in connection]
+        assert [event["type"] in ("complete", "error") for event in seen].count(True) == 1
+        assert seen[-1]["type"] == "complete"
+        return "completed"
+
+    def cancel(self, job: str) -> str:
+        time.sleep(self.random.random() * 0.05)
+        answer = self.client.delete(f"/v1/jobs/{job}")
+        assert answer.json()["status"] in ("cancelled", "completed")
+        return "cancelled"
+
+    def leave(self, job: str) -> str:
+        """Break off in the middle of the events, and of a request."""
+        url = f"{self.server.url.replace('http', 'ws')}/v1/jobs/{job}/events"
+        with contextlib.suppress(Exception), connect(url, proxy=None) as connection:
+            connection.recv()
+            connection.socket.close()
+        return "left"
+
+    def forget(self, job: str) -> str:
+        return "forgotten"
+
+
+def storm(server: Running, requests: int) -> list[Client]:
+    clients = [Client(server, number, requests // CLIENTS) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    deepest = 0
+    while any(client.is_alive() for client in clients):
+        deepest = max(deepest, server.state.local._waiting())
+        time.sleep(0.01)
+    assert deepest <= server.state.config.queue
+    for client in clients:
+        if client.error is not None:
+            raise client.error
+    return clients
+
+
+def test_five_hundred_mixed_requests_from_32_clients(folder: Path) -> None:
+    knobs = Knobs(step_seconds=0.001)
+    config = Config(
+        port=0,
+        queue=12,
+        folder=folder / "results",
+        result_bytes=2_000_000,
+        upload_bytes=1_000_000,
+    )
+    with serving(config, [fake_served(folder, knobs=knobs)]) as server:
+        storm(server, 256)  # warm: imports, pools, buffers
+        before = psutil.Process().memory_info().rss
+        clients = storm(server, 512)
+        jobs = [job for client in clients for job in client.accepted]
+        assert len(jobs) == len(set(jobs)) == 512
+        ended = {job: server.ended(job) for job in jobs}
+        statuses = Counter(view["status"] for view in ended.values())
+        assert statuses["failed"] == 0
+        assert statuses["completed"] + statuses["cancelled"] == len(jobs)
+        media = [
+            one for view in ended.values() if view["result"] for one in view["result"]["media"]
+        ]
+        assert len(media) == len(set(media))  # no job's picture is another's
+
+        after = psutil.Process().memory_info().rss
+        assert after - before < 20_000_000, f"{(after - before) / 1e6:.1f} MB more"
+        assert not server.state.jobs.busy
+        assert not server.state.local._tickets
+        assert server.state.media.size <= config.result_bytes
+        assert server.state.uploads.size <= config.upload_bytes
+
+        seconds = sorted(one for client in clients for one in client.seconds)
+        outcomes = sum((client.outcomes for client in clients), Counter())
+        tail = {share: round(seconds[int(len(seconds) * share)], 3) for share in (0.5, 0.95, 0.99)}
+        print(f"{len(seconds)} requests: {dict(outcomes)}; slowest of that share: {tail} s")
+        print(f"{sum(client.turned_away for client in clients)} answers were 429")
+        print(f"memory {(after - before) / 1e6:+.1f} MB")
