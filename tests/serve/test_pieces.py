@@ -1,0 +1,138 @@
+"""Small parts on their own: feeds, styles, sizes in bytes, the command's arguments."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from overpaint.engines.errors import UsageError
+from overpaint.serve import command
+from overpaint.serve.bundles import parse_bytes
+from overpaint.serve.jobs.feed import Feed
+from overpaint.serve.jobs.pace import Pace, seconds
+from overpaint.serve.styles import Styles, dress, read_styles
+
+
+def test_a_slow_reader_of_a_feed_skips_to_the_newest_and_never_misses_the_end() -> None:
+    async def scene() -> list[tuple[int, int]]:
+        feed: Feed[int] = Feed()
+        seen = []
+
+        async def read() -> None:
+            async for number, event in feed.follow():
+                seen.append((number, event))
+                await asyncio.sleep(0.02)
+
+        reader = asyncio.create_task(read())
+        for event in range(100):
+            feed.publish(event)
+            await asyncio.sleep(0.001)
+        feed.publish(100, last=True)
+        await reader
+        return seen
+
+    seen = asyncio.run(scene())
+    assert seen[-1] == (101, 100)
+    assert len(seen) < 20
+    assert seen == sorted(seen)
+
+
+def test_after_its_end_a_feed_takes_nothing_and_tells_the_end_to_whoever_comes() -> None:
+    async def scene() -> None:
+        feed: Feed[str] = Feed()
+        feed.publish("a")
+        assert feed.publish("end", last=True)
+        assert not feed.publish("again", last=True)
+        for after in (0, 1, 2, 99):
+            assert [one async for one in feed.follow(after)] == [(2, "end")]
+        await feed.end()
+
+    asyncio.run(scene())
+
+
+@given(st.lists(st.integers(), min_size=1, max_size=30), st.integers(0, 40))
+def test_a_reader_that_comes_back_sees_what_is_newer(events: list[int], after: int) -> None:
+    async def scene() -> None:
+        feed: Feed[int] = Feed()
+        for event in events[:-1]:
+            feed.publish(event)
+        feed.publish(events[-1], last=True)
+        seen = [one async for one in feed.follow(after)]
+        assert seen == [(len(events), events[-1])]
+
+    asyncio.run(scene())
+
+
+def test_the_pace_follows_what_was_measured_last() -> None:
+    slow, fast = Pace(job=10, step=1, other=0.5), Pace(job=2, step=0.2, other=0.1)
+    assert slow.then(fast).job == pytest.approx(8.4)
+    assert seconds(slow, 3) == 30
+    assert seconds(None, 2) == 10
+
+
+STYLES = Styles(prompt={"lighting": "soft light", "mood": ""}, negative_prompt="blurry")
+
+
+def test_styles_join_in_modify_mode_alone() -> None:
+    assert dress(STYLES, None, "modify", "a house", None) == ("a house, soft light", "blurry")
+    assert dress(STYLES, None, "modify", "a house", "dark") == ("a house, soft light", "dark")
+    for mode in ("copy", None):
+        assert dress(STYLES, None, mode, "a house", None) == ("a house", None)
+    assert dress(STYLES, {"x": "y"}, "modify", "", None) == ("y", None)
+    assert dress(STYLES, {}, "copy", "a", None) == ("a", None)
+    with pytest.raises(UsageError, match="copy"):
+        dress(STYLES, {"x": "y"}, "copy", "a", None)
+
+
+def test_the_default_negative_prompt_is_short() -> None:
+    assert len((Styles().negative_prompt or "").split(",")) <= 3
+
+
+def test_the_operator_may_bring_another_table(folder: Path) -> None:
+    table = folder / "styles.json"
+    table.write_text(json.dumps({"prompt": {"tone": "warm"}, "negative_prompt": None}))
+    assert read_styles(table) == Styles(prompt={"tone": "warm"}, negative_prompt=None)
+    for wrong in ("{", "[]", '{"prompts": {}}', '{"prompt": {"a": 1}}', '{"negative_prompt": 1}'):
+        table.write_text(wrong)
+        with pytest.raises(UsageError, match=r"styles\.json"):
+            read_styles(table)
+    with pytest.raises(UsageError):
+        read_styles(folder / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("8GB", 8 * 10**9), ("8 GiB", 8 * 2**30), ("1.5g", 15 * 10**8), ("512MB", 512 * 10**6),
+     ("100", 100)],
+)  # fmt: skip
+def test_sizes_are_read_as_people_write_them(text: str, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "eight", "1TBx", "inf"])
+def test_what_is_no_size_is_said(text: str) -> None:
+    with pytest.raises(UsageError, match="--memory-budget"):
+        parse_bytes(text)
+
+
+def test_results_go_to_the_users_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert command.state_folder() == Path("/home/somebody/.local/state/overpaint/results")
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/state")
+    assert command.state_folder() == Path("/var/state/overpaint/results")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.delenv("HOME")
+    assert command.state_folder() is None
+
+
+def test_a_command_that_cannot_work_says_so_in_one_line() -> None:
+    with pytest.raises(UsageError, match="--token"):
+        command.serve(host="0.0.0.0")
+    with pytest.raises(UsageError, match="--queue"):
+        command.serve(queue=0)
