@@ -1,27 +1,21 @@
-"""What every room's tests stand on: tiny checkpoints and their bundles, built once a run.
-
-An export takes half a minute of tracing, so exported bundles are also kept between runs, under
-a key of everything that an export depends on; `pytest --cache-clear` forgets them.
-"""
+"""What every room's tests stand on: tiny checkpoints and their bundles, built once a run."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from tests import kept
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
-ROOT = Path(__file__).parents[1]
 BuildOnce: TypeAlias = Callable[[str, Callable[[Path], object]], Path]
+Export: TypeAlias = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -32,19 +26,36 @@ def build_once(tmp_path_factory: pytest.TempPathFactory) -> BuildOnce:
         root = root.parent
     folder = root / "built"
     folder.mkdir(exist_ok=True)
-    return lambda name, make: _build(folder / name, make)
+    return lambda name, make: kept.build(folder / name, make)
 
 
 @pytest.fixture(scope="session")
-def exported(build_once: BuildOnce, pytestconfig: pytest.Config) -> Callable[[str, Path], Path]:
-    """Export a checkpoint to a bundle that the test run may change: it is a copy of a kept one."""
-    kept = pytestconfig.cache.mkdir("bundles") / _export_key()  # type: ignore[union-attr]
-    kept.mkdir(exist_ok=True)
+def export_remembering(pytestconfig: pytest.Config) -> Callable[..., object]:
+    """`export_checkpoint`, but graphs that were traced in an earlier run are not traced again."""
+    folder = pytestconfig.cache.mkdir("graphs")  # type: ignore[union-attr]
 
-    def export(name: str, checkpoint: Path, **options: str) -> Path:
-        from overpaint.export import export_checkpoint
+    def export(checkpoint: Path, output: Path, **options: object) -> object:
+        from overpaint.export import bundle
 
-        bundle = _build(kept / name, lambda to: export_checkpoint(checkpoint, to, **options))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bundle, "trace", kept.remembering(bundle.trace, folder))
+            return bundle.export_checkpoint(checkpoint, output, **options)  # type: ignore[arg-type]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def exported(
+    build_once: BuildOnce, export_remembering: Callable[..., object], pytestconfig: pytest.Config
+) -> Export:
+    """Export a checkpoint to a bundle that a test may look at but not change."""
+    folder = pytestconfig.cache.mkdir("bundles")  # type: ignore[union-attr]
+
+    def export(name: str, checkpoint: Path, **options: object) -> Path:
+        bundle = kept.build(
+            folder / f"{name}-{kept.key(kept.EXPORTING, repr(options))}",
+            lambda to: export_remembering(checkpoint, to, **options),
+        )
         return build_once(name, lambda to: shutil.copytree(bundle, to))
 
     return export
@@ -57,40 +68,60 @@ def tiny_sd1(build_once: BuildOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_sd1_bundle(tiny_sd1: Path, exported: Callable[[str, Path], Path]) -> Path:
+def tiny_sd1_bundle(tiny_sd1: Path, exported: Export) -> Path:
     """Its bundle, in float32."""
     return exported("sd1.bundle", tiny_sd1)
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2(build_once: BuildOnce) -> Path:
+    """Stable Diffusion 2: v-prediction, an OpenCLIP-like encoder that pads with `!`."""
+    return _checkpoint(build_once, "sd2")
+
+
+@pytest.fixture(scope="session")
+def tiny_sd2_bundle(tiny_sd2: Path, exported: Export) -> Path:
+    """Its bundle, in float32."""
+    return exported("sd2.bundle", tiny_sd2)
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl(build_once: BuildOnce) -> Path:
+    """Stable Diffusion XL: two text encoders, time ids, a VAE that wants float32."""
+    return _checkpoint(build_once, "sdxl")
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl_bundle(tiny_sdxl: Path, exported: Export) -> Path:
+    """Its bundle, in float32."""
+    return exported("sdxl.bundle", tiny_sdxl)
+
+
+@pytest.fixture(scope="session")
+def tiny_refiner(build_once: BuildOnce) -> Path:
+    """SDXL's refiner: the second text encoder alone, an aesthetic score in the time ids."""
+    return _checkpoint(build_once, "sdxl-refiner")
+
+
+@pytest.fixture(scope="session")
+def tiny_refiner_bundle(tiny_refiner: Path, exported: Export) -> Path:
+    """Its bundle, in float32."""
+    return exported("sdxl-refiner.bundle", tiny_refiner)
+
+
+@pytest.fixture(scope="session")
+def tiny_sd3(build_once: BuildOnce) -> Path:
+    """Stable Diffusion 3: two CLIP encoders and T5, an MMDiT, flow matching."""
+    return _checkpoint(build_once, "sd3")
+
+
+@pytest.fixture(scope="session")
+def tiny_sd3_bundle(tiny_sd3: Path, exported: Export) -> Path:
+    """Its bundle, in float32."""
+    return exported("sd3.bundle", tiny_sd3)
 
 
 def _checkpoint(build_once: BuildOnce, family: str) -> Path:
     from tests.checkpoints import tiny_checkpoint
 
-    return build_once(family, lambda folder: tiny_checkpoint(family, folder))
-
-
-def _build(path: Path, make: Callable[[Path], object]) -> Path:
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            beside = path.with_name(path.name + ".part")
-            shutil.rmtree(beside, ignore_errors=True)
-            make(beside)
-            beside.rename(path)
-    return path
-
-
-def _export_key() -> str:
-    """A hash of what an exported bundle depends on: our sources, and the exporters' versions."""
-    engines = ROOT / "engines/overpaint/engines"
-    sources = [
-        ROOT / "tests/checkpoints.py",
-        *sorted((ROOT / "export").rglob("*.py")),
-        *(engines / f"{name}.py" for name in ("clip_tokenizer", "layout", "manifest")),
-        *sorted((engines / "importing").glob("graph_*.py")),
-        *sorted((engines / "importing").glob("wire_*.py")),
-    ]
-    packages = ("torch", "diffusers", "transformers", "onnx", "onnxscript", "tokenizers")
-    digest = hashlib.sha256(repr([version(package) for package in packages]).encode())
-    for source in sources:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    return build_once(family, lambda folder: tiny_checkpoint(family, folder))  # type: ignore[arg-type]

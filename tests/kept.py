@@ -1,0 +1,64 @@
+"""What takes long to make and changes seldom, kept between test runs under `.pytest_cache`.
+
+Each thing's key is a hash of the sources and the versions that it depends on, so nothing stale is
+ever used; `pytest --cache-clear` forgets it all. A test traces anew and compares.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from overpaint.export.parts import Part
+
+ROOT = Path(__file__).parents[1]
+EXPORT = ROOT / "export/overpaint/export"
+ENGINES = ROOT / "engines/overpaint/engines"
+TRACING = [EXPORT / f"{name}.py" for name in ("modules", "parts", "trace")]
+EXPORTING = [
+    *TRACING,
+    *(EXPORT / f"{name}.py" for name in ("bundle", "parity", "preview", "tokenizers", "weights")),
+    *(ENGINES / f"{name}.py" for name in ("clip_tokenizer", "families", "manifest")),
+    *(ENGINES / f"importing/{name}.py" for name in ("bound", "graph_weights", "resolve")),
+    ROOT / "tests/checkpoints.py",
+]
+PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript", "onnx_ir", "tokenizers")
+
+
+def key(sources: list[Path], *more: str) -> str:
+    """A hash of files, of the exporters' versions, and of `more`."""
+    digest = hashlib.sha256(repr([*map(version, PACKAGES), *more]).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:20]
+
+
+def build(path: Path, make: Callable[[Path], object]) -> Path:
+    """Make `path` once, whichever process comes first; the others wait for it."""
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            beside = path.with_name(path.name + ".part")
+            shutil.rmtree(beside, ignore_errors=True)
+            make(beside)
+            beside.rename(path)
+    return path
+
+
+def remembering(trace: Callable[[Part], bytes], folder: Path) -> Callable[[Part], bytes]:
+    """`trace`, but a graph that was traced before is read from `folder`."""
+
+    def remembered(part: Part) -> bytes:
+        about = [part.component, part.compute, json.dumps(part.config, sort_keys=True)]
+        about += [repr((part.inputs, part.outputs, part.ranges)), part.wrap.__name__]
+        name = f"{part.component}-{key(TRACING, *about)}.onnx"
+        return build(folder / name, lambda to: to.write_bytes(trace(part))).read_bytes()
+
+    return remembered
