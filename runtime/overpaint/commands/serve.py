@@ -1,0 +1,99 @@
+"""`overpaint serve`: the options. The work is overpaint.serve's, imported when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from overpaint.engines.errors import MissingExtraError
+
+EXAMPLES = """**Examples**
+
+`overpaint serve`
+
+`overpaint serve bundles/sd15 bundles/sdxl --port 8080 --memory-budget 24GB`
+
+`OVERPAINT_TOKEN=… overpaint serve --host 0.0.0.0 --allow-host studio.example`
+
+`overpaint serve --fallback http://10.0.0.2:8000 --fallback-token …`
+"""
+
+
+def serve(
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Served under their folders' names; absent, the embedded model."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Another than loopback needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="OVERPAINT_TOKEN", help="What clients must present; 16 characters up."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="A further name by which clients may call. Repeatable.")
+    ] = None,
+    allow_image_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A host from which https URLs of pictures are fetched. Repeatable."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|openvino|cuda|tensorrt", help="What runs the engines.")
+    ] = "auto",
+    queue: Annotated[int, typer.Option(help="Jobs that may wait; one more is answered 429.")] = 16,
+    job_timeout: Annotated[float, typer.Option(help="Seconds that a job may run.")] = 600.0,
+    memory_budget: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="For open bundles, as 24GB; absent, 80% of memory."),
+    ] = None,
+    fallback: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL", help="An overpaint server for jobs that find this one full. Repeatable."
+        ),
+    ] = None,
+    fallback_token: Annotated[
+        str | None,
+        typer.Option(envvar="OVERPAINT_FALLBACK_TOKEN", help="The token of those servers."),
+    ] = None,
+    styles: Annotated[
+        Path | None, typer.Option(help="A JSON file with another table of prompt additions.")
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Where pictures outlive a restart; absent, the user's state folder."),
+    ] = None,
+    keep_uploads: Annotated[float, typer.Option(help="Seconds.")] = 300.0,
+    keep_results: Annotated[float, typer.Option(help="Seconds.")] = 3600.0,
+    drain: Annotated[
+        float, typer.Option(help="Seconds that jobs have to finish after SIGTERM.")
+    ] = 30.0,
+) -> None:
+    """Serve the page, the native API, and those of OpenAI and AUTOMATIC1111."""
+    try:
+        from overpaint.serve import command
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("overpaint"):
+            raise
+        raise MissingExtraError("serve", error.name or "fastapi") from None
+    command.serve(
+        bundles or (),
+        host=host,
+        port=port,
+        token=token,
+        allow_host=allow_host or (),
+        allow_image_host=allow_image_host or (),
+        device=device,
+        queue=queue,
+        job_timeout=job_timeout,
+        memory_budget=memory_budget,
+        fallback=fallback or (),
+        fallback_token=fallback_token,
+        styles=styles,
+        results=results,
+        keep_uploads=keep_uploads,
+        keep_results=keep_results,
+        drain=drain,
+    )
