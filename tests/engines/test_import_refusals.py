@@ -160,6 +160,24 @@ def test_what_checkpoints_carry_along_does_not_disturb(
     import_checkpoint(tmp_path / "model.safetensors", tmp_path / "bundle", library=library)
 
 
+@pytest.mark.parametrize("name", ["edm_mean", "control_model.time_embed.0.weight"])
+def test_a_relative_that_only_looks_the_same_is_refused(
+    name: str, refused: Callable[..., str], checkpoints: dict[str, Path]
+) -> None:
+    assert "it cannot be imported" in refused(
+        {**single_file(checkpoints["sd1"]), name: torch.ones(4)}
+    )
+
+
+def test_an_early_fine_tunes_text_encoder_is_understood(
+    checkpoints: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    file = {n.replace(".text_model.", "."): t for n, t in single_file(checkpoints["sd1"]).items()}
+    assert f"{TEXT}transformer.embeddings.position_embedding.weight" in file
+    safetensors.torch.save_file(file, tmp_path / "model.safetensors")
+    import_checkpoint(tmp_path / "model.safetensors", tmp_path / "bundle", library=library)
+
+
 def test_a_truncated_file_is_refused(
     refused: Callable[..., str], checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -54,9 +54,18 @@ def single_file_tensors(
 
     def sources(names: Collection[str]) -> Callable[[str], Iterator[Source]]:
         find = naming(names)
-        return lambda name: (source for source in (find(name),) if source is not None)
+        return lambda name: _spellings(find(name))
 
     return Tensors(stored, sources)
+
+
+def _spellings(source: Source | None) -> Iterator[Source]:
+    """Some early fine-tunes of SD 1 leave `text_model.` out of their encoder's names."""
+    if source is None:
+        return
+    yield source
+    if source.rows and source.rows[0].name.startswith("text_model."):
+        yield whole(source.rows[0].name.removeprefix("text_model."))
 
 
 def naming_in_single_file(

@@ -16,6 +16,10 @@ from .contents import Tensors, folder_tensors, single_file_tensors
 from .safetensors_file import Stored, read_header
 
 _PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_OTHERS: Final = {
+    "edm_mean": "Playground 2.5, whose latents and noise levels are not Stable Diffusion's",
+    "control_model.time_embed.0.weight": "a ControlNet, which is a network beside a checkpoint's",
+}
 _PICKLE_NAMES: Final = re.compile(r".*\.(ckpt|pt|pth|bin|pkl|pickle)", re.IGNORECASE)
 
 
@@ -24,6 +28,7 @@ class Folder:
     """A diffusers folder, sharded or not."""
 
     checkpoint: Checkpoint
+    _read: dict[str, Tensors] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -37,7 +42,10 @@ class Folder:
         """A component's tensors, whatever the family."""
         if not self.checkpoint.has(component):
             return None
-        return folder_tensors(self.checkpoint.weights(component).tensors())
+        if component not in self._read:
+            stored = self.checkpoint.weights(component).tensors()
+            self._read[component] = folder_tensors(stored)
+        return self._read[component]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +88,7 @@ def open_for_import(source: str | os.PathLike[str]) -> Folder | SingleFile:
     if start == b"GGUF":
         raise CheckpointError(f"{path}: a GGUF file; its quantized blocks are not tensors of ONNX")
     tensors, metadata = read_header(path)
+    for name, what in _OTHERS.items():
+        if name in tensors:
+            raise CheckpointError(f"{path}: {what}; it cannot be imported")
     return SingleFile(path, tensors, metadata)

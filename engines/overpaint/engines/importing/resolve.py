@@ -16,7 +16,7 @@ FLOATS: Final = ("F32", "F16", "BF16")
 """The dtypes that weights may be stored in."""
 
 _IGNORED: Final = re.compile(
-    r".*\bposition_ids|.*\blogit_scale|.*\bloss\..*|.*\bmodel_ema\..*"
+    r".*\bposition_ids|.*\b(logit_scale|attn_mask)|.*\bloss\..*|.*\bmodel_ema\..*"
     r"|.*\btext_projection(\.weight)?"  # where the pooled text is not projected
     r"|transformer\.resblocks\.23\..*|visual\..*|vision_model\..*"  # OpenCLIP's, which SD 2 leaves
     r"|shared\.weight|encoder\.embed_tokens\.weight"  # T5's one embedding under two names
