@@ -22,10 +22,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from .config import Config
+from .page import FILES
 from .problems import ApiError, Shapes
 
 SUBPROTOCOL = "overpaint.v1"
-OPEN_PATHS = frozenset({"/", "/page.css", "/page.js", "/example.png", "/healthz", "/readyz"})
+OPEN_PATHS = frozenset({*FILES, "/healthz", "/readyz"})
 
 
 class Guard:
