@@ -50,7 +50,7 @@ def _train(
     runs: Path = options.runs
     pictures = painted(runs, options.scenes, options.threads)
     train(
-        Stage(name="vae", minutes=options.vae_minutes, rate=8e-4, seed=options.seed),
+        Stage(name="vae", minutes=options.vae_minutes, rate=4e-4, decay=0.5, seed=options.seed),
         autoencoder,
         lambda rng, done: vae.batch(pictures, rng, device, done),
         vae.loss,
@@ -58,11 +58,11 @@ def _train(
     )
     load_average(autoencoder, runs / "vae.pt")
     whiten(autoencoder, pictures[:512])
-    moments = encoded(runs, autoencoder, pictures)
+    moments = encoded(runs, autoencoder, pictures[: options.latents])
     train(
-        Stage(name="denoiser", minutes=options.unet_minutes, rate=8e-4, seed=options.seed + 1),
+        Stage(name="denoiser", minutes=options.unet_minutes, rate=6e-4, seed=options.seed + 1),
         model,
-        lambda rng, _: denoiser.batch(moments, tokenizer, rng, device),
+        lambda rng, done: denoiser.batch(moments, tokenizer, rng, device, done),
         denoiser.loss,
         runs,
     )
@@ -72,6 +72,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--scenes", type=int, default=16384)
+    parser.add_argument("--latents", type=int, default=8192, help="scenes the denoiser sees")
     parser.add_argument("--vae-minutes", type=float, default=36)
     parser.add_argument("--unet-minutes", type=float, default=70)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

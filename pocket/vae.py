@@ -42,17 +42,18 @@ def edge_loss(a: Tensor, b: Tensor) -> Tensor:
 
 
 def loss(vae: nn.Module, pixels: Tensor, noise: Tensor) -> dict[str, Tensor]:
-    """L1, edges and a light KL. `pixels` (B, 3, H, W) in [-1, 1]; `noise` like the latents."""
+    """L1 (also of the coarse colours), edges and a light KL. `pixels` (B, 3, H, W) in [-1, 1]; `noise` like the latents."""
     assert isinstance(vae, AutoencoderKL)
     moments = vae._encode(pixels).float()
     mean, logvar = moments.chunk(2, dim=1)
     logvar = logvar.clamp(-30.0, 20.0)
     decoded = vae._decode(mean + (0.5 * logvar).exp() * noise).sample.float()
     l1, edges = functional.l1_loss(decoded, pixels), edge_loss(decoded, pixels)
+    coarse = functional.avg_pool2d(decoded - pixels, 8).abs().mean()
     square = functional.mse_loss(decoded, pixels)
     kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
-    total = l1 + square + EDGE_WEIGHT * edges + KL_WEIGHT * kl
-    return {"loss": total, "l1": l1, "edges": edges, "mse": square, "kl": kl}
+    total = l1 + coarse + square + EDGE_WEIGHT * edges + KL_WEIGHT * kl
+    return {"loss": total, "l1": l1, "coarse": coarse, "edges": edges, "mse": square, "kl": kl}
 
 
 def batch(
@@ -62,7 +63,7 @@ def batch(
 
     The whole pictures come last because group normalisation sees other statistics in a crop.
     """
-    size, count = (64, 8) if done < 0.55 else (128, 3)
+    size, count = (64, 8) if done < 0.4 else (128, 3)
     rows = np.sort(rng.choice(len(pictures), count, replace=False))
     crops = np.empty((count, size, size, 3), np.uint8)
     for k, row in enumerate(rows):
