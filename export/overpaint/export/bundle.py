@@ -120,7 +120,11 @@ def _export(part: Part, placing: _Placing, step: Callable[[str], None]) -> Compo
     place_weights(template, tensors, here, store=placing.store, already=placing.already)
     # torch's copy of the weights is gone before the engine makes its own.
     step(f"{part.component}: running torch")
-    cases = reference(part, _load(part, placing.source))
+    net = _load(part, placing.source)
+    if placing.store is not None:  # what rounding the weights costs is the caller's choice
+        net.to(getattr(torch, placing.store)).to(torch.float32)
+    cases = reference(part, net)
+    del net
     step(f"{part.component}: comparing")
     parity = measure(part, here, cases)
     return Component(

@@ -1,0 +1,220 @@
+# ruff: noqa: T201
+"""How a bundle's graphs load: folded transposes, weights used as they lie, or an optimized copy.
+
+    python bench/load_time.py /tmp/load_time            # about 8 GB of disk and of memory, 10 minutes
+
+Makes Stable Diffusion 1.5's UNet at full size with random weights, traces it without allocating
+them, binds the graph to the safetensors file, and measures in a fresh process for each form: the
+time to open a session, resident memory after it and at its peak, and one step (batch 2, 512x512).
+
+`folded`     as exported: MatMul of Transpose(weight); ONNX Runtime folds the transposes at load
+`as-it-lies` FusedMatMul(transB) of the weight itself (an operator of ONNX Runtime's own)
+`gemm`       Gemm(transB) between two reshapes (plain ONNX)
+`optimized`  ONNX Runtime's own copy of `folded` after its optimizations, with its own weight file
+
+docs/decisions/0002-weights-by-reference.md has the figures and what follows from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FORMS = ("folded", "as-it-lies", "gemm", "optimized")
+UNET = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": [320, 640, 1280, 1280],
+    "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+    "sample_size": 64,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("folder", type=Path, help="where the network is made and kept")
+    parser.add_argument("--measure", choices=FORMS, help="measure one form in this process")
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    chosen = parser.parse_args()
+    if chosen.measure:
+        print(json.dumps(measure(chosen.folder / f"{chosen.measure}.onnx", chosen.threads)))
+        return
+    prepare(chosen.folder, chosen.dtype)
+    print(f"{'':12}{'load s':>8}{'RSS MB':>8}{'anon':>7}{'file':>7}{'peak':>7}{'step s':>8}")
+    for form in FORMS:
+        output = subprocess.run(
+            [sys.executable, __file__, chosen.folder, "--measure", form]
+            + ["--threads", str(chosen.threads)],
+            check=True,
+            stdout=subprocess.PIPE,
+        ).stdout
+        row = json.loads(output)
+        print(
+            f"{form:12}{row['load']:8.1f}{row['rss']:8.0f}{row['anon']:7.0f}{row['file']:7.0f}"
+            f"{row['peak']:7.0f}{row['step']:8.2f}  {row['nodes']} nodes, |x| {row['norm']:.6f}",
+            flush=True,
+        )
+
+
+def prepare(folder: Path, dtype: str) -> None:
+    """The network, its graph in each form. What is there already is kept."""
+    import diffusers
+    import onnx
+    import onnxruntime
+    import torch
+
+    from overpaint.engines.importing.graph_weights import Piece, Weight, bind, slots
+    from overpaint.engines.importing.safetensors_file import read_header
+    from overpaint.export.parts import unet_part
+    from overpaint.export.trace import trace
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    if not weights.exists():
+        torch.manual_seed(0)
+        net = diffusers.UNet2DConditionModel.from_config(UNET)
+        net.to(getattr(torch, dtype)).save_pretrained(folder)
+        del net
+    if not (folder / "folded.onnx").exists():
+        started = time.perf_counter()
+        config = diffusers.UNet2DConditionModel.load_config(folder)
+        template = trace(unet_part(config, "float32"))
+        stored = read_header(weights)[0]
+        pieces = {
+            name: Weight(stored[name].dtype, (Piece(weights.name, s.offset, s.size),))
+            for name in slots(template)
+            for s in [stored[name]]
+        }
+        (folder / "folded.onnx").write_bytes(bind(template, pieces))
+        print(f"traced and bound in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    for form, rewrite in (("as-it-lies", fused_matmul), ("gemm", gemm)):
+        model = onnx.load(folder / "folded.onnx", load_external_data=False)
+        rewrite_linears(model, rewrite)
+        onnx.save(model, folder / f"{form}.onnx")
+    if not (folder / "optimized.onnx").exists():
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = os.fspath(folder / "optimized.onnx")
+        for key, value in (("file_name", "optimized.bin"), ("min_size_in_bytes", "1024")):
+            options.add_session_config_entry(
+                f"session.optimized_model_external_initializers_{key}", value
+            )
+        onnxruntime.InferenceSession(folder / "folded.onnx", options)
+
+
+def rewrite_linears(model: Any, rewrite: Callable[[Any, Any, str, int], list[Any]]) -> None:
+    """Replace every MatMul by a transposed weight with what `rewrite` makes of it."""
+    graph = model.graph
+    sides = {t.name: list(t.dims) for t in graph.initializer}
+    turned = {
+        node.output[0]: node
+        for node in graph.node
+        if node.op_type == "Transpose" and node.input[0] in sides
+    }
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in turned:
+            weight = turned[node.input[1]].input[0]
+            nodes += rewrite(model, node, weight, sides[weight][0])
+        else:
+            nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    kept = [n for n in nodes if n.output[0] not in turned or n.output[0] in used]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def fused_matmul(model: Any, node: Any, weight: str, width: int) -> list[Any]:
+    import onnx.helper as make
+
+    if all(entry.domain != "com.microsoft" for entry in model.opset_import):
+        model.opset_import.append(make.make_opsetid("com.microsoft", 1))
+    return [
+        make.make_node(
+            "FusedMatMul",
+            [node.input[0], weight],
+            list(node.output),
+            node.name,
+            domain="com.microsoft",
+            transB=1,
+        )
+    ]
+
+
+def gemm(model: Any, node: Any, weight: str, width: int) -> list[Any]:
+    """Rows side by side, Gemm, and the leading sizes back."""
+    import onnx.helper as make
+
+    name, x = node.output[0], node.input[0]
+    constants = {"rows": [-1], "width": [width], "from": [0], "to": [-1]}
+    for key, value in constants.items():
+        model.graph.initializer.append(make.make_tensor(f"{name}/{key}", 7, [1], value))
+    inner = next(t for t in model.graph.initializer if t.name == weight).dims[1]
+    model.graph.initializer.append(make.make_tensor(f"{name}/2d", 7, [2], [-1, inner]))
+    return [
+        make.make_node("Shape", [x], [f"{name}/leading"], end=-1),
+        make.make_node("Concat", [f"{name}/leading", f"{name}/width"], [f"{name}/shape"], axis=0),
+        make.make_node("Reshape", [x, f"{name}/2d"], [f"{name}/x"]),
+        make.make_node("Gemm", [f"{name}/x", weight], [f"{name}/y"], node.name, transB=1),
+        make.make_node("Reshape", [f"{name}/y", f"{name}/shape"], [name]),
+    ]
+
+
+def measure(graph: Path, threads: int) -> dict[str, float]:
+    """Open a session, run three steps; figures in seconds and MB."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    if graph.stem == "optimized":
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    before = memory()
+    started = time.perf_counter()
+    session = onnxruntime.InferenceSession(graph, options)
+    load, after = time.perf_counter() - started, memory()
+    rng = np.random.default_rng(0)
+    feed = {
+        "sample": rng.standard_normal((2, 4, 64, 64), np.float32),
+        "timestep": np.asarray(500, np.float32),
+        "encoder_hidden_states": rng.standard_normal((2, 77, 768), np.float32),
+    }
+    steps = []
+    for _ in range(3):
+        started = time.perf_counter()
+        [out] = session.run(None, feed)
+        steps.append(time.perf_counter() - started)
+    import onnx
+
+    return {
+        "load": load,
+        "rss": after["VmRSS"] - before["VmRSS"],
+        "anon": after["RssAnon"] - before["RssAnon"],
+        "file": after["RssFile"] - before["RssFile"],
+        "peak": after["VmHWM"] - before["VmRSS"],
+        "step": min(steps),
+        "nodes": len(onnx.load(graph, load_external_data=False).graph.node),
+        "norm": float(np.sqrt((out**2).mean())),
+    }
+
+
+def memory() -> dict[str, float]:
+    """This process's memory as Linux counts it, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    fields = (line.split() for line in lines if line.startswith(("Vm", "Rss")))
+    return {words[0].rstrip(":"): int(words[1]) / 1024 for words in fields}
+
+
+if __name__ == "__main__":
+    main()
