@@ -22,7 +22,7 @@ INFOTEXT: Final = "parameters"
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _EXIF_IFD: Final = 0x8769
 _USER_COMMENT: Final = 0x9286
-_A1111_SAMPLERS: Final = {
+A1111_SAMPLERS: Final = {
     "euler": "Euler",
     "euler-a": "Euler a",
     "heun": "Heun",
@@ -68,7 +68,7 @@ class Parameters:
         """AUTOMATIC1111's three lines: prompt, negative prompt, the rest."""
         fields: dict[str, Any] = {
             "Steps": self.steps,
-            "Sampler": _A1111_SAMPLERS.get(self.sampler, self.sampler),
+            "Sampler": A1111_SAMPLERS.get(self.sampler, self.sampler),
             "Schedule type": None if self.sigmas == "default" else self.sigmas.capitalize(),
             "CFG scale": f"{self.guidance_scale:g}",
             "Seed": self.seed,

@@ -17,7 +17,8 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
 from .body import BodyLimit
-from .config import Config
+from .config import Config, Limits
+from .faces import automatic1111, openai
 from .guard import Guard
 from .jobs.models import Served
 from .native import native_router
@@ -26,13 +27,14 @@ from .problems import ApiError, Shapes
 from .state import State
 from .trace import Trace
 
+FACES = (openai, automatic1111)
+
 
 def create_app(config: Config, served: Sequence[Served]) -> FastAPI:
     """A server of the bundles `served`, the first being the default. `app.state.server` is its
     State. Raises UsageError where config and bundles do not go together."""
-    state, shapes = State(config, served), Shapes()
-    limits = config.limits
-    body_limits = {"/v1/uploads": limits.upload_body, "/v1/jobs": limits.job_body}
+    state = State(config, served)
+    shapes = Shapes({prefix: face.shape for face in FACES for prefix in face.PREFIXES})
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -50,17 +52,28 @@ def create_app(config: Config, served: Sequence[Served]) -> FastAPI:
             Middleware(Guard, config=config, shapes=shapes),
             Middleware(
                 BodyLimit,
-                limits=limits,
-                limit_of=lambda path: body_limits.get(path, limits.small_body),
+                limits=config.limits,
+                limit_of=lambda path: body_limit(path, config.limits),
                 shapes=shapes,
             ),
         ],
     )
     app.state.server = state
     app.include_router(native_router(state))
+    for face in FACES:
+        app.include_router(face.routes(state))
     app.include_router(page_router())
     _answer_problems(app, shapes)
     return app
+
+
+def body_limit(path: str, limits: Limits) -> int:
+    """The most bytes that a request to `path` may carry."""
+    if path in ("/v1/uploads", "/v1/images/edits"):
+        return limits.upload_body
+    if path in ("/v1/jobs", "/sdapi/v1/img2img", "/sdapi/v1/png-info"):
+        return limits.job_body
+    return limits.small_body
 
 
 def _answer_problems(app: FastAPI, shapes: Shapes) -> None:

@@ -13,14 +13,15 @@ from overpaint.engines.manifest import Manifest
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.settings import Settings, resolve
 
-from .jobs.protocol import Request
-from .jobs.record import Job
+from .jobs.protocol import Cancelled, Failed, Request
+from .jobs.record import Complete, Job
 from .jobs.remote import HOP
 from .jobs.service import NoProviderError
 from .problems import ApiError
 from .state import State
 
 LOOK_SECONDS = 0.2
+STATUS = {"invalid_request": 422, "timeout": 504, "unreachable": 502}
 FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image"}
 
 
@@ -94,6 +95,20 @@ async def wait_for(state: State, job: Job, request: HTTPRequest) -> None:
     while not (await asyncio.wait({ending}, timeout=LOOK_SECONDS))[0]:
         if await request.is_disconnected():
             await state.jobs.cancel(job.id, "its client went away")
+
+
+async def result_of(state: State, job: Job, request: HTTPRequest) -> Complete:
+    """What `job` made, once it has ended. Raises ApiError for any other end."""
+    await wait_for(state, job, request)
+    match job.feed.latest:
+        case Complete() as complete:
+            return complete
+        case Failed() as failed:
+            status = STATUS.get(failed.code, 500)
+            raise ApiError(status, failed.code, failed.message, error_id=failed.id)
+        case Cancelled(why):
+            raise ApiError(409, "cancelled", why)
+    raise AssertionError("a job ended without a last event")
 
 
 def job_headers(job: Job) -> dict[str, str]:

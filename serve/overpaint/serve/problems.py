@@ -42,18 +42,18 @@ class ApiError(OverpaintError):
             self.headers["Retry-After"] = str(max(1, round(retry_after + 0.5)))
 
 
-Shape: TypeAlias = Callable[[ApiError], Any]
+Shape: TypeAlias = Callable[[ApiError], tuple[int, Any]]
 
 
-def native_shape(problem: ApiError) -> Any:
-    return {
-        "error": {
-            "code": problem.code,
-            "message": problem.message,
-            "field": problem.field,
-            "id": problem.id,
-        }
+def native_shape(problem: ApiError) -> tuple[int, Any]:
+    """(status, body) as the native API answers."""
+    error = {
+        "code": problem.code,
+        "message": problem.message,
+        "field": problem.field,
+        "id": problem.id,
     }
+    return problem.status, {"error": error}
 
 
 @dataclass(slots=True)
@@ -65,4 +65,5 @@ class Shapes:
     def answer(self, path: str, problem: ApiError) -> JSONResponse:
         prefixes = [prefix for prefix in self.by_prefix if path.startswith(prefix)]
         shape = self.by_prefix[max(prefixes, key=len)] if prefixes else native_shape
-        return JSONResponse(shape(problem), problem.status, problem.headers)
+        status, body = shape(problem)
+        return JSONResponse(body, status, problem.headers | {"X-Error-Id": problem.id})

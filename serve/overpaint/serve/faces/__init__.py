@@ -1,0 +1,1 @@
+"""APIs that existing clients speak already, on the same job service."""

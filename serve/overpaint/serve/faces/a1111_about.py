@@ -1,0 +1,84 @@
+"""What AUTOMATIC1111's clients ask before and beside their pictures: lists, flags, memory."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastapi import APIRouter
+
+from ..jobs.models import Model
+from ..state import State
+from .a1111_schema import SAMPLER_NAMES, SCHEDULERS
+
+EMPTY = ("upscalers", "latent-upscale-modes", "sd-vae", "loras", "prompt-styles")
+
+
+def routes(state: State) -> APIRouter:
+    router = APIRouter(prefix="/sdapi/v1")
+
+    @router.get("/sd-models")
+    async def models() -> list[dict[str, Any]]:
+        return [_model(model) for model in state.models]
+
+    @router.get("/samplers")
+    async def samplers() -> list[dict[str, Any]]:
+        return [
+            {"name": label, "aliases": [ours], "options": {}}
+            for ours, label in SAMPLER_NAMES.items()
+        ]
+
+    @router.get("/schedulers")
+    async def schedulers() -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "label": label,
+                "aliases": None,
+                "default_rho": -1.0,
+                "need_inner_model": False,
+            }
+            for name, label in SCHEDULERS.items()
+        ]
+
+    @router.get("/scripts")
+    async def scripts() -> dict[str, list[str]]:
+        return {"txt2img": [], "img2img": []}
+
+    @router.get("/embeddings")
+    async def embeddings() -> dict[str, dict[str, Any]]:
+        return {"loaded": {}, "skipped": {}}
+
+    @router.get("/cmd-flags")
+    async def flags() -> dict[str, Any]:
+        return {"api": True}
+
+    @router.get("/memory")
+    async def memory() -> dict[str, Any]:
+        page = os.sysconf("SC_PAGE_SIZE")
+        total = os.sysconf("SC_PHYS_PAGES") * page
+        free = os.sysconf("SC_AVPHYS_PAGES") * page
+        return {
+            "ram": {"free": free, "used": total - free, "total": total},
+            "cuda": {"error": "not measured"},
+        }
+
+    for name in EMPTY:
+        router.add_api_route(f"/{name}", _nothing, methods=["GET"])
+    return router
+
+
+async def _nothing() -> list[Any]:
+    return []
+
+
+def _model(model: Model) -> dict[str, Any]:
+    sha256 = model.served.manifest.source.sha256
+    return {
+        "title": model.served.name,
+        "model_name": model.served.name,
+        "hash": sha256[:10],
+        "sha256": sha256,
+        "filename": model.served.name,
+        "config": None,
+    }

@@ -1,0 +1,128 @@
+"""AUTOMATIC1111's request bodies, its names for samplers, and what of it is refused.
+
+Fields that have no meaning here are accepted and ignored, as that server ignores what it does not
+know; a script or an extension that a client counts on is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from overpaint.runtime.metadata import A1111_SAMPLERS
+from overpaint.runtime.schedule import SAMPLERS, SIGMAS
+from overpaint.runtime.settings import MAX_SEED, Settings
+
+from ..problems import ApiError
+from ..schema import LIMITS, Prompt
+
+SAMPLER_NAMES = {name: A1111_SAMPLERS.get(name, name) for name in SAMPLERS if name != "default"}
+SCHEDULERS = {"automatic": "Automatic"} | {
+    name: name.capitalize() for name in SIGMAS if name != "default"
+}
+RESIZE: tuple[Literal["stretch", "crop", "pad"], ...] = ("stretch", "crop", "pad", "stretch")
+RANDOM_SEED = -1
+
+
+class Generation(BaseModel):
+    """What txt2img and img2img share."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    prompt: Prompt = ""
+    negative_prompt: Prompt = ""
+    seed: Annotated[int, Field(ge=-1, le=MAX_SEED)] = RANDOM_SEED
+    steps: Annotated[int, Field(ge=1, le=LIMITS.steps)] = 50
+    cfg_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 7.0
+    width: Annotated[int, Field(ge=1, le=16_384)] = 512
+    height: Annotated[int, Field(ge=1, le=16_384)] = 512
+    batch_size: Annotated[int, Field(ge=1, le=LIMITS.n)] = 1
+    n_iter: Annotated[int, Field(ge=1, le=LIMITS.n)] = 1
+    sampler_name: str | None = None
+    sampler_index: str | None = None
+    scheduler: str | None = None
+    send_images: bool = True
+    override_settings: dict[str, Any] | None = None
+    force_task_id: str | None = None
+    script_name: str | None = None
+    alwayson_scripts: dict[str, Any] | None = None
+
+    def settings(self) -> Settings:
+        """Raises ApiError 404 for samplers and schedulers, UsageError for contradictions."""
+        sampler, sigmas = sampler_and_sigmas(
+            self.sampler_name or self.sampler_index, self.scheduler
+        )
+        return Settings(
+            negative_prompt=self.negative_prompt,
+            seed=None if self.seed == RANDOM_SEED else self.seed,
+            steps=self.steps,
+            guidance_scale=self.cfg_scale,
+            size=(self.width, self.height),
+            n=self.batch_size * self.n_iter,
+            sampler=sampler,
+            sigmas=sigmas,
+        )
+
+    def refuse_scripts(self) -> None:
+        """Raises ApiError 422: a script changes the picture, so leaving it out is no option."""
+        if self.script_name:
+            message = f"script_name: there is no script {self.script_name!r} here; leave it out"
+            raise ApiError(422, "unsupported", message, field="script_name")
+        if self.alwayson_scripts:
+            names = ", ".join(sorted(map(str, self.alwayson_scripts)))
+            message = f"alwayson_scripts: there is none of {names} here; leave them out"
+            raise ApiError(422, "unsupported", message, field="alwayson_scripts")
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The model that override_settings names for this request."""
+        named = (self.override_settings or {}).get("sd_model_checkpoint")
+        return named if isinstance(named, str) else None
+
+
+class TextToImage(Generation):
+    enable_hr: bool = False
+
+    def refuse_scripts(self) -> None:
+        super().refuse_scripts()
+        if self.enable_hr:
+            message = "enable_hr: there is no high-resolution fix here; ask for the size itself"
+            raise ApiError(422, "unsupported", message, field="enable_hr")
+
+
+class ImageToImage(Generation):
+    init_images: list[str] = Field(default_factory=list)
+    denoising_strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.75
+    resize_mode: Annotated[int, Field(ge=0, le=3)] = 0
+    include_init_images: bool = False
+    mask: str | None = None
+
+    def refuse_scripts(self) -> None:
+        super().refuse_scripts()
+        if self.mask is not None:
+            message = "mask: the whole picture is repainted; leave it out"
+            raise ApiError(422, "unsupported", message, field="mask")
+        if len(self.init_images) != 1:
+            message = f"init_images: expected one picture, got {len(self.init_images)}"
+            raise ApiError(422, "invalid_request", message, field="init_images")
+
+
+def sampler_and_sigmas(name: str | None, scheduler: str | None) -> tuple[str | None, str | None]:
+    """Our names for "DPM++ 2M" and "Karras", or for the older "DPM++ 2M Karras".
+
+    Raises ApiError 404 for what is not known, in that server's words.
+    """
+    wanted = (scheduler or "automatic").lower()
+    if wanted not in SCHEDULERS:
+        raise ApiError(404, "scheduler_not_found", "Scheduler not found", field="scheduler")
+    if name is None:
+        return None, None if wanted == "automatic" else wanted
+    known = {label.lower(): ours for ours, label in SAMPLER_NAMES.items()}
+    known |= {ours: ours for ours in SAMPLER_NAMES}
+    plain, _, last = name.strip().lower().rpartition(" ")
+    if name.strip().lower() not in known and last in SCHEDULERS and plain in known:
+        return known[plain], last
+    if name.strip().lower() not in known:
+        raise ApiError(404, "sampler_not_found", "Sampler not found", field="sampler_name")
+    return known[name.strip().lower()], None if wanted == "automatic" else wanted

@@ -1,0 +1,173 @@
+"""AUTOMATIC1111's API: /sdapi/v1/img2img, txt2img, and what its clients use around them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Body, Request
+from fastapi.responses import JSONResponse
+from PIL import Image
+
+from overpaint.engines.errors import UsageError
+from overpaint.runtime.metadata import CHUNK, INFOTEXT
+
+from ..jobs.record import Complete
+from ..orders import Order, invalid, job_headers, place, result_of
+from ..problems import ApiError
+from ..sources import decode_base64
+from ..state import State
+from . import a1111_about
+from .a1111_desk import Desk
+from .a1111_schema import RESIZE, SAMPLER_NAMES, Generation, ImageToImage, TextToImage
+
+PREFIXES = ("/sdapi",)
+
+
+def shape(problem: ApiError) -> tuple[int, Any]:
+    """(status, body) as that server's clients know them."""
+    return problem.status, {"detail": problem.message}
+
+
+def routes(state: State) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+    router.include_router(a1111_about.routes(state))
+    desk = Desk(state)
+
+    @router.post("/sdapi/v1/img2img")
+    async def img2img(wanted: ImageToImage, request: Request) -> JSONResponse:
+        wanted.refuse_scripts()
+        data = decode_base64(wanted.init_images[0], "init_images")
+        image = await state.sources.intake.take(data, "init_images")
+        settings = {
+            "strength": wanted.denoising_strength,
+            "resize": RESIZE[wanted.resize_mode],
+        }
+        answer = await _paint(desk, wanted, image.png, settings, request)
+        if not wanted.include_init_images:
+            answer["parameters"]["init_images"] = None
+        return _respond(answer)
+
+    @router.post("/sdapi/v1/txt2img")
+    async def txt2img(wanted: TextToImage, request: Request) -> JSONResponse:
+        wanted.refuse_scripts()
+        return _respond(await _paint(desk, wanted, None, {}, request))
+
+    @router.get("/sdapi/v1/progress")
+    async def progress(skip_current_image: bool = False) -> dict[str, Any]:
+        return desk.progress(with_image=not skip_current_image)
+
+    @router.post("/sdapi/v1/interrupt")
+    async def interrupt() -> dict[str, Any]:
+        await desk.interrupt()
+        return {}
+
+    @router.get("/sdapi/v1/options")
+    async def options() -> dict[str, Any]:
+        name = desk.model(None)
+        sha256 = state.models[name].served.manifest.source.sha256
+        return {"sd_model_checkpoint": name, "sd_checkpoint_hash": sha256, "samples_format": "png"}
+
+    @router.post("/sdapi/v1/options")
+    async def set_options(wanted: dict[str, Any]) -> None:
+        named = wanted.get("sd_model_checkpoint")
+        if isinstance(named, str):
+            desk.checkpoint = desk.model(named)
+
+    @router.post("/sdapi/v1/png-info")
+    async def png_info(image: str = Body(embed=True)) -> dict[str, Any]:
+        return await asyncio.to_thread(_read_info, decode_base64(image, "image"))
+
+    return router
+
+
+async def _paint(
+    desk: Desk,
+    wanted: Generation,
+    image: bytes | None,
+    more: dict[str, Any],
+    request: Request,
+) -> dict[str, Any]:
+    """Run `wanted` to its end: {images, parameters, info}, and the headers beside them."""
+    try:
+        settings = replace(wanted.settings(), **more)
+    except UsageError as error:
+        raise invalid(error) from None
+    order = Order(
+        prompt=wanted.prompt,
+        settings=settings,
+        image=image,
+        model=desk.model(wanted.checkpoint),
+    )
+    job = await place(desk.state, order, request)
+    answer = {"images": [], "parameters": wanted.model_dump(), "info": json.dumps({})}
+    with desk.under_way(job, wanted.force_task_id):
+        try:
+            complete = await result_of(desk.state, job, request)
+        except ApiError as error:
+            if error.code != "cancelled":
+                raise
+            return answer | {"headers": job_headers(job)}  # as there: interrupted is no error
+    files = [await asyncio.to_thread(desk.state.media.get, media) for media in complete.media]
+    if wanted.send_images:
+        answer["images"] = [base64.b64encode(file).decode() for file in files]
+    answer["info"] = json.dumps(_info(wanted, complete, files))
+    return answer | {"headers": job_headers(job)}
+
+
+def _respond(answer: dict[str, Any]) -> JSONResponse:
+    headers = answer.pop("headers")
+    return JSONResponse(answer, headers=headers)
+
+
+def _info(wanted: Generation, complete: Complete, files: list[bytes]) -> dict[str, Any]:
+    """The JSON that stands in `info` as text."""
+    settings, seeds = complete.painted.settings, list(complete.painted.seeds)
+    count = len(seeds)
+    return {
+        "prompt": wanted.prompt,
+        "all_prompts": [wanted.prompt] * count,
+        "negative_prompt": wanted.negative_prompt,
+        "all_negative_prompts": [wanted.negative_prompt] * count,
+        "seed": seeds[0],
+        "all_seeds": seeds,
+        "subseed": -1,
+        "all_subseeds": [-1] * count,
+        "subseed_strength": 0,
+        "width": wanted.width,
+        "height": wanted.height,
+        "sampler_name": SAMPLER_NAMES.get(settings["sampler"], settings["sampler"]),
+        "cfg_scale": wanted.cfg_scale,
+        "steps": wanted.steps,
+        "batch_size": wanted.batch_size,
+        "restore_faces": False,
+        "sd_model_name": settings["model"],
+        "sd_model_hash": str(settings["model_sha256"])[:10],
+        "denoising_strength": settings["strength"],
+        "extra_generation_params": {},
+        "index_of_first_image": 0,
+        "infotexts": [_read_info(file)["info"] for file in files],
+        "styles": [],
+        "job_timestamp": "0",
+        "clip_skip": 1,
+        "is_using_inpainting_conditioning": False,
+        "warnings": list(complete.painted.warnings),
+    }
+
+
+def _read_info(data: bytes) -> dict[str, Any]:
+    """What a PNG says about how it was made; empty where it says nothing."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            texts = {key: text for key, text in image.info.items() if isinstance(text, str)}
+    except Exception:  # a decoder may fail on hostile bytes with any exception at all
+        raise ApiError(422, "invalid_image", "expected a PNG", field="image") from None
+    try:
+        parameters = json.loads(texts.get(CHUNK, "{}"))
+    except ValueError:
+        parameters = {}
+    return {"info": texts.get(INFOTEXT, ""), "items": texts, "parameters": parameters}

@@ -1,0 +1,126 @@
+"""OpenAI's image edits: POST /v1/images/edits and GET /v1/models.
+
+The prompt is run as it is: no mode, no preset, no style table, and what the client leaves out comes
+from the bundle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from PIL import Image
+
+from overpaint.engines.errors import UsageError
+
+from ..forms import read_form
+from ..jobs.models import Model
+from ..jobs.record import Complete
+from ..journal import new_id
+from ..kept import GoneError, UnknownKeyError
+from ..orders import Order, invalid, job_headers, place, result_of
+from ..problems import ApiError
+from ..state import State
+from .encode import encoded
+from .openai_form import EditForm, parse
+from .openai_stream import events
+
+PREFIXES = ("/v1/images", "/v1/models")
+FORM_FIELDS = 64
+FORM_FILES = 16
+MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
+TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+CODES = {"unauthorized": "invalid_api_key", "full": "rate_limit_exceeded"}
+
+
+def shape(problem: ApiError) -> tuple[int, Any]:
+    """(status, body) as OpenAI's clients know them: what is wrong with a request is a 400."""
+    status = 400 if problem.status == 422 else problem.status
+    kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    error = {
+        "message": problem.message,
+        "type": kind,
+        "param": problem.field,
+        "code": CODES.get(problem.code, problem.code),
+    }
+    return status, {"error": error}
+
+
+def routes(state: State) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.post("/v1/images/edits")
+    async def edit(request: Request) -> Response:
+        async with read_form(request, max_files=FORM_FILES, max_fields=FORM_FIELDS) as form:
+            wanted, image = parse(form)
+            data = await image.read()
+        taken = await state.sources.intake.take(data, "image")
+        try:
+            settings = wanted.settings()
+        except UsageError as error:
+            raise invalid(error) from None
+        order = Order(prompt=wanted.prompt, settings=settings, image=taken.png, model=wanted.model)
+        job = await place(state, order, request)
+        if wanted.stream:
+            stream = events(state, job, wanted)
+            return StreamingResponse(
+                stream, media_type="text/event-stream", headers=job_headers(job)
+            )
+        complete = await result_of(state, job, request)
+        body = await _body(state, complete, wanted, str(request.base_url))
+        return JSONResponse(body, headers=job_headers(job))
+
+    @router.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [_model(model) for model in state.models]}
+
+    @router.get("/v1/models/{name}")
+    async def model(name: str) -> dict[str, Any]:
+        if name not in state.models.names:
+            message = f"The model '{name}' does not exist"
+            raise ApiError(404, "model_not_found", message, field="model")
+        return _model(state.models[name])
+
+    @router.get("/v1/images/{media_id}.{kind}")
+    async def file(media_id: str, kind: str) -> Response:
+        """What response_format=url points to."""
+        try:
+            data = await asyncio.to_thread(state.media.get, media_id)
+        except GoneError:
+            raise ApiError(410, "gone", "this picture's time is over") from None
+        except UnknownKeyError:
+            raise ApiError(404, "not_found", "there is no such picture") from None
+        if kind not in MEDIA_TYPES or Image.open(io.BytesIO(data)).format != kind.upper():
+            raise ApiError(404, "not_found", "there is no such picture")
+        headers = {"Cache-Control": "private, no-store"}
+        return Response(data, media_type=MEDIA_TYPES[kind], headers=headers)
+
+    return router
+
+
+async def _body(state: State, complete: Complete, wanted: EditForm, base: str) -> dict[str, Any]:
+    data, size = [], (0, 0)
+    for media in complete.media:
+        picture = await encoded(state, media, wanted.output_format, wanted.output_compression)
+        size = picture.size
+        if wanted.response_format == "b64_json":
+            data.append({"b64_json": base64.b64encode(picture.data).decode()})
+        else:
+            key = new_id()
+            await asyncio.to_thread(state.media.put, key, picture.data)
+            data.append({"url": f"{base}v1/images/{key}.{wanted.output_format}"})
+    return {
+        "created": int(time.time()),
+        "data": data,
+        "output_format": wanted.output_format,
+        "size": f"{size[0]}x{size[1]}",
+    }
+
+
+def _model(model: Model) -> dict[str, Any]:
+    return {"id": model.served.name, "object": "model", "created": 0, "owned_by": "overpaint"}
