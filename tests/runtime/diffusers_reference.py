@@ -85,13 +85,16 @@ def compare(
     mu: float | None = None,
     precise: bool = True,
     options: Mapping[str, Any] | None = None,
+    scheduler: Any = None,
 ) -> tuple[Differences, Schedule]:
     """Run both from the same latents and noise, and say how far apart they came.
 
+    `options` go to make_schedule; `scheduler` is the reference where it is not the class that the
+    config names.
     `precise`: both in float64 from levels in float32, so that nothing but the arithmetic is
     compared; else the class as it is, in float32.
     """
-    scheduler = reference_scheduler(name, fields)
+    scheduler = scheduler or reference_scheduler(name, fields)
     if precise and hasattr(scheduler, "alphas_cumprod"):
         share_training_levels(scheduler)
     scheduler.set_timesteps(steps, **({"mu": mu} if mu is not None else {}))
@@ -158,8 +161,9 @@ class CorrectRoots(torch.Tensor):
 
 def share_training_levels(scheduler: Any) -> None:
     """Compare ᾱ on its own, and let the reference go on from ours."""
+    takes = inspect.signature(type(scheduler).__init__).parameters
     written = {k: v for k, v in scheduler.config.items() if k in VOCABULARY and v is not None}
-    options = msgspec.convert(written, Options, strict=False)
+    options = msgspec.convert({k: v for k, v in written.items() if k in takes}, Options)
     ours = training_schedule(options, finite=hasattr(scheduler, "lambda_t")).alphas_cumprod
     theirs = scheduler.alphas_cumprod.numpy()
     if not hasattr(scheduler, "lambda_t") and options.rescale_betas_zero_snr:

@@ -32,7 +32,8 @@ def dpm_multistep(run: Run) -> list[Row]:
         inverse = 1 / steps
     rows = []
     for i in run.steps:
-        order = _order(options, i, len(at), executed=i - run.start)
+        # a step of no length (curves that end where final_sigmas_type puts the end) has no slope
+        order = _order(options, i, len(at), executed=i - run.start) if steps[i] else 1
         a, gain, k, noise = _carry(options.algorithm_type, at_step(run, i), float(steps[i]))
         backwards = np.diff(lambdas[i - order + 1 : i + 1])[::-1] * inverse[i]
         b = _weights(options, order, gain, k, [float(r) for r in backwards])
