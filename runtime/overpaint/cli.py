@@ -1,13 +1,13 @@
-"""The command line. The one module above all rooms: each command imports its room when it runs."""
+"""The command line. Above all rooms: each command imports its room when it runs."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from overpaint.commands import export, info, run, serve, verify
 from overpaint.engines.errors import OverpaintError, UsageError
 
 app = typer.Typer(
@@ -18,6 +18,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.command(epilog=run.EXAMPLES)(run.run)
+app.command(epilog=export.EXAMPLES)(export.export)
+app.command(epilog=info.EXAMPLES)(info.info)
+app.command(epilog=verify.EXAMPLES)(verify.verify)
+app.command(epilog=serve.EXAMPLES)(serve.serve)
 
 
 def main() -> None:
@@ -45,128 +50,3 @@ def _overpaint(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="And exit.")
     ] = False,
 ) -> None: ...
-
-
-BundleOption = Annotated[
-    Path | None, typer.Option("--bundle", help="A bundle; absent, the embedded model.")
-]
-BundleArgument = Annotated[Path | None, typer.Argument(help="Absent, the embedded model.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
-
-
-@app.command(
-    epilog="""**Examples**
-
-`overpaint run photo.jpg "a watercolour" -o out.png`
-
-`overpaint run photo.jpg "winter, at night" --strength 0.7 --seed 7 -n 4 -o out/`
-
-`overpaint run holiday/ "an oil painting" --bundle bundles/sd15 -o painted/`
-
-`overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
-""",
-)
-def run(
-    arguments: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGE... PROMPT", help="Pictures or folders of them; the last is the prompt."
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="A .png, .jpg or .webp file; a folder for several pictures."
-        ),
-    ],
-    bundle: BundleOption = None,
-    text_to_image: Annotated[
-        bool, typer.Option("--text-to-image", help="From the prompt alone; needs --size.")
-    ] = False,
-    strength: Annotated[
-        float | None, typer.Option(help="0 keeps the picture, 1 repaints all of it.")
-    ] = None,
-    reference_strength: Annotated[
-        float | None, typer.Option(help="The other way round: strength is 1 minus this.")
-    ] = None,
-    mode: Annotated[
-        str | None, typer.Option(metavar="modify|copy", help="copy stays close to the picture.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(metavar="fast|high", help="15 or 25 steps, and their guidance.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps of the schedule.")] = None,
-    steps_mode: Annotated[
-        str | None,
-        typer.Option(
-            metavar="diffusers|exact", help="Run steps x strength of them, or exactly --steps."
-        ),
-    ] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(help="How strictly the prompt is followed; 1 is off.")
-    ] = None,
-    negative_prompt: Annotated[
-        str | None, typer.Option(help="What the picture should not show.")
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(help="euler, euler-a, ddim, pndm, dpmpp-2m …; absent, the checkpoint's own."),
-    ] = None,
-    sigmas: Annotated[
-        str | None, typer.Option(metavar="default|karras|exponential|beta", help="Noise levels.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Absent, a random one, which is printed.")
-    ] = None,
-    rng: Annotated[
-        str | None, typer.Option(metavar="torch|numpy", help="Whose random numbers.")
-    ] = None,
-    n: Annotated[int, typer.Option("-n", help="Pictures from each; picture i has seed + i.")] = 1,
-    size: Annotated[
-        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Absent, the picture's own.")
-    ] = None,
-    resize: Annotated[
-        str, typer.Option(metavar="stretch|crop|pad", help="How a picture meets the size.")
-    ] = "stretch",
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|openvino|cuda|tensorrt", help="What runs the engines.")
-    ] = "auto",
-    low_memory: Annotated[
-        bool, typer.Option("--low-memory", help="Open each engine for its use only.")
-    ] = False,
-    force: Force = False,
-    json: Json = False,
-) -> None:
-    """Repaint pictures as a prompt says, or paint one from a prompt alone."""
-    from overpaint.commands.run import Options, run_command
-    from overpaint.commands.sizes import parse_size
-    from overpaint.runtime.settings import Settings
-
-    settings = Settings(
-        strength=strength,
-        reference_strength=reference_strength,
-        mode=mode,
-        preset=preset,
-        steps=steps,
-        steps_mode=steps_mode,
-        guidance_scale=guidance_scale,
-        negative_prompt=negative_prompt,
-        sampler=sampler,
-        sigmas=sigmas,
-        seed=seed,
-        rng=rng,
-        n=n,
-        size=None if size is None else parse_size(size),
-        resize=resize,
-    )
-    options = Options(
-        output=output,
-        bundle=bundle,
-        text_to_image=text_to_image,
-        device=device,
-        low_memory=low_memory,
-        force=force,
-        json=json,
-    )
-    run_command(arguments, settings, options)

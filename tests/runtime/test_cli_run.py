@@ -36,7 +36,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[FakeEngines]
     """Each `Img2Img.open` gives a pipeline of fakes, listed here."""
     engines: list[FakeEngines] = []
 
-    def open_fake(bundle: Path | None, *, device: str, low_memory: bool) -> Img2Img:
+    def open_fake(_: object, *, low_memory: bool, **__: object) -> Img2Img:
         folder = tmp_path / f"bundle{len(engines)}"
         pipe, fakes = fake_pipeline(folder, low_memory=low_memory)
         engines.append(fakes)

@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterator
+from typing import Literal, Protocol
 
-Advance: TypeAlias = Callable[[int, int], None]
+
+class Advance(Protocol):
+    """Say how far it is: `done` of `total`, and what comes next."""
+
+    def __call__(self, done: int, total: int, doing: str = "", /) -> None: ...
 
 
 @contextlib.contextmanager
-def progress_bar(title: str) -> Iterator[Advance]:
-    """Yield `advance(done, total)`. The bar is drawn on stderr, if that is a terminal."""
+def progress_bar(title: str, unit: Literal["steps", "bytes"] = "steps") -> Iterator[Advance]:
+    """Yield a function to advance the bar, which is drawn on stderr if that is a terminal.
+
+    The bar appears with the first advance, and is gone at the end.
+    """
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, doing="", /: None
         return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
+        DownloadColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeRemainingColumn,
     )
 
-    columns = (
+    progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        MofNCompleteColumn() if unit == "steps" else DownloadColumn(),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    with progress:
+        task = progress.add_task(title, total=None, visible=False)
+
+        def advance(done: int, total: int, doing: str = "", /) -> None:
+            progress.update(
+                task, completed=done, total=total, description=doing or title, visible=True
+            )
+
+        yield advance

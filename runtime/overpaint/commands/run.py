@@ -1,107 +1,126 @@
-"""`overpaint run`: read, repaint, write, picture by picture, and say how it went."""
+"""`overpaint run`: the options. The work is `paint`'s, imported when it is asked for."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import typer
 
-from overpaint.commands.output import write
-from overpaint.commands.progress import progress_bar
-from overpaint.commands.work import Task, plan_outputs, split_arguments
-from overpaint.engines.errors import OverpaintError
-from overpaint.runtime.pipeline import Img2Img
-from overpaint.runtime.result import Complete, Result
-from overpaint.runtime.settings import Settings, check_text_to_image, random_seed, seeds
+from overpaint.commands.options import BundleOption, Force, Json
+
+EXAMPLES = """**Examples**
+
+`overpaint run photo.jpg "a watercolour" -o out.png`
+
+`overpaint run photo.jpg "winter, at night" --strength 0.7 --seed 7 -n 4 -o out/`
+
+`overpaint run holiday/ "an oil painting" --bundle bundles/sd15 -o painted/`
+
+`overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
+"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What concerns the command and not the picture."""
+def run(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE... PROMPT", help="Pictures or folders of them; the last is the prompt."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="A .png, .jpg or .webp file; a folder for several pictures."
+        ),
+    ],
+    bundle: BundleOption = None,
+    text_to_image: Annotated[
+        bool, typer.Option("--text-to-image", help="From the prompt alone; needs --size.")
+    ] = False,
+    strength: Annotated[
+        float | None, typer.Option(help="0 keeps the picture, 1 repaints all of it.")
+    ] = None,
+    reference_strength: Annotated[
+        float | None, typer.Option(help="The other way round: strength is 1 minus this.")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(metavar="modify|copy", help="copy stays close to the picture.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="fast|high", help="15 or 25 steps, and their guidance.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps of the schedule.")] = None,
+    steps_mode: Annotated[
+        str | None,
+        typer.Option(
+            metavar="diffusers|exact", help="Run steps x strength of them, or exactly --steps."
+        ),
+    ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="How strictly the prompt is followed; 1 is off.")
+    ] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="What the picture should not show.")
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="euler, euler-a, ddim, pndm, dpmpp-2m …; absent, the checkpoint's own."),
+    ] = None,
+    sigmas: Annotated[
+        str | None, typer.Option(metavar="default|karras|exponential|beta", help="Noise levels.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Absent, a random one, which is printed.")
+    ] = None,
+    rng: Annotated[
+        str | None, typer.Option(metavar="torch|numpy", help="Whose random numbers.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", help="Pictures from each; picture i has seed + i.")] = 1,
+    size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Absent, the picture's own.")
+    ] = None,
+    resize: Annotated[
+        str, typer.Option(metavar="stretch|crop|pad", help="How a picture meets the size.")
+    ] = "stretch",
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|openvino|cuda|tensorrt", help="What runs the engines.")
+    ] = "auto",
+    low_memory: Annotated[
+        bool, typer.Option("--low-memory", help="Open each engine for its use only.")
+    ] = False,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Repaint pictures as a prompt says, or paint one from a prompt alone."""
+    from overpaint.commands.paint import Options, paint
+    from overpaint.commands.sizes import parse_size
+    from overpaint.runtime.settings import Settings
 
-    output: Path
-    bundle: Path | None
-    text_to_image: bool
-    device: str
-    low_memory: bool
-    force: bool
-    json: bool
-
-
-def run_command(arguments: list[str], settings: Settings, options: Options) -> None:
-    """Whatever can be refused is refused before an engine is opened or a file is written.
-
-    One picture that fails does not stop the others: it is told at the end, and the exit code is 1.
-    """
-    images, prompt = split_arguments(arguments, text_to_image=options.text_to_image)
-    if options.text_to_image:
-        check_text_to_image(settings)
-    # One seed for all pictures, so that one --seed makes all of them again.
-    seed = random_seed() if settings.seed is None else settings.seed
-    settings = replace(settings, seed=seed)
-    tasks = plan_outputs(
-        images,
-        seeds(seed, settings.n),
-        options.output,
-        force=options.force,
-        into_folder=Path(arguments[0]).is_dir() and not options.text_to_image,
+    settings = Settings(
+        strength=strength,
+        reference_strength=reference_strength,
+        mode=mode,
+        preset=preset,
+        steps=steps,
+        steps_mode=steps_mode,
+        guidance_scale=guidance_scale,
+        negative_prompt=negative_prompt,
+        sampler=sampler,
+        sigmas=sigmas,
+        seed=seed,
+        rng=rng,
+        n=n,
+        size=None if size is None else parse_size(size),
+        resize=resize,
     )
-    done: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    with Img2Img.open(options.bundle, device=options.device, low_memory=options.low_memory) as pipe:
-        for task in tasks:
-            try:
-                result = _paint(pipe, task, prompt, settings, force=options.force)
-            except OverpaintError as error:
-                if len(tasks) == 1:
-                    raise
-                failed.append({"image": str(task.image), "error": str(error)})
-                continue
-            done.append(_as_data(task, result))
-            if not options.json:
-                _tell(task, result)
-    if options.json:
-        typer.echo(json.dumps({"results": done, "failed": failed}, ensure_ascii=False))
-    for failure in failed:
-        typer.echo(f"overpaint: {failure['error']}", err=True)
-    if failed:
-        typer.echo(f"overpaint: {len(failed)} of {len(tasks)} pictures failed", err=True)
-        raise typer.Exit(1)
-
-
-def _paint(pipe: Img2Img, task: Task, prompt: str, settings: Settings, *, force: bool) -> Result:
-    with progress_bar(task.image.name if task.image else prompt[:40]) as advance:
-        for event in pipe.events(task.image, prompt, settings):
-            if isinstance(event, Complete):
-                for image, path in zip(event.result.images, task.outputs, strict=True):
-                    write(image, path, force=force)
-                return event.result
-            advance(event.index, event.total)
-    raise AssertionError("a run ends in Complete or an error")
-
-
-def _tell(task: Task, result: Result) -> None:
-    for warning in result.warnings:
-        typer.echo(f"overpaint: warning: {warning}", err=True)
-    for path, seed in zip(task.outputs, result.seeds, strict=True):
-        typer.echo(
-            f"{path}  seed {seed}, {result.steps_run} of {result.parameters.steps} steps, "
-            f"{result.timings.total:.2f} s on {result.device}"
-        )
-
-
-def _as_data(task: Task, result: Result) -> dict[str, Any]:
-    parameters = asdict(result.parameters)
-    del parameters["seed"]
-    return {
-        "image": str(task.image) if task.image else None,
-        "outputs": [str(path) for path in task.outputs],
-        "seeds": result.seeds,
-        **parameters,
-        "devices": result.devices,
-        "timings": {**asdict(result.timings), "denoise": result.timings.denoise},
-        "warnings": result.warnings,
-    }
+    options = Options(
+        output=output,
+        bundle=bundle,
+        text_to_image=text_to_image,
+        device=device,
+        low_memory=low_memory,
+        force=force,
+        json=json,
+    )
+    paint(arguments, settings, options)

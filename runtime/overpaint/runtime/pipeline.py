@@ -11,18 +11,19 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from overpaint.engines import layout
 from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.devices import Decision, choose, open_session
-from overpaint.engines.errors import BundleError, UsageError
+from overpaint.engines.errors import UsageError
+from overpaint.engines.hashing import Progress
 from overpaint.engines.manifest import Manifest
 
 from .cancel import Cancel
 from .components import Components
+from .default_bundle import bundle_or_default
 from .image import ImageLike, Resize
 from .result import Complete, Result, Step
 from .run import Engines, run
@@ -30,7 +31,6 @@ from .settings import Mode, Preset, Settings
 from .text import TextEncoders
 
 _LOG = logging.getLogger(__name__)
-EMBEDDED: Final = Path(__file__).parent / "embedded"
 
 
 class Img2Img:
@@ -59,23 +59,21 @@ class Img2Img:
         *,
         device: str = "auto",
         low_memory: bool = False,
+        progress: Progress | None = None,
     ) -> Self:
         """Open `bundle`, a folder that `overpaint export` made; None is the embedded model.
 
         device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt", "openvino" insist.
         low_memory: open each engine when it is used and close it after.
+        progress: called with (bytes done, bytes in all) while files are hashed; the weights are
+            at the first opening of a bundle only.
 
         The manifest and the small files are verified here. The engines load in the background:
         the first call waits for what it needs, `wait` for all of them.
 
         Raises BundleError, IntegrityError, MissingExtraError, SessionError.
         """
-        if bundle is None and not EMBEDDED.is_dir():
-            raise BundleError(
-                "no bundle was named, and this installation carries no embedded model; "
-                "name one with --bundle (or Img2Img.open(path))"
-            )
-        opened = open_bundle(Path(bundle or EMBEDDED))
+        opened = open_bundle(bundle_or_default(bundle), progress=progress)
         decision = choose(opened, device)
         _LOG.info("%s runs on %s: %s", opened.folder, decision.chosen.device, decision.chosen.why)
         components = Components(

@@ -1,0 +1,46 @@
+"""`overpaint export`: a checkpoint becomes a bundle. The one command that needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from overpaint.commands.options import Force
+
+EXAMPLES = """**Examples**
+
+`overpaint export checkpoints/sd15 -o bundles/sd15`
+
+`overpaint export stable-diffusion-v1-5/stable-diffusion-v1-5 -o bundles/sd15 --store float16`
+"""
+
+
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="A diffusers folder, or a hub id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle, a new folder.")],
+    dtype: Annotated[
+        str, typer.Option(metavar="float32|float16", help="What the engines compute in.")
+    ] = "float32",
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="float32|float16|bfloat16", help="Convert the weights; absent, link them."
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Turn a checkpoint into a bundle of ONNX engines. Needs overpaint[export], with torch."""
+    from overpaint.commands.progress import progress_bar
+    from overpaint.export import export_checkpoint
+
+    with progress_bar("export") as advance:
+        manifest = export_checkpoint(
+            checkpoint, output, dtype=dtype, store=store, force=force, progress=advance
+        )
+    for name, component in manifest.components.items():
+        if parity := component.parity:
+            error = parity.max_abs_error / parity.max_abs_reference
+            typer.echo(f"{name}: error {error:.1e} of at most {parity.limit:.0e}")
+    typer.echo(f"{output}: {manifest.name}, {manifest.family}. Try: overpaint info {output}")

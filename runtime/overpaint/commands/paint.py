@@ -1,0 +1,117 @@
+"""What `overpaint run` does: read, repaint, write, picture by picture, and say how it went."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from overpaint.commands.output import write
+from overpaint.commands.progress import progress_bar
+from overpaint.commands.work import Task, plan_outputs, split_arguments
+from overpaint.engines.errors import OverpaintError
+from overpaint.runtime.pipeline import Img2Img
+from overpaint.runtime.result import Complete, Result
+from overpaint.runtime.settings import Settings, check_text_to_image, random_seed, seeds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What concerns the command and not the picture."""
+
+    output: Path
+    bundle: Path | None
+    text_to_image: bool
+    device: str
+    low_memory: bool
+    force: bool
+    json: bool
+
+
+def paint(arguments: list[str], settings: Settings, options: Options) -> None:
+    """Whatever can be refused is refused before an engine is opened or a file is written.
+
+    One picture that fails does not stop the others: it is told at the end, and the exit code is 1.
+    """
+    images, prompt = split_arguments(arguments, text_to_image=options.text_to_image)
+    if options.text_to_image:
+        check_text_to_image(settings)
+    # One seed for all pictures, so that one --seed makes all of them again.
+    seed = random_seed() if settings.seed is None else settings.seed
+    settings = replace(settings, seed=seed)
+    tasks = plan_outputs(
+        images,
+        seeds(seed, settings.n),
+        options.output,
+        force=options.force,
+        into_folder=Path(arguments[0]).is_dir() and not options.text_to_image,
+    )
+    done: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    with _open(options) as pipe:
+        for task in tasks:
+            try:
+                result = _paint(pipe, task, prompt, settings, force=options.force)
+            except OverpaintError as error:
+                if len(tasks) == 1:
+                    raise
+                failed.append({"image": str(task.image), "error": str(error)})
+                continue
+            done.append(_as_data(task, result))
+            if not options.json:
+                _tell(task, result)
+    if options.json:
+        typer.echo(json.dumps({"results": done, "failed": failed}, ensure_ascii=False))
+    for failure in failed:
+        typer.echo(f"overpaint: {failure['error']}", err=True)
+    if failed:
+        typer.echo(f"overpaint: {len(failed)} of {len(tasks)} pictures failed", err=True)
+        raise typer.Exit(1)
+
+
+def _open(options: Options) -> Img2Img:
+    with progress_bar("checking the bundle", unit="bytes") as advance:
+        return Img2Img.open(
+            options.bundle,
+            device=options.device,
+            low_memory=options.low_memory,
+            progress=advance,
+        )
+
+
+def _paint(pipe: Img2Img, task: Task, prompt: str, settings: Settings, *, force: bool) -> Result:
+    with progress_bar(task.image.name if task.image else prompt[:40]) as advance:
+        for event in pipe.events(task.image, prompt, settings):
+            if isinstance(event, Complete):
+                for image, path in zip(event.result.images, task.outputs, strict=True):
+                    write(image, path, force=force)
+                return event.result
+            advance(event.index, event.total)
+    raise AssertionError("a run ends in Complete or an error")
+
+
+def _tell(task: Task, result: Result) -> None:
+    for warning in result.warnings:
+        typer.echo(f"overpaint: warning: {warning}", err=True)
+    for path, seed in zip(task.outputs, result.seeds, strict=True):
+        typer.echo(
+            f"{path}  seed {seed}, {result.steps_run} of {result.parameters.steps} steps, "
+            f"{result.timings.total:.2f} s on {result.device}"
+        )
+
+
+def _as_data(task: Task, result: Result) -> dict[str, Any]:
+    parameters = asdict(result.parameters)
+    del parameters["seed"]
+    return {
+        "image": str(task.image) if task.image else None,
+        "outputs": [str(path) for path in task.outputs],
+        "seeds": result.seeds,
+        **parameters,
+        "devices": result.devices,
+        "timings": {**asdict(result.timings), "denoise": result.timings.denoise},
+        "warnings": result.warnings,
+    }
