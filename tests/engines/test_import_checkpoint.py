@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +28,8 @@ from overpaint.engines.manifest import Manifest, Tensor
 from overpaint.engines.manifest_io import read_manifest
 
 FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3")
-Export = Callable[[str, Path], Path]
 SIZES = {"batch": 2, "tokens": 77, "latent_height": 8, "latent_width": 12}
 SIZES |= {"height": 64, "width": 96}
-
-
-@pytest.fixture(scope="module")
-def checkpoints(build_once: Any) -> dict[str, Path]:
-    return {f: build_once(f, lambda to, f=f: tiny_checkpoint(f, to)) for f in FAMILIES}
-
-
-@pytest.fixture(scope="module")
-def bundles(checkpoints: dict[str, Path], exported: Export) -> dict[str, Path]:
-    return {family: exported(f"{family}.bundle", checkpoints[family]) for family in FAMILIES}
 
 
 @pytest.fixture(scope="module")

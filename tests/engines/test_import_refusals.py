@@ -27,15 +27,10 @@ UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_mo
 
 
 @pytest.fixture(scope="module")
-def checkpoints(build_once: Any) -> dict[str, Path]:
-    return {f: build_once(f, lambda to, f=f: tiny_checkpoint(f, to)) for f in FAMILIES}
-
-
-@pytest.fixture(scope="module")
 def library(
-    checkpoints: dict[str, Path], exported: Any, tmp_path_factory: pytest.TempPathFactory
+    checkpoints: dict[str, Path], bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Library:
-    models = {f: (checkpoints[f], exported(f"{f}.bundle", checkpoints[f])) for f in FAMILIES}
+    models = {family: (checkpoints[family], bundles[family]) for family in FAMILIES}
     plain = tiny_library(tmp_path_factory.mktemp("library") / "tiny", models, "t h\n")
     known = dict(plain.architectures)
     known["sd2-base"] = _variant(known["sd2"], prediction_type="epsilon")

@@ -12,7 +12,6 @@ import peft
 import pytest
 import safetensors.torch
 import torch
-from tests.checkpoints import tiny_checkpoint
 
 from overpaint.engines.errors import CheckpointError, UsageError
 from overpaint.engines.importing import lora_delta
@@ -30,15 +29,8 @@ MMDIT_MODULES += ["ff.net.0.proj", "ff.net.2", "norm1.linear"]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
-
-    def make(family: Any) -> Path:
-        if family not in made:
-            made[family] = tiny_checkpoint(family, tmp_path_factory.mktemp(family), seed=3)
-        return made[family]
-
-    return make
+def checkpoint(checkpoints: dict[str, Path]) -> Callable[[str], Path]:
+    return checkpoints.__getitem__
 
 
 def pipeline(path: Path) -> Any:
