@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 OVERPAINT = Path(sys.executable).with_name("overpaint")
-COMMANDS = ("run", "export", "info", "verify", "serve")
+COMMANDS = ("run", "export", "import", "info", "verify", "serve")
 
 Process = subprocess.CompletedProcess[str]
 

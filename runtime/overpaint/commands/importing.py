@@ -3,33 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from overpaint.commands.progress import progress_bar
-from overpaint.engines.importing import LoraChoice, import_checkpoint
-from overpaint.engines.importing.place import Choice
+from overpaint.commands.options import Force
+
+EXAMPLES = """**Examples**
+
+`overpaint import finetune.safetensors -o bundles/finetune`
+
+`overpaint import checkpoints/sdxl -o bundles/sdxl --lora style.safetensors:0.8 --copy`
+"""
 
 
-def import_command(
-    checkpoint: str,
-    output: Path,
-    *,
-    link: Choice,
-    loras: list[str],
-    like: str | None,
-    tokenizer: Path | None,
-    dtype: str,
-    force: bool,
+def import_(
+    checkpoint: Annotated[
+        str, typer.Argument(help="A .safetensors file, a diffusers folder, or a hub id.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle, a new folder.")],
+    link: Annotated[
+        bool | None,
+        typer.Option("--link/--copy", help="Absent, weights are linked where that is possible."),
+    ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[:WEIGHT]", help="Fused into the weights. Repeatable."),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What a single file is, where it does not tell."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="A folder with T5's tokenizer.json, for a single file.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(metavar="float32|float16", help="What the engines compute in.")
+    ] = "float32",
+    force: Force = False,
 ) -> None:
-    """Import, with a progress bar, and tell what it is and how the weights came."""
-    choices = [LoraChoice.parse(text) for text in loras]
+    """Turn any fine-tune of a known architecture into a bundle, here and without torch."""
+    from overpaint.commands.progress import progress_bar
+    from overpaint.engines.importing import LoraChoice, import_checkpoint
+
     with progress_bar("import") as advance:
         made = import_checkpoint(
             checkpoint,
             output,
-            link=link,
-            loras=choices,
+            link="auto" if link is None else "link" if link else "copy",
+            loras=[LoraChoice.parse(text) for text in lora or ()],
             like=like,
             tokenizer=tokenizer,
             dtype=dtype,
@@ -38,6 +60,6 @@ def import_command(
         )
     how = " and ".join(sorted(made.placed)) or "converted"
     typer.echo(f"{output}: {made.manifest.name}, {made.architecture}, its weights {how}")
-    for lora in made.manifest.loras:
-        typer.echo(f"{output}: {lora.name} fused at {lora.weight:g}")
+    for fused in made.manifest.loras:
+        typer.echo(f"{output}: {fused.name} fused at {fused.weight:g}")
     typer.echo(f"Try: overpaint info {output}")
