@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import torch
 
@@ -21,13 +21,15 @@ from overpaint.engines.hashing import sha256_file
 from overpaint.engines.importing.checkpoint import Checkpoint, configs_of, open_checkpoint
 from overpaint.engines.importing.lora import fuse_into
 from overpaint.engines.importing.lora_file import LoraChoice
+from overpaint.engines.importing.safetensors_file import ITEM_SIZES, Stored
 from overpaint.engines.manifest import Component, DType, Manifest, Source
 from overpaint.engines.new_bundle import finish_bundle, new_bundle
 
-from .parity import measure, reference
+from .parity import Reference, measure, reference
 from .parts import Part, parts_of
 from .preview import preview_factors
 from .quiet import quietly
+from .reduced import measure_reduced
 from .tokenizers import write_tokenizer
 from .trace import trace
 from .weights import STORED_NAMES, place_weights
@@ -36,7 +38,10 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what comes next), for a progress bar."""
 
 COMPUTE_DTYPES: Final = ("float32", "float16")
-_STEPS_PER_PART: Final = 3
+_STEPS_PER_PART: Final = 2
+_ROOM: Final = (
+    2.2  # the peak of ONNX Runtime's loading, in sizes of the weights (bench/load_time.py)
+)
 _PRODUCERS: Final = ("overpaint", "torch", "diffusers", "transformers", "onnx", "onnxscript")
 _NOT_TAKEN: Final = ("safety_checker", "feature_extractor", "image_encoder")
 
@@ -48,6 +53,7 @@ def export_checkpoint(
     dtype: str = "float32",
     store: str | None = None,
     loras: Sequence[LoraChoice] = (),
+    parity: Literal["checkpoint", "reduced"] | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Manifest:
@@ -56,7 +62,9 @@ def export_checkpoint(
     `dtype` is what the graphs compute in (`float32`, `float16`); they take and give float32, and a
     VAE that overflows half precision stays in float32. `store` converts the weights that are
     written (`float32`, `float16`, `bfloat16`); without it the checkpoint's own files are linked.
-    `loras` are fused, in order, each at its weight.
+    `loras` are fused, in order, each at its weight. `parity` is measured on the checkpoint's
+    weights where they fit into memory, else on the same architecture at reduced size; saying which
+    overrides that.
 
     Raises:
         UsageError: an unknown dtype.
@@ -78,7 +86,7 @@ def export_checkpoint(
         step("reading the checkpoint")
         _write_configs(source, folder, parts)
         fingerprint = _fingerprint(source, parts)
-        placing = _Placing(source, folder, store)
+        placing = _Placing(source, folder, store, parity)
         components = {part.component: _export(part, placing, step) for part in parts}
         step("fitting the preview")
         vae = _load(next(part for part in parts if part.source == "vae"), source)
@@ -108,6 +116,7 @@ class _Placing:
     source: Checkpoint
     folder: Path
     store: str | None
+    parity: str | None
     already: dict[Path, Path] = field(default_factory=dict)
 
 
@@ -118,15 +127,13 @@ def _export(part: Part, placing: _Placing, step: Callable[[str], None]) -> Compo
     here = placing.folder / part.component
     tensors = placing.source.weights(part.source).tensors()
     place_weights(template, tensors, here, store=placing.store, already=placing.already)
-    # torch's copy of the weights is gone before the engine makes its own.
-    step(f"{part.component}: running torch")
-    net = _load(part, placing.source)
-    if placing.store is not None:  # what rounding the weights costs is the caller's choice
-        net.to(getattr(torch, placing.store)).to(torch.float32)
-    cases = reference(part, net)
-    del net
-    step(f"{part.component}: comparing")
-    parity = measure(part, here, cases)
+    measured_on = placing.parity or ("checkpoint" if _fits(tensors) else "reduced")
+    if measured_on == "reduced":
+        step(f"{part.component}: comparing with torch at reduced size")
+        parity = measure_reduced(part)
+    else:
+        step(f"{part.component}: comparing with torch")
+        parity = measure(part, here, _reference(part, placing))
     return Component(
         graph=layout.graph_path(part.component),
         inputs=part.inputs,
@@ -137,14 +144,33 @@ def _export(part: Part, placing: _Placing, step: Callable[[str], None]) -> Compo
     )
 
 
+def _reference(part: Part, placing: _Placing) -> Reference:
+    """What torch makes of the inputs. Its copy of the weights is gone before the engine's comes."""
+    net = _load(part, placing.source)
+    if placing.store is not None:  # what rounding the weights costs is the caller's choice
+        net.to(getattr(torch, placing.store)).to(torch.float32)
+    return reference(part, net)
+
+
+def _fits(tensors: Mapping[str, Stored]) -> bool:
+    """Whether an engine can load these weights in float32, with room to rearrange them."""
+    numbers = sum(stored.size // ITEM_SIZES[stored.dtype] for stored in tensors.values())
+    return _ROOM * 4 * numbers < _available_memory()
+
+
+def _available_memory() -> int:
+    """Bytes that could be taken without swapping (half of all, where the system does not say)."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    [line] = (line for line in lines if line.startswith("MemAvailable:"))
+    return int(line.split()[1]) * 1024
+
+
 def _load(part: Part, source: Checkpoint) -> Any:
-    """The component's network with the checkpoint's weights, in float32."""
-    return part.load(
-        source.folder / part.source,
-        torch_dtype=torch.float32,
-        variant=source.weights(part.source).variant,
-        use_safetensors=True,
-    )
+    variant = source.weights(part.source).variant
+    return part.load(source.folder / part.source, variant)
 
 
 def _write_configs(source: Checkpoint, folder: Path, parts: list[Part]) -> None:

@@ -1,20 +1,21 @@
 """Each component as a function of plain tensors: what is traced, and what parity is measured with.
 
-A wrapper's parameters are called what the checkpoint calls them once `net.` is taken off the front.
 Whatever its network computes in, floating-point tensors go in and out as float32.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-FOLLOWS_NETWORK = frozenset({"timestep", "time_ids"})
+from overpaint.engines import layout
+
+ROUNDED_LATER: Final = frozenset({"timestep", "time_ids"})
 """Inputs that a network embeds in float32 and rounds itself: half precision has too few digits."""
 
-ALWAYS_RESIZE = 20
+ALWAYS_RESIZE: Final = 20
 """A number of upsamplers so large that no latent size is a multiple of its power of two.
 
 A UNet that is given such a size tells its upsamplers the exact size to make, which is right for
@@ -23,18 +24,23 @@ every size; else it would be traced as doubling, which is right for some.
 
 
 class Wrapper(nn.Module):
-    """`forward` takes the tensors called `names`, in order."""
+    """`net` with tensors of the given names, in order, for `forward`."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, net: Any, names: tuple[str, ...]) -> None:
         super().__init__()
+        self.net = net
         self.names = names
+
+    def weight_name(self, name: str) -> str:
+        """What a checkpoint calls the parameter that is `name` here."""
+        return name.removeprefix("net.")
 
     def feed(self, tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """The inputs by name, in the network's own precision."""
         dtype = next(p.dtype for p in self.parameters() if p.is_floating_point())
         return {
             name: tensor.to(dtype)
-            if tensor.is_floating_point() and name not in FOLLOWS_NETWORK
+            if tensor.is_floating_point() and name not in ROUNDED_LATER
             else tensor
             for name, tensor in zip(self.names, tensors, strict=True)
         }
@@ -44,8 +50,7 @@ class Unet(Wrapper):
     """diffusers' UNet2DConditionModel -> out_sample."""
 
     def __init__(self, net: Any, names: tuple[str, ...]) -> None:
-        super().__init__(names)
-        self.net = net
+        super().__init__(net, names)
         self.net.num_upsamplers = ALWAYS_RESIZE
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -65,10 +70,6 @@ class Unet(Wrapper):
 class Transformer(Wrapper):
     """diffusers' SD3Transformer2DModel -> out_hidden_states."""
 
-    def __init__(self, net: Any, names: tuple[str, ...]) -> None:
-        super().__init__(names)
-        self.net = net
-
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         [out] = self.net(**self.feed(tensors), return_dict=False)
         return (out.float(),)
@@ -76,10 +77,6 @@ class Transformer(Wrapper):
 
 class VaeEncoder(Wrapper):
     """AutoencoderKL's posterior: means and log-variances side by side, never a sample of it."""
-
-    def __init__(self, net: Any, names: tuple[str, ...]) -> None:
-        super().__init__(names)
-        self.net = net
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         moments = self.net.encoder(self.feed(tensors)["sample"])
@@ -91,10 +88,6 @@ class VaeEncoder(Wrapper):
 class VaeDecoder(Wrapper):
     """AutoencoderKL's decoder -> pixels."""
 
-    def __init__(self, net: Any, names: tuple[str, ...]) -> None:
-        super().__init__(names)
-        self.net = net
-
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         latents = self.feed(tensors)["latent_sample"]
         if self.net.post_quant_conv is not None:
@@ -105,15 +98,13 @@ class VaeDecoder(Wrapper):
 class ClipText(Wrapper):
     """CLIP's text transformer: last_hidden_state, pooler_output, hidden_states.*"""
 
-    def __init__(self, net: Any, names: tuple[str, ...]) -> None:
-        super().__init__(names)
-        self.text_model = net
+    def weight_name(self, name: str) -> str:
+        """transformers 5 has no `text_model` in this class any more; published files have."""
+        return "text_model." + super().weight_name(name)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        [input_ids] = tensors
-        out = self.text_model(
-            input_ids, position_ids=positions(input_ids), output_hidden_states=True
-        )
+        [ids] = tensors
+        out = self.net(ids, position_ids=positions(ids), output_hidden_states=True)
         hidden = (state.float() for state in out.hidden_states)
         return (out.last_hidden_state.float(), out.pooler_output.float(), *hidden)
 
@@ -121,32 +112,32 @@ class ClipText(Wrapper):
 class ClipTextWithProjection(Wrapper):
     """The same with its projection: text_embeds, last_hidden_state, hidden_states.*"""
 
-    def __init__(self, net: Any, names: tuple[str, ...]) -> None:
-        super().__init__(names)
-        self.text_model = net.text_model
-        self.text_projection = net.text_projection
-
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        [input_ids] = tensors
-        out = self.text_model(
-            input_ids, position_ids=positions(input_ids), output_hidden_states=True
-        )
-        embeds = self.text_projection(out.pooler_output)
+        [ids] = tensors
+        out = self.net(ids, position_ids=positions(ids), output_hidden_states=True)
         hidden = (state.float() for state in out.hidden_states)
-        return (embeds.float(), out.last_hidden_state.float(), *hidden)
+        return (out.text_embeds.float(), out.last_hidden_state.float(), *hidden)
 
 
 class T5Text(Wrapper):
     """T5's encoder -> last_hidden_state. No mask: Stable Diffusion 3 attends to the padding."""
 
-    def __init__(self, net: Any, names: tuple[str, ...]) -> None:
-        super().__init__(names)
-        self.net = net
-
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return (self.net(tensors[0], return_dict=True).last_hidden_state.float(),)
+        return (self.net(tensors[0]).last_hidden_state.float(),)
 
 
-def positions(input_ids: Tensor) -> Tensor:
+WRAPPERS: Final[dict[str, type[Wrapper]]] = {
+    "UNet2DConditionModel": Unet,
+    "SD3Transformer2DModel": Transformer,
+    "CLIPTextModel": ClipText,
+    "CLIPTextModelWithProjection": ClipTextWithProjection,
+    "T5EncoderModel": T5Text,
+    layout.VAE_ENCODER: VaeEncoder,
+    layout.VAE_DECODER: VaeDecoder,
+}
+"""By class of the network; for AutoencoderKL, of which there are two, by component."""
+
+
+def positions(ids: Tensor) -> Tensor:
     """0, 1, 2, … computed in the graph, where the networks would look them up in a constant."""
-    return torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+    return torch.arange(ids.shape[1], device=ids.device)[None]

@@ -5,8 +5,8 @@ Tensor names are those of optimum's exporter, so that its pipelines open our bun
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import diffusers
@@ -31,16 +31,13 @@ Config = dict[str, Any]
 class Part:
     """One graph to be: `component` of the bundle, from `source` of the checkpoint.
 
-    `make` builds the network from its config (on the device that torch is told to use), `load` with
-    the checkpoint's weights, and `wrap` makes a function of plain tensors of either.
+    `class_name` is diffusers' or transformers' class of the network, `config` its configuration.
     """
 
     component: str
     source: str
+    class_name: str
     config: Config
-    make: Callable[[Config], Any]
-    load: Callable[..., Any]
-    wrap: Callable[[Any, tuple[str, ...]], modules.Wrapper]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     ranges: dict[str, Range]
@@ -51,9 +48,24 @@ class Part:
         """What the graph computes in."""
         return getattr(torch, self.compute)  # type: ignore[no-any-return]
 
+    def make(self) -> Any:
+        """The network without trained weights, on the device that torch is told to use."""
+        network = _network(self.class_name)
+        if hasattr(network, "from_config"):
+            return network.from_config(self.config)
+        return network(network.config_class.from_dict(self.config))
+
+    def load(self, folder: Path, variant: str | None) -> Any:
+        """The network with the weights in `folder`, in float32."""
+        return _network(self.class_name).from_pretrained(
+            folder, torch_dtype=torch.float32, variant=variant, use_safetensors=True
+        )
+
     def module(self, net: Any) -> modules.Wrapper:
         """`net` as a function of this part's inputs."""
-        return self.wrap(net, tuple(tensor.name for tensor in self.inputs)).eval()
+        names = tuple(tensor.name for tensor in self.inputs)
+        kind = self.component if self.source == "vae" else self.class_name
+        return modules.WRAPPERS[kind](net, names).eval()
 
 
 def parts_of(checkpoint: Checkpoint, compute: DType) -> list[Part]:
@@ -103,10 +115,8 @@ def unet_part(config: Config, compute: DType, pooled: int | None = None) -> Part
     return Part(
         component="unet",
         source="unet",
+        class_name="UNet2DConditionModel",
         config=config,
-        make=diffusers.UNet2DConditionModel.from_config,
-        load=diffusers.UNet2DConditionModel.from_pretrained,
-        wrap=modules.Unet,
         inputs=tuple(inputs),
         outputs=(out,),
         ranges={"batch": BATCH, "tokens": CONTEXT, **_latent_ranges(LATENT_SIDE)},
@@ -122,10 +132,8 @@ def transformer_part(config: Config, compute: DType) -> Part:
     return Part(
         component="transformer",
         source="transformer",
+        class_name="SD3Transformer2DModel",
         config=config,
-        make=diffusers.SD3Transformer2DModel.from_config,
-        load=diffusers.SD3Transformer2DModel.from_pretrained,
-        wrap=modules.Transformer,
         inputs=(
             _float("hidden_states", *latents),
             _float("encoder_hidden_states", "batch", "tokens", config["joint_attention_dim"]),
@@ -145,12 +153,13 @@ def vae_encoder_part(config: Config, compute: DType) -> Part:
     moments = ("batch", 2 * config["latent_channels"], "latent_height", "latent_width")
     return Part(
         component=layout.VAE_ENCODER,
-        wrap=modules.VaeEncoder,
+        source="vae",
+        class_name="AutoencoderKL",
+        config=config,
         inputs=(_float("sample", "batch", config["in_channels"], "height", "width"),),
         outputs=(_float("latent_parameters", *moments),),
         ranges={"batch": BATCH, "height": pixels, "width": pixels, **_latent_ranges(LATENT_SIDE)},
         compute=compute,
-        **_vae(config),
     )
 
 
@@ -161,12 +170,13 @@ def vae_decoder_part(config: Config, compute: DType) -> Part:
     latents = ("batch", config["latent_channels"], "latent_height", "latent_width")
     return Part(
         component=layout.VAE_DECODER,
-        wrap=modules.VaeDecoder,
+        source="vae",
+        class_name="AutoencoderKL",
+        config=config,
         inputs=(_float("latent_sample", *latents),),
         outputs=(_float("sample", "batch", config["out_channels"], "height", "width"),),
         ranges={"batch": BATCH, **_latent_ranges(LATENT_SIDE), "height": pixels, "width": pixels},
         compute=compute,
-        **_vae(config),
     )
 
 
@@ -208,10 +218,8 @@ def _clip_part(component: str, class_name: str, config: Config, compute: DType) 
     return Part(
         component=component,
         source=component,
+        class_name=class_name,
         config=config,
-        make=_transformers_maker(class_name, transformers.CLIPTextConfig),
-        load=getattr(transformers, class_name).from_pretrained,
-        wrap=modules.ClipTextWithProjection if projected else modules.ClipText,
         inputs=(Tensor(name="input_ids", dtype="int64", shape=("batch", "tokens")),),
         outputs=outputs,
         ranges={
@@ -226,10 +234,8 @@ def _t5_part(component: str, class_name: str, config: Config, compute: DType) ->
     return Part(
         component=component,
         source=component,
+        class_name=class_name,
         config=config,
-        make=_transformers_maker(class_name, transformers.T5Config),
-        load=transformers.T5EncoderModel.from_pretrained,
-        wrap=modules.T5Text,
         inputs=(Tensor(name="input_ids", dtype="int64", shape=("batch", "tokens")),),
         outputs=(_float("last_hidden_state", "batch", "tokens", config["d_model"]),),
         ranges={"batch": BATCH, "tokens": Range(minimum=1, maximum=512)},
@@ -237,17 +243,9 @@ def _t5_part(component: str, class_name: str, config: Config, compute: DType) ->
     )
 
 
-def _vae(config: Config) -> dict[str, Any]:
-    return {
-        "source": "vae",
-        "config": config,
-        "make": diffusers.AutoencoderKL.from_config,
-        "load": diffusers.AutoencoderKL.from_pretrained,
-    }
-
-
-def _transformers_maker(class_name: str, config_class: Any) -> Callable[[Config], Any]:
-    return lambda config: getattr(transformers, class_name)(config_class.from_dict(config))
+def _network(class_name: str) -> Any:
+    library = transformers if hasattr(transformers, class_name) else diffusers
+    return getattr(library, class_name)
 
 
 def _float(name: str, *shape: int | str) -> Tensor:

@@ -43,7 +43,7 @@ def trace(part: Part) -> bytes:
         CheckpointError: torch cannot follow the network with the sizes left open.
     """
     with torch.device("meta"):
-        net = part.make(part.config)
+        net = part.make()
     _to_dtype(net, part.dtype)
     module = part.module(net)
     with quietly(), torch.no_grad():
@@ -122,7 +122,7 @@ def _template(model: ir.Model, module: Wrapper, part: Part) -> bytes:
         graph.inputs.remove(value)
     used = [value for value in weights.values() if value.uses()]
     for value in used:
-        value.name = value.name.removeprefix("net.")
+        value.name = module.weight_name(value.name)
     proto = ir.to_proto(model)
     for value in used:
         proto.graph.initializer.append(_slot(value))
