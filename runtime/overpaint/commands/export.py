@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands.options import Force
+from overpaint.commands.options import Force, LoraOption
 
 EXAMPLES = """**Examples**
 
@@ -29,15 +29,23 @@ def export(
             metavar="float32|float16|bfloat16", help="Convert the weights; absent, link them."
         ),
     ] = None,
+    lora: LoraOption = None,
     force: Force = False,
 ) -> None:
     """Turn a checkpoint into a bundle of ONNX engines. Needs overpaint[export], with torch."""
     from overpaint.commands.progress import progress_bar
+    from overpaint.engines.importing import LoraChoice
     from overpaint.export import export_checkpoint
 
     with progress_bar("export") as advance:
         manifest = export_checkpoint(
-            checkpoint, output, dtype=dtype, store=store, force=force, progress=advance
+            checkpoint,
+            output,
+            dtype=dtype,
+            store=store,
+            loras=[LoraChoice.parse(text) for text in lora or ()],
+            force=force,
+            progress=advance,
         )
     for name, component in manifest.components.items():
         if parity := component.parity:

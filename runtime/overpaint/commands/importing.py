@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands.options import Force
+from overpaint.commands.options import Force, LikeOption, LoraOption
 
 EXAMPLES = """**Examples**
 
@@ -26,14 +26,8 @@ def import_(
         bool | None,
         typer.Option("--link/--copy", help="Absent, weights are linked where that is possible."),
     ] = None,
-    lora: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE[:WEIGHT]", help="Fused into the weights. Repeatable."),
-    ] = None,
-    like: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="What a single file is, where it does not tell."),
-    ] = None,
+    lora: LoraOption = None,
+    like: LikeOption = None,
     tokenizer: Annotated[
         Path | None, typer.Option(help="A folder with T5's tokenizer.json, for a single file.")
     ] = None,

@@ -13,6 +13,7 @@ from overpaint.commands.output import write
 from overpaint.commands.progress import progress_bar
 from overpaint.commands.work import Task, plan_outputs, split_arguments
 from overpaint.engines.errors import OverpaintError
+from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.result import Complete, Result
 from overpaint.runtime.settings import Settings, check_text_to_image, random_seed, seeds
@@ -24,6 +25,8 @@ class Options:
 
     output: Path
     bundle: Path | None
+    lora: tuple[str, ...]
+    like: str | None
     text_to_image: bool
     device: str
     low_memory: bool
@@ -73,9 +76,11 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
 
 
 def _open(options: Options) -> Img2Img:
+    with progress_bar("making a bundle") as advance:
+        bundle = bundle_to_open(options.bundle, options.lora, options.like, advance)
     with progress_bar("checking the bundle", unit="bytes") as advance:
         return Img2Img.open(
-            options.bundle,
+            bundle,
             device=options.device,
             low_memory=options.low_memory,
             progress=advance,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands.options import BundleOption, Force, Json
+from overpaint.commands.options import BundleOption, Force, Json, LikeOption, LoraOption
 
 EXAMPLES = """**Examples**
 
@@ -16,6 +16,8 @@ EXAMPLES = """**Examples**
 `overpaint run photo.jpg "winter, at night" --strength 0.7 --seed 7 -n 4 -o out/`
 
 `overpaint run holiday/ "an oil painting" --bundle bundles/sd15 -o painted/`
+
+`overpaint run photo.jpg "a watercolour" --bundle finetune.safetensors --lora ink.safetensors:0.8 -o out.png`
 
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
 """
@@ -35,6 +37,8 @@ def run(
         ),
     ],
     bundle: BundleOption = None,
+    lora: LoraOption = None,
+    like: LikeOption = None,
     text_to_image: Annotated[
         bool, typer.Option("--text-to-image", help="From the prompt alone; needs --size.")
     ] = False,
@@ -117,6 +121,8 @@ def run(
     options = Options(
         output=output,
         bundle=bundle,
+        lora=tuple(lora or ()),
+        like=like,
         text_to_image=text_to_image,
         device=device,
         low_memory=low_memory,

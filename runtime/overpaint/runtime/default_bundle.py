@@ -1,11 +1,13 @@
-"""The bundle that is meant where none is named: the model inside the installed package."""
+"""The bundle that is meant: the one named, the embedded model, or what a checkpoint is made into."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from overpaint.engines import layout
 from overpaint.engines.errors import BundleError
 
 EMBEDDED: Final = Path(__file__).parent / "embedded"
@@ -21,3 +23,26 @@ def bundle_or_default(bundle: str | os.PathLike[str] | None) -> Path:
             "(--bundle BUNDLE, Img2Img.open(BUNDLE)), or make one with overpaint export"
         )
     return EMBEDDED
+
+
+def bundle_to_open(
+    bundle: str | os.PathLike[str] | None,
+    lora: Sequence[str] = (),
+    like: str | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Path:
+    """The folder of `bundle`; a checkpoint is imported, and LoRAs are fused, in the user's cache.
+
+    `lora`: each FILE or FILE:WEIGHT. `like`: what a single file is, where it does not tell.
+    `progress`: called with (done, in all, what comes next) while a bundle is made.
+
+    Raises BundleError, CheckpointError, UsageError.
+    """
+    folder = bundle_or_default(bundle)
+    if not lora and not like and (folder / layout.MANIFEST).is_file():
+        return folder
+    from overpaint.engines.importing import LoraChoice  # seldom needed, and not for nothing
+    from overpaint.engines.importing.cache import ready_bundle
+
+    choices = [LoraChoice.parse(text) for text in lora]
+    return ready_bundle(folder, loras=choices, like=like, progress=progress)

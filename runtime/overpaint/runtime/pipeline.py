@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +23,7 @@ from overpaint.engines.manifest import Manifest
 
 from .cancel import Cancel
 from .components import Components
-from .default_bundle import bundle_or_default
+from .default_bundle import bundle_to_open
 from .image import ImageLike, Resize
 from .result import Complete, Result, Step
 from .run import Engines, run
@@ -57,12 +57,19 @@ class Img2Img:
         cls,
         bundle: str | os.PathLike[str] | None = None,
         *,
+        lora: Sequence[str] = (),
+        like: str | None = None,
         device: str = "auto",
         low_memory: bool = False,
         progress: Progress | None = None,
     ) -> Self:
         """Open `bundle`, a folder that `overpaint export` made; None is the embedded model.
 
+        A checkpoint (a `.safetensors` file, a diffusers folder) is imported into the user's cache
+        at its first use.
+
+        lora: FILE or FILE:WEIGHT, fused into a bundle in the user's cache.
+        like: what a single file is, where it does not tell, as `overpaint import --like`.
         device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt", "openvino" insist.
         low_memory: open each engine when it is used and close it after.
         progress: called with (bytes done, bytes in all) while files are hashed; the weights are
@@ -71,9 +78,9 @@ class Img2Img:
         The manifest and the small files are verified here. The engines load in the background:
         the first call waits for what it needs, `wait` for all of them.
 
-        Raises BundleError, IntegrityError, MissingExtraError, SessionError.
+        Raises BundleError, CheckpointError, IntegrityError, MissingExtraError, SessionError.
         """
-        opened = open_bundle(bundle_or_default(bundle), progress=progress)
+        opened = open_bundle(bundle_to_open(bundle, lora, like), progress=progress)
         decision = choose(opened, device)
         _LOG.info("%s runs on %s: %s", opened.folder, decision.chosen.device, decision.chosen.why)
         components = Components(
