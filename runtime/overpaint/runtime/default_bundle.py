@@ -1,4 +1,4 @@
-"""The bundle that is meant: the one named, the embedded model, or what a checkpoint is made into."""
+"""The bundle that is meant: the named one, the embedded model, or one made of a checkpoint."""
 
 from __future__ import annotations
 

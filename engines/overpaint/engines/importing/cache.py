@@ -45,6 +45,8 @@ def ready_bundle(
     """
     path = Path(source)
     checkpoint = _is_checkpoint(path)
+    if like is not None and not checkpoint:
+        raise UsageError(f"--like: is for single files; {path} is a bundle, which says what it is")
     if not checkpoint and not loras:
         return path
     target = _target(path, loras, like, library)
