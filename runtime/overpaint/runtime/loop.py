@@ -55,8 +55,11 @@ def denoise(
     where a row asks for it. cancel: asked before each row; CancelledError if it says yes.
     """
     state = begin(schedule, x)
+    # A UNet calls its latents `sample`, SD 3's transformer `hidden_states`.
+    name = "sample" if "sample" in session.inputs else "hidden_states"
+    [output_name] = session.outputs
     branches = np.empty(
-        (1 if guidance_scale is None else 2, *x.shape), NUMPY_DTYPES[session.inputs["sample"].dtype]
+        (1 if guidance_scale is None else 2, *x.shape), NUMPY_DTYPES[session.inputs[name].dtype]
     )
     sample = branches.reshape(-1, *x.shape[1:])
     guided = np.empty_like(state.x)
@@ -67,7 +70,7 @@ def denoise(
         started = perf_counter()
         model_input(state, row, branches)
         called = perf_counter()
-        output = step({"sample": sample, "timestep": timestep})["out_sample"]
+        output = step({name: sample, "timestep": timestep})[output_name]
         returned = perf_counter()
         if guidance_scale is not None:
             negative, positive = output.reshape(branches.shape)

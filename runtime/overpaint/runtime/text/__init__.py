@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import sd
+from . import sd, sd3, sdxl
 from .conditioning import Condition, Conditioning, Request
 from .encode import TextEncoders
 
-CONDITION: Final[dict[str, Condition]] = {"sd1": sd.condition, "sd2": sd.condition}
+CONDITION: Final[dict[str, Condition]] = {
+    "sd1": sd.condition,
+    "sd2": sd.condition,
+    "sdxl": sdxl.condition,
+    "sdxl-refiner": sdxl.condition,
+    "sd3": sd3.condition,
+}
 
 __all__ = ["CONDITION", "Condition", "Conditioning", "Request", "TextEncoders"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -34,6 +34,11 @@ class Embedding:
     hidden: Array
     pooled: Array | None
     cut: str
+
+
+def cut_by(embeddings: Iterable[Embedding]) -> tuple[str, ...]:
+    """What was cut, once each: encoders of the same length cut the same."""
+    return tuple(dict.fromkeys(one.cut for one in embeddings if one.cut))
 
 
 @dataclass(frozen=True, slots=True)

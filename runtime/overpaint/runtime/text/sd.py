@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from overpaint.engines.manifest import Text
 
-from .conditioning import Conditioning, Encode, Request
+from .conditioning import Conditioning, Encode, Request, cut_by
 
 
 def condition(text: Text, request: Request, encode: Encode) -> Conditioning:
@@ -18,5 +18,5 @@ def condition(text: Text, request: Request, encode: Encode) -> Conditioning:
     return Conditioning(
         context[0],
         context[1] if request.guided else None,
-        tuple(embedding.cut for embedding in embeddings if embedding.cut),
+        cut_by(embeddings),
     )

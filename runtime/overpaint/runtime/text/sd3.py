@@ -1,0 +1,42 @@
+"""Stable Diffusion 3 and 3.5: two CLIPs side by side, T5 behind them, both CLIPs pooled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from overpaint.engines.errors import ManifestError
+from overpaint.engines.manifest import Text
+
+from .conditioning import Array, Conditioning, Encode, Request, cut_by
+
+
+def condition(text: Text, request: Request, encode: Encode) -> Conditioning:
+    """Contexts (1,77+T,W), and pooled_projections (1,P₁+P₂). An absent negative prompt is "".
+
+    The CLIPs' hidden states are padded with zeros to T5's width W; a bundle without T5 has
+    `t5_length` rows of zeros in its place. Source: Esser et al. 2024, "Scaling Rectified Flow
+    Transformers", section 4; diffusers' StableDiffusion3Img2ImgPipeline.
+    """
+    positive, cut = _encode(text, request.prompt, encode)
+    if not request.guided:
+        return Conditioning(positive, None, cut)
+    negative, negative_cut = _encode(text, request.negative_prompt or "", encode)
+    return Conditioning(positive, negative, cut + negative_cut)
+
+
+def _encode(text: Text, prompt: str, encode: Encode) -> tuple[dict[str, Array], tuple[str, ...]]:
+    clips = [encode(encoder, prompt) for encoder in text.encoders if encoder.kind == "clip"]
+    t5 = [encode(encoder, prompt) for encoder in text.encoders if encoder.kind == "t5"]
+    joined = np.concatenate([clip.hidden for clip in clips], axis=-1)
+    behind = t5[0].hidden if t5 else _without_t5(text)
+    margin = behind.shape[-1] - joined.shape[-1]
+    beside = np.pad(joined, ((0, 0), (0, 0), (0, margin)))
+    pooled = np.concatenate([clip.pooled for clip in clips if clip.pooled is not None], axis=-1)
+    context = np.concatenate([beside, behind], axis=1)
+    return {"encoder_hidden_states": context, "pooled_projections": pooled}, cut_by(clips + t5)
+
+
+def _without_t5(text: Text) -> Array:
+    if text.t5_length is None or text.t5_width is None:
+        raise ManifestError("text: an SD 3 bundle without T5 must give t5_length and t5_width")
+    return np.zeros((1, text.t5_length, text.t5_width), np.float32)
