@@ -17,7 +17,7 @@ EXAMPLES = """**Examples**
 
 `overpaint run holiday/ "an oil painting" --bundle bundles/sd15 -o painted/`
 
-`overpaint run photo.jpg "a watercolour" --bundle my.safetensors --lora ink.safetensors:0.8 -o o.png`
+`overpaint run photo.jpg "a watercolour" --bundle my.safetensors --lora ink.safetensors -o o.png`
 
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
 """
