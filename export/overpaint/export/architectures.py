@@ -135,7 +135,7 @@ SD1: Final = Architecture(
     pipeline="StableDiffusionPipeline",
     components={
         "unet": _unet(_SD_LEVELS, sample_size=64, cross_attention_dim=768, attention_head_dim=8),
-        "vae": _vae(512, scaling_factor=0.18215),
+        "vae": _vae(512, scaling_factor=0.18215, force_upcast=False),
         "text_encoder": ("transformers", "CLIPTextModel", _CLIP_L),
     },
     scheduler=_PNDM,
@@ -153,7 +153,7 @@ SD2: Final = Architecture(
             use_linear_projection=True,
             upcast_attention=True,
         ),
-        "vae": _vae(768, scaling_factor=0.18215),
+        "vae": _vae(768, scaling_factor=0.18215, force_upcast=False),
         "text_encoder": ("transformers", "CLIPTextModel", _CLIP_H),
     },
     scheduler=_DDIM_V,

@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,8 @@ from overpaint.engines.manifest import Component
 
 from . import modules, parts, trace
 from .architectures import ARCHITECTURES, Architecture, Config
+from .quiet import quietly
+from .reduced import measure_reduced
 
 _PACKAGES: Final = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
 _PRESET: Final = 9 | lzma.PRESET_EXTREME
@@ -52,36 +55,33 @@ def make_library(
 
     Graphs that are there, traced by this very code from the same configs, are kept.
     """
-    former = _former(folder)
-    beside = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    (beside / packaged.GRAPHS).mkdir(parents=True)
-    graphs: dict[str, packaged.Graph] = {}
-    names: dict[str, str] = {}
-    entries = {}
-    for name, architecture in known.items():
-        configs = {one: full_config(*spec) for one, spec in architecture.components.items()}
-        made: dict[str, dict[str, str]] = {}
-        for dtype in dtypes:
-            made[dtype] = {}
-            for part in _parts(architecture, configs, dtype):
-                key = traced_from(part)
-                if key not in names:
-                    names[key] = f"{name}-{part.component}-{part.compute}"
-                    graphs[names[key]] = _store(part, beside, names[key], former, say)
-                made[dtype][part.component] = names[key]
-        entries[name] = _entry(architecture, configs, made)
-    (beside / packaged.MERGES).write_bytes(lzma.compress(clip_merges().encode(), preset=_PRESET))
-    index = packaged.Index(
-        exporter=exporter_hash(),
-        versions=_versions(),
-        graphs=graphs,
-        architectures=entries,
-    )
-    text = msgspec.json.format(msgspec.json.encode(index), indent=1)
-    (beside / packaged.INDEX).write_bytes(text + b"\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
+    exporter = exporter_hash()  # of the code that is running, whatever happens to its files
+    with tempfile.TemporaryDirectory() as temporary:
+        beside = Path(temporary, folder.name)
+        (beside / packaged.GRAPHS).mkdir(parents=True)
+        shelf = _Shelf(beside, _former(folder), say)
+        entries = {}
+        for name, architecture in known.items():
+            configs = {one: full_config(*spec) for one, spec in architecture.components.items()}
+            graphs: dict[str, dict[str, str]] = {dtype: {} for dtype in dtypes}
+            for dtype, made in graphs.items():
+                for part in _parts(architecture, configs, dtype):
+                    title = f"{name}-{part.component}-{part.compute}"
+                    made[part.component] = shelf.store(title, part)
+            entries[name] = _entry(architecture, configs, graphs)
+        (beside / packaged.MERGES).write_bytes(
+            lzma.compress(clip_merges().encode(), preset=_PRESET)
+        )
+        index = packaged.Index(
+            exporter=exporter,
+            versions=_versions(),
+            graphs=shelf.graphs,
+            architectures=entries,
+        )
+        text = msgspec.json.format(msgspec.json.encode(index), indent=1)
+        (beside / packaged.INDEX).write_bytes(text + b"\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(beside, folder)
 
 
 def full_config(library: str, class_name: str, config: Config) -> Config:
@@ -141,30 +141,55 @@ def _parts(
         return parts.parts_of(open_checkpoint(folder), dtype)  # type: ignore[arg-type]
 
 
-def _store(
-    part: parts.Part,
-    folder: Path,
-    name: str,
-    former: packaged.Library | None,
-    say: Callable[[str], object],
-) -> packaged.Graph:
-    """Trace a graph, or take it from the library that is replaced."""
-    key = traced_from(part)
-    template = _kept(former, key)
-    if template is None:
-        say(name)
-        template = trace.trace(part)
-    path = folder / packaged.GRAPHS / f"{name}.onnx.xz"
-    path.write_bytes(lzma.compress(template, preset=_PRESET))
-    component = Component(
-        graph=layout.graph_path(part.component),
-        inputs=part.inputs,
-        outputs=part.outputs,
-        ranges=part.ranges,
-        compute_dtype=part.compute,
-    )
-    sha256 = hashlib.sha256(template).hexdigest()
-    return packaged.Graph(sha256=sha256, traced_from=key, component=component)
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """Where graphs go, those that are there, and those of the library that is replaced."""
+
+    folder: Path
+    former: packaged.Library | None
+    say: Callable[[str], object]
+    graphs: dict[str, packaged.Graph] = field(default_factory=dict)
+
+    def store(self, name: str, part: parts.Part) -> str:
+        """Store a graph as `name`, unless it is there under another name; its name."""
+        key = traced_from(part)
+        for known, graph in self.graphs.items():
+            if graph.traced_from == key:
+                return known
+        template, self.graphs[name] = self._kept(key) or self._made(name, key, part)
+        path = self.folder / packaged.GRAPHS / f"{name}.onnx.xz"
+        path.write_bytes(lzma.compress(template, preset=_PRESET))
+        return name
+
+    def _kept(self, key: str) -> tuple[bytes, packaged.Graph] | None:
+        """The same graph of the library that is replaced."""
+        if self.former is None:
+            return None
+        for name, graph in self.former.index.graphs.items():
+            if graph.traced_from == key:
+                return self.former.template(name), graph
+        return None
+
+    def _made(self, name: str, key: str, part: parts.Part) -> tuple[bytes, packaged.Graph]:
+        self.say(name)
+        with quietly():
+            template = trace.trace(part)
+            component = Component(
+                graph=layout.graph_path(part.component),
+                inputs=part.inputs,
+                outputs=part.outputs,
+                ranges=part.ranges,
+                compute_dtype=part.compute,
+                parity=measure_reduced(part),
+            )
+        sha256 = hashlib.sha256(template).hexdigest()
+        return template, packaged.Graph(sha256=sha256, traced_from=key, component=component)
+
+
+def _former(self, key: str) -> bytes | None:
+    graphs = {} if self.former is None else self.former.index.graphs
+    found = [name for name, graph in graphs.items() if graph.traced_from == key]
+    return self.former.template(found[0]) if self.former is not None and found else None
 
 
 def _former(folder: Path) -> packaged.Library | None:
@@ -178,13 +203,6 @@ def _former(folder: Path) -> packaged.Library | None:
     index = former.index
     same = index.exporter == exporter_hash() and index.versions == _versions()
     return former if same else None
-
-
-def _kept(former: packaged.Library | None, key: str) -> bytes | None:
-    if former is None:
-        return None
-    found = [name for name, graph in former.index.graphs.items() if graph.traced_from == key]
-    return former.template(found[0]) if found else None
 
 
 def _versions() -> dict[str, str]:
