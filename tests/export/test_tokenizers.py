@@ -102,7 +102,9 @@ def test_a_tokenizer_that_differs_from_transformers_stops_the_export(
         tokenizer.normalizer = None
         return tokenizer
 
-    monkeypatch.setattr("overpaint.export.tokenizers.read_clip_tokenizer", without_lower_case)
+    monkeypatch.setattr(
+        "overpaint.engines.importing.tokenizers_into.read_clip_tokenizer", without_lower_case
+    )
     with pytest.raises(ParityError, match="Leading, TRAILING"):
         write_tokenizer(tiny_sd1 / "tokenizer", tmp_path / "tokenizer")
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +21,6 @@ from overpaint.engines.hashing import sha256_file
 from overpaint.engines.importing.checkpoint import Checkpoint, configs_of, open_checkpoint
 from overpaint.engines.importing.lora import fuse_into
 from overpaint.engines.importing.lora_file import LoraChoice
-from overpaint.engines.importing.safetensors_file import ITEM_SIZES, Stored
 from overpaint.engines.manifest import Component, DType, Manifest, Source
 from overpaint.engines.new_bundle import finish_bundle, new_bundle
 
@@ -29,7 +28,7 @@ from .parity import Reference, measure, reference
 from .parts import Part, parts_of
 from .preview import preview_factors
 from .quiet import quietly
-from .reduced import measure_reduced
+from .reduced import fit_memory, measure_reduced
 from .tokenizers import write_tokenizer
 from .trace import trace
 from .weights import STORED_NAMES, place_weights
@@ -39,9 +38,6 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 
 COMPUTE_DTYPES: Final = ("float32", "float16")
 _STEPS_PER_PART: Final = 2
-_ROOM: Final = (
-    2.2  # the peak of ONNX Runtime's loading, in sizes of the weights (bench/load_time.py)
-)
 _PRODUCERS: Final = ("overpaint", "torch", "diffusers", "transformers", "onnx", "onnxscript")
 _NOT_TAKEN: Final = ("safety_checker", "feature_extractor", "image_encoder")
 
@@ -86,8 +82,8 @@ def export_checkpoint(
         step("reading the checkpoint")
         _write_configs(source, folder, parts)
         fingerprint = _fingerprint(source, parts)
-        placing = _Placing(source, folder, store, parity)
-        components = {part.component: _export(part, placing, step) for part in parts}
+        job = _Job(source, folder, store, parity, step)
+        components = {part.component: _export(part, job) for part in parts}
         step("fitting the preview")
         vae = _load(next(part for part in parts if part.source == "vae"), source)
         manifest = Manifest(
@@ -110,30 +106,31 @@ def export_checkpoint(
 
 
 @dataclass(frozen=True, slots=True)
-class _Placing:
-    """Where weights come from, and where they go; `already` as `bind_into` has it."""
+class _Job:
+    """What all components' exports share; `already` as `bind_into` has it."""
 
     source: Checkpoint
     folder: Path
     store: str | None
     parity: str | None
+    step: Callable[[str], None]
     already: dict[Path, Path] = field(default_factory=dict)
 
 
-def _export(part: Part, placing: _Placing, step: Callable[[str], None]) -> Component:
+def _export(part: Part, job: _Job) -> Component:
     """One component: its graph and weights in place, and proven against torch."""
-    step(f"{part.component}: tracing")
+    job.step(f"{part.component}: tracing")
     template = trace(part)
-    here = placing.folder / part.component
-    tensors = placing.source.weights(part.source).tensors()
-    place_weights(template, tensors, here, store=placing.store, already=placing.already)
-    measured_on = placing.parity or ("checkpoint" if _fits(tensors) else "reduced")
+    here = job.folder / part.component
+    tensors = job.source.weights(part.source).tensors()
+    place_weights(template, tensors, here, store=job.store, already=job.already)
+    measured_on = job.parity or ("checkpoint" if fit_memory(tensors) else "reduced")
     if measured_on == "reduced":
-        step(f"{part.component}: comparing with torch at reduced size")
+        job.step(f"{part.component}: comparing with torch at reduced size")
         parity = measure_reduced(part)
     else:
-        step(f"{part.component}: comparing with torch")
-        parity = measure(part, here, _reference(part, placing))
+        job.step(f"{part.component}: comparing with torch")
+        parity = measure(part, here, _reference(part, job))
     return Component(
         graph=layout.graph_path(part.component),
         inputs=part.inputs,
@@ -144,28 +141,12 @@ def _export(part: Part, placing: _Placing, step: Callable[[str], None]) -> Compo
     )
 
 
-def _reference(part: Part, placing: _Placing) -> Reference:
+def _reference(part: Part, job: _Job) -> Reference:
     """What torch makes of the inputs. Its copy of the weights is gone before the engine's comes."""
-    net = _load(part, placing.source)
-    if placing.store is not None:  # what rounding the weights costs is the caller's choice
-        net.to(getattr(torch, placing.store)).to(torch.float32)
+    net = _load(part, job.source)
+    if job.store is not None:  # what rounding the weights costs is the caller's choice
+        net.to(getattr(torch, job.store)).to(torch.float32)
     return reference(part, net)
-
-
-def _fits(tensors: Mapping[str, Stored]) -> bool:
-    """Whether an engine can load these weights in float32, with room to rearrange them."""
-    numbers = sum(stored.size // ITEM_SIZES[stored.dtype] for stored in tensors.values())
-    return _ROOM * 4 * numbers < _available_memory()
-
-
-def _available_memory() -> int:
-    """Bytes that could be taken without swapping (half of all, where the system does not say)."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    [line] = (line for line in lines if line.startswith("MemAvailable:"))
-    return int(line.split()[1]) * 1024
 
 
 def _load(part: Part, source: Checkpoint) -> Any:

@@ -7,8 +7,9 @@ known from binding them.
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from overpaint.engines import layout
-from overpaint.engines.importing.safetensors_file import read_header
+from overpaint.engines.importing.safetensors_file import ITEM_SIZES, Stored, read_header
 from overpaint.engines.manifest import Parity
 
 from .parity import measure, reference
@@ -33,9 +34,16 @@ from .parts import (
 from .trace import trace
 from .weights import CONVERTED, place_weights
 
+_ROOM: Final = 2.2  # what ONNX Runtime takes to load weights, in their sizes (bench/load_time.py)
 _WIDTH: Final = 64
 _CHANNELS: Final = (32, 64, 64, 64)
 _HEADS: Final = (2, 4, 4, 4)
+
+
+def fit_memory(tensors: Mapping[str, Stored]) -> bool:
+    """Whether an engine can load these weights in float32, with room to rearrange them."""
+    numbers = sum(stored.size // ITEM_SIZES[stored.dtype] for stored in tensors.values())
+    return _ROOM * 4 * numbers < _available_memory()
 
 
 def measure_reduced(part: Part) -> Parity:
@@ -74,6 +82,16 @@ def reduced(part: Part) -> Part:
     if part.component == layout.VAE_DECODER:
         return vae_decoder_part(config, part.compute)
     return text_part(part.component, part.class_name, config, part.compute)
+
+
+def _available_memory() -> int:
+    """Bytes that can be taken without swapping (half of all, where the system does not say)."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    [line] = (line for line in lines if line.startswith("MemAvailable:"))
+    return int(line.split()[1]) * 1024
 
 
 def _distinct(net: Any) -> dict[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,18 +9,8 @@ import transformers
 from tokenizers import Tokenizer
 
 from overpaint.engines import layout
-from overpaint.engines.clip_tokenizer import read_clip_tokenizer
 from overpaint.engines.errors import CheckpointError, ParityError
-
-_FILES: Final = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "spiece.model",
-)
+from overpaint.engines.importing.tokenizers_into import copy_tokenizer
 
 AWKWARD: Final = (
     "",
@@ -50,31 +39,11 @@ def write_tokenizer(source: Path, folder: Path) -> None:
         CheckpointError: the files are missing or malformed.
         ParityError: the result tokenizes one of `AWKWARD` in another way than transformers does.
     """
-    folder.mkdir(parents=True)
-    for name in _FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
-    theirs = _reference(source)
-    path = folder / layout.TOKENIZER
-    if not path.is_file():
-        if (folder / "vocab.json").is_file():
-            read_clip_tokenizer(folder).save(str(path), pretty=False)
-        else:
-            theirs.backend_tokenizer.save(str(path), pretty=False)
-    _compare(source, Tokenizer.from_file(str(path)), theirs)
-
-
-def _reference(source: Path) -> Any:
-    try:
-        return transformers.AutoTokenizer.from_pretrained(source)
-    except Exception as error:  # transformers raises whatever its parsers do
-        first = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{source}: transformers cannot read it: {first}") from error
-
-
-def _compare(source: Path, ours: Tokenizer, theirs: Any) -> None:
+    copy_tokenizer(source, folder)
+    ours = Tokenizer.from_file(str(folder / layout.TOKENIZER))
     ours.no_padding()
     ours.no_truncation()
+    theirs = _reference(source)
     for prompt in AWKWARD:
         wanted = theirs(prompt, truncation=False, padding=False).input_ids
         got = ours.encode(prompt).ids
@@ -83,3 +52,11 @@ def _compare(source: Path, ours: Tokenizer, theirs: Any) -> None:
                 f"{source}: tokenizer.json makes {got[:12]}… of {prompt[:40]!r}, transformers "
                 f"{wanted[:12]}…; nothing was written"
             )
+
+
+def _reference(source: Path) -> Any:
+    try:
+        return transformers.AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # transformers raises whatever its parsers do
+        first = str(error).strip().split("\n")[0]
+        raise CheckpointError(f"{source}: transformers cannot read it: {first}") from error
