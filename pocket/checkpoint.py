@@ -1,5 +1,6 @@
 """The trained networks as a diffusers folder: what `overpaint export` takes."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from pocket.denoiser import BETAS, Denoiser
 
 
 def write_checkpoint(
-    folder: Path, vae: AutoencoderKL, denoiser: Denoiser, tokenizer: CLIPTokenizer
+    folder: Path, vae: AutoencoderKL, denoiser: Denoiser, tokenizer_folder: Path
 ) -> None:
     """Half precision, safetensors; written beside `folder`, then put in its place."""
     scheduler = DPMSolverMultistepScheduler(
@@ -25,7 +26,7 @@ def write_checkpoint(
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=denoiser.text_encoder,
-        tokenizer=tokenizer,
+        tokenizer=CLIPTokenizer.from_pretrained(tokenizer_folder),
         unet=denoiser.unet,
         scheduler=scheduler,
         safety_checker=None,
@@ -35,5 +36,17 @@ def write_checkpoint(
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     pipeline.to(dtype=torch.float16).save_pretrained(part)
+    _plain_json(part / "scheduler" / "scheduler_config.json")
+    for name in ("vocab.json", "merges.txt", "special_tokens_map.json"):
+        shutil.copyfile(tokenizer_folder / name, part / "tokenizer" / name)
+    for file in part.rglob("*.safetensors"):
+        file.chmod(0o644)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
+
+
+def _plain_json(config: Path) -> None:
+    """Drop the one value that JSON cannot hold: the default, minus infinity, of a clip."""
+    values = json.loads(config.read_text())
+    del values["lambda_min_clipped"]
+    config.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")

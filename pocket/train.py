@@ -36,7 +36,7 @@ def main() -> None:
     load_average(autoencoder, runs / "vae.pt")
     load_average(model, runs / "denoiser.pt")
     whiten(autoencoder, painted(runs, options.scenes, options.threads)[:512])
-    write_checkpoint(runs / "checkpoint", autoencoder, model, tokenizer)
+    write_checkpoint(runs / "checkpoint", autoencoder, model, runs / "tokenizer")
     print(f"wrote {runs / 'checkpoint'}")
 
 

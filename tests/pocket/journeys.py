@@ -56,8 +56,13 @@ def pipe() -> Img2Img:
 
 
 @cache
-def repainted(index: int, strength: float, style: str = "", guidance: float | None = None,
-              negative: str | None = None) -> Picture:
+def repainted(
+    index: int,
+    strength: float,
+    style: str = "",
+    guidance: float | None = None,
+    negative: str | None = None,
+) -> Picture:
     """Journey `index` at a strength; `style` is appended to the prompt."""
     journey = JOURNEYS[index]
     result = pipe()(

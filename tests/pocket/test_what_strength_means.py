@@ -26,9 +26,7 @@ def distance(a: Picture, b: Picture) -> float:
 
 
 def mean_distance(strength: float) -> float:
-    return float(
-        np.mean([distance(JOURNEYS[k].picture, repainted(k, strength)) for k in EVERY])
-    )
+    return float(np.mean([distance(JOURNEYS[k].picture, repainted(k, strength)) for k in EVERY]))
 
 
 def arrived(strength: float, guidance: float | None = None) -> tuple[float, float]:
@@ -105,12 +103,7 @@ def test_guidance_raises_agreement_with_the_prompt() -> None:
     def error(guidance: float) -> float:
         goals = [paint(journey.goal) for journey in JOURNEYS]
         return float(
-            np.mean(
-                [
-                    colour_error(goals[k], repainted(k, 0.4, guidance=guidance))
-                    for k in EVERY
-                ]
-            )
+            np.mean([colour_error(goals[k], repainted(k, 0.4, guidance=guidance)) for k in EVERY])
         )
 
     assert error(7.0) < 0.9 * error(1.0)

@@ -1,0 +1,39 @@
+"""`python -m pocket.ship`: the checkpoint, exported like any other, becomes the embedded bundle.
+
+What the export cannot know is added: the name, the defaults chosen by looking, licence and card.
+"""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+from overpaint.engines.hashing import sha256_file
+from overpaint.engines.manifest import Defaults, File
+from overpaint.engines.manifest_io import read_manifest, write_manifest
+from overpaint.engines.verify import verify_bundle
+from overpaint.export.bundle import export_checkpoint
+from overpaint.runtime.pipeline import EMBEDDED
+
+POCKET = Path(__file__).parent
+DEFAULTS = Defaults(steps=18, guidance_scale=4.0, strength=0.6)
+MOST_BYTES = 20_000_000
+
+
+def main() -> None:
+    export_checkpoint(POCKET / "runs" / "checkpoint", EMBEDDED, force=True)
+    manifest = read_manifest(EMBEDDED)
+    files = dict(manifest.files)
+    for source in (POCKET.parent / "LICENSE", POCKET / "MODEL_CARD.md"):
+        target = Path(shutil.copyfile(source, EMBEDDED / source.name))
+        files[source.name] = File(size=target.stat().st_size, sha256=sha256_file(target))
+    named = msgspec.structs.replace(manifest, name="pocket", defaults=DEFAULTS, files=files)
+    write_manifest(EMBEDDED, named)
+
+    report = verify_bundle(EMBEDDED)
+    if not report.whole or report.total_bytes > MOST_BYTES:
+        raise SystemExit(f"not fit to ship: {report}")
+    print(f"{EMBEDDED}: {report.files} files, {report.total_bytes / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
