@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from overpaint.runtime import Img2Img, Step
 from PIL import Image
 
+from overpaint.runtime import Img2Img, Step
 from pocket.painter import paint
 from pocket.scene import HELD_OUT, Scene
 

@@ -7,12 +7,13 @@ import shutil
 from pathlib import Path
 
 import msgspec
+
 from overpaint.engines.hashing import sha256_file
 from overpaint.engines.manifest import Defaults, File
 from overpaint.engines.manifest_io import read_manifest, write_manifest
 from overpaint.engines.verify import verify_bundle
 from overpaint.export.bundle import export_checkpoint
-from overpaint.runtime.pipeline import EMBEDDED
+from overpaint.runtime.default_bundle import EMBEDDED
 
 POCKET = Path(__file__).parent
 DEFAULTS = Defaults(steps=18, guidance_scale=4.0, strength=0.6)

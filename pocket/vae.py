@@ -42,7 +42,8 @@ def edge_loss(a: Tensor, b: Tensor) -> Tensor:
 
 
 def loss(vae: nn.Module, pixels: Tensor, noise: Tensor) -> dict[str, Tensor]:
-    """L1 (also of the coarse colours), edges and a light KL. `pixels` (B, 3, H, W) in [-1, 1]; `noise` like the latents."""
+    """L1 (also of the coarse colours), edges and a light KL. `pixels` (B, 3, H, W) in [-1, 1];
+    `noise` like the latents."""
     assert isinstance(vae, AutoencoderKL)
     moments = vae._encode(pixels).float()
     mean, logvar = moments.chunk(2, dim=1)

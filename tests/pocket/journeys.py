@@ -5,10 +5,11 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from overpaint.runtime import Img2Img
 from PIL import Image
 from pocket.painter import paint
 from pocket.scene import SEASONS, TIMES, Scene, held_out_scene
+
+from overpaint.runtime import Img2Img
 
 Picture = NDArray[np.uint8]
 COUNT = 32

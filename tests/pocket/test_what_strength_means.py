@@ -4,11 +4,12 @@ Thirty-two held-out scenes go, each from its own seed, to another season at anot
 The bars stand well below what the model reaches (docs/pocket.md has the figures).
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from pocket.classify import edge_correlation, season_and_time, wash
 from pocket.painter import paint
-
 from tests.pocket.journeys import COUNT, JOURNEYS, Picture, pipe, repainted
 
 EVERY = range(COUNT)
@@ -59,7 +60,7 @@ def test_strength_0_is_the_autoencoders_round_trip_at_28_db_or_better() -> None:
 
 def test_the_distance_to_the_input_grows_with_strength() -> None:
     distances = [mean_distance(strength) for strength in STRENGTHS]
-    for nearer, farther in zip(distances, distances[1:], strict=False):
+    for nearer, farther in pairwise(distances):
         assert farther > 1.02 * nearer
 
 
