@@ -186,12 +186,6 @@ class _Shelf:
         return template, packaged.Graph(sha256=sha256, traced_from=key, component=component)
 
 
-def _former(self, key: str) -> bytes | None:
-    graphs = {} if self.former is None else self.former.index.graphs
-    found = [name for name, graph in graphs.items() if graph.traced_from == key]
-    return self.former.template(found[0]) if self.former is not None and found else None
-
-
 def _former(folder: Path) -> packaged.Library | None:
     """The library in `folder`, if this code and these packages made its graphs."""
     if not (folder / packaged.INDEX).is_file():
