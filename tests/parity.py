@@ -23,7 +23,7 @@ from overpaint.runtime import Img2Img
 
 Pixels = npt.NDArray[np.uint8]
 
-PROMPT, NEGATIVE = "a lighthouse in a storm, oil on canvas", "blurry, text"
+PROMPT = "a lighthouse in a storm, oil on canvas"
 SEED = 20
 LIMIT = 1  # of 255
 
@@ -42,6 +42,7 @@ SCHEDULERS: dict[str, Callable[[Any], Any]] = {
     ),
     "unipc": diffusers.UniPCMultistepScheduler.from_config,
     "lcm": lambda config: diffusers.LCMScheduler.from_config(config, clip_sample=False),
+    "flow-euler": diffusers.FlowMatchEulerDiscreteScheduler.from_config,
     "tcd": diffusers.TCDScheduler.from_config,
 }
 
@@ -55,35 +56,57 @@ class Cell:
     steps: int
     guidance_scale: float
     size: tuple[int, int]
+    negative_prompt: str | None = "blurry, text"
 
     def __str__(self) -> str:
         strength = "text" if self.strength is None else f"{self.strength:g}"
-        width, height = self.size
+        negative = {None: "-absent", "": "-empty"}.get(self.negative_prompt, "")
         return (
-            f"{self.sampler}-{strength}-{self.steps}steps-g{self.guidance_scale:g}-{width}x{height}"
+            f"{self.sampler}-{strength}-{self.steps}steps-g{self.guidance_scale:g}"
+            f"-{self.size[0]}x{self.size[1]}{negative}"
         )
-
-    @property
-    def runs(self) -> bool:
-        """Whether diffusers has a step to run: where it has none, it raises."""
-        return self.strength is None or int(self.steps * self.strength) >= 1
 
 
 Axes: TypeAlias = dict[str, Sequence[Any]]
 
-GRID: Axes = {
-    "sampler": ("default", "pndm", "ddim", "euler", "dpmpp-2m"),
+# square, portrait, and one whose latents (9x13) no level of a denoiser halves evenly
+SIZES = ((64, 64), (64, 96), (77, 109))
+SAMPLERS = ("default", "pndm", "ddim", "euler", "dpmpp-2m")
+NEGATIVES = ("blurry, text", "", None)
+
+SD1: Axes = {
+    "sampler": SAMPLERS,
     "strength": (0.0, 0.02, 0.3, 0.58, 0.75, 1.0, None),
     "steps": (1, 4, 20, 50),
     "guidance_scale": (1.0, 7.5),
-    # square, portrait, and one whose latents (9x13) no level of the denoiser halves evenly
-    "size": ((64, 64), (64, 96), (77, 109)),
+    "size": SIZES,
 }
 EVERY_SAMPLER: Axes = {
-    **GRID,
-    "sampler": tuple(SCHEDULERS),
+    "sampler": tuple(name for name in SCHEDULERS if name != "flow-euler"),
     "strength": (0.3, 0.58, 1.0, None),
     "steps": (4, 20),
+    "guidance_scale": (1.0, 7.5),
+    "size": SIZES,
+}
+OTHERS: Axes = {
+    "sampler": SAMPLERS,
+    "strength": (0.0, 0.3, 0.58, 1.0, None),
+    "steps": (1, 4, 20),
+    "guidance_scale": (1.0, 5.0),
+    "size": SIZES,
+    "negative_prompt": NEGATIVES,
+}
+GRIDS: dict[str, Axes] = {
+    "sd1": SD1,
+    "sd1, every sampler": EVERY_SAMPLER,
+    "sd2": OTHERS,
+    "sdxl": OTHERS,
+    "sdxl-refiner": {**OTHERS, "strength": (0.0, 0.3, 0.58, 1.0)},
+    "sd3": {
+        **OTHERS,
+        "sampler": ("default", "flow-euler"),
+        "strength": (0, 0.02, 0.3, 0.58, 1, None),
+    },
 }
 
 
@@ -132,33 +155,43 @@ class Reference:
     """diffusers' own pipelines on a checkpoint, in float32, with torch's generator."""
 
     def __init__(self, checkpoint: Path) -> None:
-        self.text = diffusers.AutoPipelineForText2Image.from_pretrained(
-            checkpoint, dtype=torch.float32
-        )
-        self.text.set_progress_bar_config(disable=True)
-        self.image = diffusers.AutoPipelineForImage2Image.from_pipe(self.text)
-        self.image.set_progress_bar_config(disable=True)
-        self.own = self.text.scheduler
+        own = diffusers.DiffusionPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32)
+        self.scheduler = own.scheduler
+        self.image = diffusers.AutoPipelineForImage2Image.from_pipe(own)
+        # SDXL's refiner knows image to image alone.
+        self.text = None if own is self.image or "Img2Img" in type(own).__name__ else own
+        for pipe in (self.image, self.text):
+            if pipe is not None:
+                pipe.set_progress_bar_config(disable=True)
+        self.flow = hasattr(self.image, "transformer")
+        self.multiple = 16 if self.flow else 8
 
     def __call__(self, cell: Cell) -> Pixels:
-        if not cell.runs:
+        if cell.strength is not None and not self._runs(cell.steps, cell.strength):
             return self.round_trip(cell)
-        pipe = self.text if cell.strength is None else self.image
-        pipe.scheduler = SCHEDULERS[cell.sampler](self.own.config) or self.own
-        options: dict[str, Any] = (
-            {"width": even(cell.size)[0], "height": even(cell.size)[1]}
-            if cell.strength is None
-            else {"image": photograph(cell.size), "strength": cell.strength}
-        )
+        width, height = self.floored(cell.size)
+        pipe, options = self.text, {"width": width, "height": height}
+        if cell.strength is not None:
+            pipe = self.image
+            # SD 3's pipeline would resize to 1024x1024 of its own accord; the others take no size.
+            options = {**(options if self.flow else {}), "image": photograph(cell.size)}
+            options["strength"] = cell.strength
+        pipe.scheduler = SCHEDULERS[cell.sampler](self.scheduler.config) or self.scheduler
         images = pipe(
             PROMPT,
-            negative_prompt=NEGATIVE,
+            negative_prompt=cell.negative_prompt,
             num_inference_steps=cell.steps,
             guidance_scale=cell.guidance_scale,
             generator=torch.Generator().manual_seed(SEED),
             **options,
         ).images
         return np.asarray(images[0])
+
+    def _runs(self, steps: int, strength: float) -> bool:
+        """Whether diffusers has a step to run: where it has none, it raises."""
+        if self.flow:
+            return int(steps - min(steps * strength, steps)) < steps
+        return int(steps * strength) >= 1
 
     @torch.inference_mode()
     def round_trip(self, cell: Cell) -> Pixels:
@@ -168,26 +201,27 @@ class Reference:
         z = posterior.sample(torch.Generator().manual_seed(SEED))
         return np.asarray(processor.postprocess(vae.decode(z).sample)[0])
 
+    def floored(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Sides as text to image takes them."""
+        return size[0] // self.multiple * self.multiple, size[1] // self.multiple * self.multiple
+
 
 def ours(pipe: Img2Img, cell: Cell) -> Pixels:
     """The same picture by us."""
     options: dict[str, Any] = {
-        "negative_prompt": NEGATIVE,
+        "negative_prompt": cell.negative_prompt,
         "steps": cell.steps,
         "guidance_scale": cell.guidance_scale,
         "sampler": cell.sampler,
         "seed": SEED,
     }
     if cell.strength is None:
-        result = pipe.text_to_image(PROMPT, size=even(cell.size), **options)
+        multiple = pipe.bundle.manifest.latents.multiple
+        width, height = (side // multiple * multiple for side in cell.size)
+        result = pipe.text_to_image(PROMPT, size=(width, height), **options)
     else:
         result = pipe(photograph(cell.size), PROMPT, strength=cell.strength, **options)
     return np.asarray(result.images[0])
-
-
-def even(size: tuple[int, int]) -> tuple[int, int]:
-    """Sides as text to image takes them: multiples of 8."""
-    return size[0] // 8 * 8, size[1] // 8 * 8
 
 
 def difference(reference: Pixels, other: Pixels) -> int:
