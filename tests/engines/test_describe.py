@@ -7,12 +7,15 @@ import os
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from tests.engines.micro import make_micro
 
 from overpaint.engines.bundle import open_bundle
 from overpaint.engines.describe import describe
+from overpaint.engines.devices import open_session
 from overpaint.engines.errors import BundleError
+from overpaint.engines.session import NUMPY_DTYPES
 from overpaint.engines.verify import verify_bundle
 
 
@@ -94,3 +97,22 @@ def test_a_broken_manifest_is_the_one_problem(folder: Path) -> None:
 def test_what_is_no_bundle_cannot_be_verified(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="not a bundle"):
         verify_bundle(tmp_path)
+
+
+def test_an_exported_bundle_is_whole_and_its_unet_runs(tiny_sd1_bundle: Path) -> None:
+    report = verify_bundle(tiny_sd1_bundle)
+    assert report.problems == ()
+    bundle = open_bundle(tiny_sd1_bundle)
+    told = describe(bundle)
+    assert all(one.error is not None and one.error < 1e-4 for one in told.components)
+    with open_session(bundle, "unet") as unet:
+        sizes = {"batch": 2, "latent_height": 8, "latent_width": 6, "tokens": 77}
+        feed = {
+            name: np.full(
+                [sizes[size] if isinstance(size, str) else size for size in tensor.shape],
+                0.5,
+                NUMPY_DTYPES[tensor.dtype],
+            )
+            for name, tensor in unet.inputs.items()
+        }
+        assert unet.run(feed)["out_sample"].shape == (2, 4, 8, 6)
