@@ -240,6 +240,7 @@ def test_the_result_says_everything_needed_to_make_it_again(tmp_path: Path) -> N
     result = pipe(BLUE, "red", strength=0.7, steps=8, n=2, preset="fast")
     p = result.parameters
     assert result.device == "NumPy, by hand"
+    assert result.devices.keys() == {"text_encoder", "vae_encoder", "unet", "vae_decoder"}
     assert (p.strength, p.steps, p.steps_run, p.guidance_scale) == (0.7, 8, 5, 7.0)
     assert result.seeds == (p.seed, p.seed + 1)
     again = pipe(BLUE, "red", strength=0.7, steps=8, guidance_scale=7.0, seed=p.seed + 1)

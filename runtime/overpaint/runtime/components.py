@@ -17,7 +17,8 @@ class Components:
 
     Usually all of them are opened at once, in threads, so that the picture is read and the prompt
     encoded while the denoiser still loads. With `low_memory` each is opened when it is used and
-    closed right after, so that two large ones are never resident together.
+    closed right after, so that two large ones are never resident together. `devices` says what
+    runs each component that was used.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Components:
         low_memory: bool = False,
     ) -> None:
         self.low_memory = low_memory
+        self.devices: dict[str, str] = {}
         self._open_session = open_session
         self._opening: dict[str, Future[Session]] = {}
         if not low_memory:
@@ -40,6 +42,7 @@ class Components:
         """The session called `name`; `watch` counts the wait until it is open as "load"."""
         with watch.stage("load"):
             session = self._get(name)
+        self.devices[name] = session.device
         try:
             yield session
         finally:

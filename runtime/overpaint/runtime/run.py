@@ -50,7 +50,6 @@ class Log:
 
     watch: Stopwatch = field(default_factory=Stopwatch)
     steps: list[StepTime] = field(default_factory=list)
-    devices: dict[str, str] = field(default_factory=dict)
 
 
 def run(
@@ -94,7 +93,6 @@ def _encode(engines: Engines, job: Job, log: Log) -> Array | None:
     if job.pixels is None:
         return None
     with engines.components.use(layout.VAE_ENCODER, log.watch) as session:
-        log.devices[layout.VAE_ENCODER] = session.device
         moments = session.run(as_feed(session, {"sample": job.pixels}))["latent_parameters"]
         return np.array(moments, np.float32)
 
@@ -118,7 +116,6 @@ def _denoise(
         return finished
     total = len(job.schedule.rows) * len(groups)
     with engines.components.use(manifest.denoiser, log.watch) as session:
-        log.devices[manifest.denoiser] = session.device
         for i, noises in enumerate(groups):
             rows = denoise(
                 session,
@@ -184,7 +181,6 @@ def _decode(engines: Engines, finished: list[Array], log: Log) -> list[Image.Ima
     """One image at a time: the decoder is where memory peaks, and batches do not speed it up."""
     images: list[Image.Image] = []
     with engines.components.use(layout.VAE_DECODER, log.watch) as session:
-        log.devices[layout.VAE_DECODER] = session.device
         for z in np.concatenate(finished):
             sample = latents.decode(z[None], engines.bundle.manifest.latents)
             pixels = session.run(as_feed(session, {"latent_sample": sample}))["sample"]
@@ -196,6 +192,7 @@ def _result(
     engines: Engines, job: Job, conditioning: Conditioning, images: list[Image.Image], log: Log
 ) -> Result:
     resolved, manifest, stages = job.resolved, engines.bundle.manifest, log.watch.stages
+    devices = dict(engines.components.devices)
     parameters = [
         Parameters(
             prompt=job.prompt,
@@ -215,7 +212,7 @@ def _result(
             preset=resolved.preset,
             model=manifest.name,
             model_sha256=manifest.source.sha256,
-            device=log.devices.get(manifest.denoiser, log.devices[layout.VAE_DECODER]),
+            device=devices.get(manifest.denoiser, devices[layout.VAE_DECODER]),
         )
         for seed in resolved.seeds
     ]
@@ -235,7 +232,7 @@ def _result(
             decode=stages["decode"],
             steps=tuple(log.steps),
         ),
-        devices=log.devices,
+        devices=devices,
         decision=engines.decision,
         warnings=(*engines.bundle.inferred, *job.warnings, *cut),
         parameters=parameters[0],
