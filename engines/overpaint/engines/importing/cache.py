@@ -49,13 +49,14 @@ def ready_bundle(
         raise UsageError(f"--like: is for single files; {path} is a bundle, which says what it is")
     if not checkpoint and not loras:
         return path
-    target = _target(path, loras, like, library)
+    shelf = (library or open_library()) if checkpoint else None
+    target = _target(path, loras, like, shelf)
     if target.is_dir():
         return target
     try:
         if checkpoint:
             import_checkpoint(
-                path, target, loras=loras, like=like, library=library, progress=progress
+                path, target, loras=loras, like=like, library=shelf, progress=progress
             )
         else:
             fuse_loras(open_bundle(path), target, loras, progress=progress)
@@ -86,9 +87,8 @@ def _target(
             f"{path}: there is no cache folder to make a bundle in; set XDG_CACHE_HOME, or make "
             "it with overpaint import and name the bundle"
         )
-    shelf = library or open_library()
-    graphs = sorted(graph.sha256 for graph in shelf.index.graphs.values())
-    told = [_FORMAT, like or "", *graphs]
+    graphs = () if library is None else library.index.graphs.values()
+    told = [_FORMAT, like or "", *sorted(graph.sha256 for graph in graphs)]
     told += _identities(path)
     for lora in loras:
         told += [repr(lora.weight), *_identities(lora.path)]
