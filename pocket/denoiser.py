@@ -94,7 +94,7 @@ def batch(
 
     Small batches while there is much to learn, larger ones (`done`: share of the budget) later.
     """
-    count = 16 if done < 0.7 else 32
+    count = 16 if done < 0.85 else 32
     rows = np.sort(rng.choice(len(moments), count, replace=False))
     drawn = torch.from_numpy(moments[rows].astype(np.float32))
     mean, std = drawn.chunk(2, dim=1)

@@ -1,0 +1,185 @@
+"""Held-out scenes on their way to another season at another time of day, by the shipped bundle:
+what the tests state and the model card quotes. `python -m pocket.journeys` prints every figure.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from overpaint.runtime import Img2Img
+from pocket.classify import edge_correlation, season_and_time, wash
+from pocket.painter import paint
+from pocket.scene import SEASONS, STYLES, TIMES, Scene, Style, held_out_scene
+
+Picture = NDArray[np.uint8]
+COUNT = 32
+STEPS = 14
+STYLE_WORDS: dict[Style, str] = {"poster": "flat poster", "watercolour": "watercolour"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journey:
+    """A painted scene, and the one that the prompt asks for: the same place, repainted."""
+
+    origin: Scene
+    goal: Scene
+    seed: int
+
+    @property
+    def prompt(self) -> str:
+        return f"{self.goal.season} {self.goal.land} at {self.goal.time}"
+
+
+def _journey(index: int) -> Journey:
+    """Every season leads to every other one, every time of day to every other."""
+    origin = held_out_scene(index)
+    season = SEASONS[(SEASONS.index(origin.season) + 1 + index % 3) % 4]
+    time = TIMES[(TIMES.index(origin.time) + 1 + index % 2) % 3]
+    return Journey(origin=origin, goal=replace(origin, season=season, time=time), seed=index)
+
+
+JOURNEYS = tuple(_journey(index) for index in range(COUNT))
+
+
+@cache
+def pipe() -> Img2Img:
+    """The embedded model, opened once."""
+    return Img2Img.open(device="cpu")
+
+
+@cache
+def repainted(
+    journey: Journey,
+    strength: float,
+    prompt: str | None = None,
+    guidance: float | None = None,
+    negative: str | None = None,
+) -> Picture:
+    """The journey's picture at a strength, with its own prompt where none is given."""
+    result = pipe()(
+        Image.fromarray(paint(journey.origin)),
+        journey.prompt if prompt is None else prompt,
+        strength=strength,
+        steps=STEPS,
+        guidance_scale=guidance,
+        negative_prompt=negative,
+        seed=journey.seed,
+    )
+    return np.asarray(result.images[0].convert("RGB"))
+
+
+def mean(measure: Callable[[Journey], float]) -> float:
+    """A measure's mean over all journeys."""
+    return float(np.mean([measure(journey) for journey in JOURNEYS]))
+
+
+def psnr(a: Picture, b: Picture) -> float:
+    """Peak signal to noise ratio, decibels."""
+    return float(10 * np.log10(255.0**2 / np.square(a.astype(float) - b).mean()))
+
+
+def round_trip(style: Style) -> float:
+    """Mean PSNR of strength 0 over the scenes painted in one style."""
+    at_home = [j for j in JOURNEYS if j.origin.style == style]
+    return float(np.mean([psnr(paint(j.origin), repainted(j, 0.0)) for j in at_home]))
+
+
+def distance(strength: float) -> float:
+    """Mean over journeys of the root mean squared difference from the input, 0 to 255."""
+
+    def one(j: Journey) -> float:
+        difference = paint(j.origin).astype(float) - repainted(j, strength)
+        return float(np.sqrt(np.square(difference).mean()))
+
+    return mean(one)
+
+
+def arrived(strength: float, guidance: float | None = None) -> tuple[float, float]:
+    """Shares of journeys whose season, and whose time of day, is the prompt's."""
+    found = [season_and_time(repainted(j, strength, guidance=guidance)) for j in JOURNEYS]
+    seasons = [season == j.goal.season for (season, _), j in zip(found, JOURNEYS, strict=True)]
+    times = [time == j.goal.time for (_, time), j in zip(found, JOURNEYS, strict=True)]
+    return float(np.mean(seasons)), float(np.mean(times))
+
+
+def outline(strength: float) -> float:
+    """Mean correlation of the outlines near the skyline with the input's."""
+    return mean(lambda j: edge_correlation(paint(j.origin), repainted(j, strength), j.origin))
+
+
+def in_style(journey: Journey, style: Style, strength: float) -> Picture:
+    """The journey's picture where the prompt names a style too."""
+    return repainted(journey, strength, f"{journey.prompt}, {STYLE_WORDS[style]}")
+
+
+def washes(style: Style, strength: float) -> list[float]:
+    """How washed each picture is when its prompt names `style`."""
+    return [wash(in_style(j, style, strength)) for j in JOURNEYS]
+
+
+def outline_in_other_style(strength: float) -> float:
+    """As `outline`, where the prompt names the style that the input is not in."""
+
+    def one(j: Journey) -> float:
+        other = STYLES[1 - STYLES.index(j.origin.style)]
+        return edge_correlation(paint(j.origin), in_style(j, other, strength), j.origin)
+
+    return mean(one)
+
+
+def colour_error(a: Picture, b: Picture) -> float:
+    """Mean difference of colours where outlines matter little: of 8x8 mean patches, 0 to 255."""
+    small = [
+        p.reshape(16, p.shape[0] // 16, 16, p.shape[1] // 16, 3).mean(axis=(1, 3)) for p in (a, b)
+    ]
+    return float(np.abs(small[0] - small[1]).mean())
+
+
+def disagreement(strength: float, guidance: float) -> float:
+    """Mean colour error against the scene that the prompt asks for, as painted."""
+    return mean(lambda j: colour_error(paint(j.goal), repainted(j, strength, guidance=guidance)))
+
+
+def driven_away(strength: float) -> float:
+    """Share of pictures farther in colour from the input once the negative prompt names what
+    the input shows. The prompt itself names the land alone."""
+
+    def one(j: Journey) -> float:
+        home = paint(j.origin)
+        names = f"{j.origin.season} {j.origin.time}"
+        plain, against = (
+            repainted(j, strength, j.origin.land, negative=negative) for negative in (None, names)
+        )
+        return float(colour_error(home, against) > colour_error(home, plain))
+
+    return mean(one)
+
+
+def main() -> None:
+    for style in STYLES:
+        print(f"round trip, {style}: {round_trip(style):.1f} dB")
+    for strength in (0.0, 0.1, 0.3, 0.5, 0.6, 0.7, 0.85, 1.0):
+        season, time = arrived(strength)
+        print(
+            f"strength {strength}: distance {distance(strength):.1f}, season {season:.0%}, "
+            f"time {time:.0%}, outline {outline(strength):.2f}"
+        )
+    for style in STYLES:
+        print(f"wash when the prompt says {style}: {np.mean(washes(style, 0.7)):.2f}")
+    right = np.greater(washes("watercolour", 0.7), washes("poster", 0.7)).mean()
+    print(f"watercolour more washed: {right:.0%}")
+    print(f"outline in the other style: {outline_in_other_style(0.7):.2f}")
+    for strength in (0.3, 0.4, 0.5):
+        for guidance in (1.0, 3.0, 5.0, 7.0):
+            season, time = arrived(strength, guidance)
+            error = disagreement(strength, guidance)
+            print(f"{strength} guidance {guidance}: {error:.1f}, {season:.0%}, {time:.0%}")
+    print(f"driven away by a negative prompt: {driven_away(0.6):.0%}")
+
+
+if __name__ == "__main__":
+    main()
