@@ -104,4 +104,6 @@ def fake_served(
         knobs.opened += 1
         return pipeline.wait()
 
-    return Served(name=name, manifest=bundle.manifest, bytes=megabytes * 10**6, open=open_pipeline)
+    return Served(
+        name=name, manifest=bundle.manifest, bytes=megabytes * 10**6, side=64, open=open_pipeline
+    )

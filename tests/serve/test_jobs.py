@@ -175,7 +175,7 @@ def test_reference_strength_is_strength_seen_from_the_picture(server: Running) -
 
 def test_the_style_table_is_added_in_modify_mode_alone(server: Running) -> None:
     modify = settings_of(server, prompt="red", mode="modify")
-    assert modify["prompt"] == "red, soft natural light, calm mood, cinematic, highly detailed"
+    assert modify["prompt"] == "red, soft light, quiet mood, cinematic, highly detailed"
     assert modify["negative_prompt"] == "blurry, distorted, watermark"
     for body in ({"mode": "copy"}, {"mode": None}, {"mode": "modify", "styles": {}}):
         settings = settings_of(server, prompt="red", **body)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import cast
 
 from PIL import Image
 
-from overpaint.engines.bundle import open_bundle
+from overpaint.engines import layout
+from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.errors import UsageError
-from overpaint.engines.manifest import Manifest
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.prepare import image_sides
@@ -20,8 +21,7 @@ from .jobs.models import Served
 from .jobs.worker import Pipeline
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-COMMON_SIDE = {"sd1": 512, "sd2": 768}
-LARGE_SIDE = 1024
+COMMON_SIDE = 512
 MEMORY_SHARE = 0.8
 
 
@@ -29,19 +29,19 @@ def served_bundle(path: Path | None, device: str) -> Served:
     """The bundle at `path`, named after its folder; None is the embedded model. No engine is
     opened yet. Raises BundleError."""
     bundle = open_bundle(bundle_or_default(path))
-    manifest = bundle.manifest
+    manifest, side = bundle.manifest, native_side(bundle)
     return Served(
         name=path.resolve().name if path else manifest.name,
         manifest=manifest,
         bytes=sum(file.size for file in manifest.files.values() if file.weights),
-        open=lambda: open_warm(path, device),
+        side=side,
+        open=lambda: open_warm(path, device, side),
     )
 
 
-def open_warm(path: Path | None, device: str) -> Pipeline:
-    """Open every engine, and run one step at the usual size: the first job is as fast as any."""
+def open_warm(path: Path | None, device: str, side: int) -> Pipeline:
+    """Open every engine, and run one step at the native size: the first job is as fast as any."""
     pipeline = Img2Img.open(path, device=device).wait()
-    side = usual_side(pipeline.bundle.manifest)
     grey = Image.new("RGB", (side, side), "grey")
     settings = Settings(strength=1.0, steps=1, seed=0)
     for _ in pipeline.events(grey, "", settings):
@@ -49,9 +49,16 @@ def open_warm(path: Path | None, device: str) -> Pipeline:
     return cast(Pipeline, pipeline)
 
 
-def usual_side(manifest: Manifest) -> int:
-    """The side in pixels that models of this family are mostly run at, as far as the bundle may."""
-    return min(COMMON_SIDE.get(manifest.family, LARGE_SIDE), image_sides(manifest).maximum)
+def native_side(bundle: Bundle) -> int:
+    """The side in pixels of the pictures that the denoiser was trained on (diffusers' sample_size
+    in its config.json), as far as the engines take it; 512 where nothing says."""
+    manifest = bundle.manifest
+    try:
+        config = json.loads((bundle.folder / manifest.denoiser / layout.CONFIG).read_bytes())
+        side = int(config["sample_size"]) * manifest.latents.downscale
+    except (OSError, ValueError, LookupError, TypeError):
+        side = COMMON_SIDE
+    return image_sides(manifest).nearest((side, side))[0]
 
 
 def parse_bytes(text: str) -> int:

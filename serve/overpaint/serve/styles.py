@@ -24,8 +24,8 @@ class Styles:
 
     prompt: dict[str, str] = field(
         default_factory=lambda: {
-            "lighting": "soft natural light",
-            "mood": "calm mood",
+            "lighting": "soft light",
+            "mood": "quiet mood",
             "quality": "cinematic, highly detailed",
         }
     )

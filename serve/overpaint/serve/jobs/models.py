@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from overpaint.engines.errors import UsageError
@@ -22,7 +21,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A bundle to serve. `bytes` is what it is counted as in memory: its weight files.
+    """A bundle to serve. `bytes` is what it is counted as in memory: its weight files. `side` is
+    that of the pictures it was trained on, in pixels.
 
     `open` blocks until every engine is loaded; it is called in the model's own thread.
     """
@@ -30,8 +30,8 @@ class Served:
     name: str
     manifest: Manifest
     bytes: int
+    side: int
     open: Callable[[], Pipeline]
-    folder: Path | None = None
 
 
 class Model:

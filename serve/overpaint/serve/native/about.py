@@ -12,7 +12,6 @@ from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.schedule import SAMPLERS, SIGMAS
 from overpaint.runtime.settings import MODES, PRESETS, Bundled
 
-from ..bundles import usual_side
 from ..jobs.models import Model
 from ..jobs.remote import HOP
 from ..schema import (
@@ -109,7 +108,7 @@ def describe(state: State) -> CapabilitiesView:
 def _model(state: State, model: Model) -> ModelView:
     manifest, pace = model.served.manifest, state.local.pace(model.served.name)
     sides, defaults = image_sides(manifest), manifest.defaults
-    side = usual_side(manifest)
+    side = model.served.side
     return ModelView(
         name=model.served.name,
         family=manifest.family,
