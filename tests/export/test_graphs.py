@@ -60,10 +60,12 @@ def test_every_weight_is_the_checkpoints_bytes(
         names = set(checkpoint.keys())
         weights = [t for t in graph(tiny_sd1_bundle, component).graph.initializer if external(t)]
         assert len(weights) > 50
+        location = {external(tensor)["location"] for tensor in weights}.pop()
+        data = (tiny_sd1_bundle / component / location).read_bytes()
         for tensor in weights:
             where = external(tensor)
             [name] = {tensor.name, tensor.name.removeprefix("text_model.")} & names
-            data = (tiny_sd1_bundle / component / where["location"]).read_bytes()
+            assert where["location"] == location
             start, length = int(where["offset"]), int(where["length"])
             assert data[start : start + length] == checkpoint.get_tensor(name).tobytes()
             assert list(tensor.dims) == list(checkpoint.get_slice(name).get_shape())
@@ -99,14 +101,12 @@ def test_the_unet_equals_torch_at_any_size(
 ) -> None:
     unet = diffusers.UNet2DConditionModel.from_pretrained(tiny_sd1, subfolder="unet")
     sample, context = normal(batch, 4, height, width), normal(batch, tokens, 32, seed=1)
-    [ours] = session(tiny_sd1_bundle, "unet").run(
-        None,
-        {
-            "sample": sample,
-            "timestep": np.float32(331).reshape(()),
-            "encoder_hidden_states": context,
-        },
-    )
+    feed = {
+        "sample": sample,
+        "timestep": np.asarray(331, np.float32),
+        "encoder_hidden_states": context,
+    }
+    [ours] = session(tiny_sd1_bundle, "unet").run(None, feed)
     with torch.inference_mode():
         theirs = unet(torch.tensor(sample), 331, torch.tensor(context)).sample
     assert error(ours, theirs) < 1e-5
@@ -135,6 +135,7 @@ def test_the_text_encoder_equals_transformers_in_every_output(
     encoder = transformers.CLIPTextModel.from_pretrained(tiny_sd1 / "text_encoder")
     ids = np.random.default_rng(0).integers(0, 49408, (3, tokens))
     running = session(tiny_sd1_bundle, "text_encoder")
+    names = [output.name for output in running.get_outputs()]
     names = [output.name for output in running.get_outputs()]
     ours = dict(zip(names, running.run(names, {"input_ids": ids}), strict=True))
     with torch.inference_mode():
