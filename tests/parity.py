@@ -197,7 +197,9 @@ class Reference:
     def round_trip(self, cell: Cell) -> Pixels:
         """Through the VAE and back: what zero denoising steps mean."""
         vae, processor = self.image.vae, self.image.image_processor
-        posterior = vae.encode(processor.preprocess(photograph(cell.size))).latent_dist
+        width, height = self.floored(cell.size)
+        pixels = processor.preprocess(photograph(cell.size), height=height, width=width)
+        posterior = vae.encode(pixels).latent_dist
         z = posterior.sample(torch.Generator().manual_seed(SEED))
         return np.asarray(processor.postprocess(vae.decode(z).sample)[0])
 

@@ -52,6 +52,8 @@ SCHEDULER = {
     "timestep_spacing": "leading",
 }
 
+FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
+
 
 @dataclass
 class FakeSession:
@@ -169,7 +171,9 @@ def _component(name: str, inputs: list[Tensor], outputs: list[Tensor], batch: in
     )
 
 
-def fake_bundle(folder: Path, *, batch: int = 32, **changes: Any) -> Bundle:
+def fake_bundle(
+    folder: Path, *, batch: int = 32, scheduler: Mapping[str, Any] = SCHEDULER, **changes: Any
+) -> Bundle:
     """Write tokenizer and scheduler to `folder`; the rest is in the manifest alone."""
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="a"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -179,7 +183,7 @@ def fake_bundle(folder: Path, *, batch: int = 32, **changes: Any) -> Bundle:
     (folder / "tokenizer").mkdir(parents=True)
     tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
     (folder / "scheduler").mkdir()
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
     image, latent = ("batch", 3, "height", "width"), ("batch", 4, "rows", "columns")
     context = _tensor("encoder_hidden_states", "float32", "batch", LENGTH, 3)
     components = {

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.fakes import SCALING, FakeEngines, fake_bundle, fake_pipeline
+from tests.runtime.fakes import FLOW, SCALING, FakeEngines, fake_bundle, fake_pipeline
 
 from overpaint.engines.errors import CancelledError, SessionError, UsageError
 from overpaint.engines.manifest import Latents
-from overpaint.runtime import Complete, Step
+from overpaint.runtime import Complete, Settings, Step
+from overpaint.runtime.prepare import prepare
 
+FOUR_STEPS = Settings(strength=0.8, steps=4, guidance_scale=1)
+RED = Image.new("RGB", (64, 40), "red")
 BLUE = Image.new("RGB", (64, 40), (20, 40, 200))
 
 
@@ -275,3 +279,14 @@ def test_a_huge_picture_is_repainted_only_at_a_size_that_was_asked_for(tmp_path:
     with pytest.raises(UsageError, match="1024x888"):
         pipe(huge, "red")
     assert pipe(huge, "red", size=(64, 48)).images[0].size == (64, 48)
+
+
+def test_a_flow_schedule_that_discards_the_picture_says_so(tmp_path: Path) -> None:
+    """Four steps at strength 0.8, as a turbo model is run, skip none and start at pure noise."""
+    pipe, _ = fake_pipeline(tmp_path, family="sd3", scheduler=FLOW, prediction="flow")
+    one, other = (prepare(pipe.bundle, image, "red", FOUR_STEPS) for image in (BLUE, RED))
+    assert one.schedule.signal == other.schedule.signal == 0
+    assert "picture is ignored" in one.warnings[0]
+    kept = prepare(pipe.bundle, BLUE, "red", replace(FOUR_STEPS, strength=0.75))
+    assert kept.schedule.signal > 0
+    assert kept.warnings == ()
