@@ -33,6 +33,7 @@ def unipc(run: Run) -> list[Row]:
     before, order_before = np.zeros(0), 0
     for i in run.steps:
         left = len(at) - i if options.lower_order_final else options.solver_order
+        left = left if lambdas[i + 1] > lambdas[i] else 1  # a step of no length has no slope
         order = min(options.solver_order, left, i - run.start + 1)
         ratio, gain = _carry(run, i)
         weights = np.zeros(options.solver_order + 1)
