@@ -15,6 +15,7 @@ from tests.runtime.fakes import FUNCTIONS, fake_bundle
 from overpaint.engines.manifest import File, Tensor
 from overpaint.runtime import Img2Img
 from overpaint.runtime.components import Components
+from overpaint.serve.bundles import samplers_of
 from overpaint.serve.jobs.models import Served
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -105,5 +106,10 @@ def fake_served(
         return pipeline.wait()
 
     return Served(
-        name=name, manifest=bundle.manifest, bytes=megabytes * 10**6, side=64, open=open_pipeline
+        name=name,
+        manifest=bundle.manifest,
+        bytes=megabytes * 10**6,
+        side=64,
+        samplers=samplers_of(bundle),
+        open=open_pipeline,
     )

@@ -89,7 +89,7 @@ def test_an_engine_that_fails_in_the_middle_is_retried_elsewhere(folder: Path) -
 def test_a_request_that_is_at_fault_is_not_tried_elsewhere(folder: Path) -> None:
     here, there = Knobs(), Knobs()
     with pair(folder, here, there) as (server, _):
-        job = server.ended(server.submit(image=data_url(png()), sampler="flow-euler")["id"])
+        job = server.ended(server.submit(image=data_url(png()), sampler="lcm", steps=120)["id"])
         assert job["error"]["code"] == "invalid_request"
         assert job["tried"] == []
 

@@ -115,12 +115,12 @@ def test_after_three_failures_the_engine_rests_and_is_opened_anew(
 def test_a_job_whose_request_was_at_fault_does_not_count_against_the_engine(folder: Path) -> None:
     with serving(Config(port=0), [fake_served(folder)]) as server:
         for _ in range(lane.FAILURES + 1):
-            # Known only once the schedule is made from the checkpoint's own config.
-            job = server.submit(image=data_url(png()), sampler="flow-euler")
+            # Known only once the schedule is made: LCM was distilled at 50 steps.
+            job = server.submit(image=data_url(png()), sampler="lcm", steps=120)
             ended = server.ended(job["id"])
             assert ended["status"] == "failed"
             assert ended["error"]["code"] == "invalid_request"
-            assert "flow-euler" in ended["error"]["message"]
+            assert "50 timesteps" in ended["error"]["message"]
         assert server.client.get("/readyz").status_code == 200
 
 

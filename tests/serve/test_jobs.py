@@ -106,6 +106,8 @@ def test_two_strengths_contradict_each_other(server: Running) -> None:
         ({"seed": -1}, "seed"),
         ({"n": 11}, "n"),
         ({"sampler": "eule"}, "sampler"),
+        ({"sampler": "flow-euler"}, "sampler"),
+        ({"sampler": "ddim", "sigmas": "karras"}, "sigmas"),
         ({"mode": "invent"}, "mode"),
         ({"size": "big"}, "size"),
         ({"size": "65x64"}, "size"),

@@ -15,6 +15,7 @@ from overpaint.engines.errors import UsageError
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.prepare import image_sides
+from overpaint.runtime.schedule import SAMPLERS, SIGMAS, make_schedule, read_scheduler_config
 from overpaint.runtime.settings import Settings
 
 from .jobs.models import Served
@@ -35,6 +36,7 @@ def served_bundle(path: Path | None, device: str) -> Served:
         manifest=manifest,
         bytes=sum(file.size for file in manifest.files.values() if file.weights),
         side=side,
+        samplers=samplers_of(bundle),
         open=lambda: open_warm(path, device, side),
     )
 
@@ -59,6 +61,31 @@ def native_side(bundle: Bundle) -> int:
     except (OSError, ValueError, LookupError, TypeError):
         side = COMMON_SIDE
     return image_sides(manifest).nearest((side, side))[0]
+
+
+def samplers_of(bundle: Bundle) -> dict[str, tuple[str, ...]]:
+    """The samplers that run this bundle's checkpoint, each with its sigmas: those of which a
+    schedule can be made."""
+    config = read_scheduler_config(bundle.folder / layout.SCHEDULER_CONFIG)
+
+    def runs(sampler: str, sigmas: str) -> bool:
+        try:
+            make_schedule(
+                config,
+                steps=4,
+                strength=None,
+                sampler=sampler,
+                sigmas=sigmas,
+                steps_mode="diffusers",
+                rounding="down",
+                image_tokens=1024,
+            )
+        except UsageError:
+            return False
+        return True
+
+    found = {sampler: tuple(one for one in SIGMAS if runs(sampler, one)) for sampler in SAMPLERS}
+    return {sampler: sigmas for sampler, sigmas in found.items() if sigmas}
 
 
 def parse_bytes(text: str) -> int:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, fields
 from starlette.requests import Request as HTTPRequest
 
 from overpaint.engines.errors import UsageError
-from overpaint.engines.manifest import Manifest
 from overpaint.runtime.prepare import image_sides
-from overpaint.runtime.settings import Settings, resolve
+from overpaint.runtime.settings import Resolved, Settings, resolve
 
+from .config import Limits
+from .jobs.models import Served
 from .jobs.protocol import Cancelled, Failed, Request
 from .jobs.record import Complete, Job
 from .jobs.remote import HOP
@@ -47,7 +48,7 @@ async def place(state: State, order: Order, request: HTTPRequest) -> Job:
         known = ", ".join(state.models.names)
         raise ApiError(404, "model_not_found", f"there is no such model; there is: {known}",
                       field="model")  # fmt: skip
-    check(state, order, state.models[name].served.manifest)
+    check(order, state.models[name].served, state.config.limits)
     wanted = Request(model=name, prompt=order.prompt, image=order.image, settings=order.settings)
     try:
         return await state.jobs.submit(wanted, may_fall_back=HOP not in request.headers)
@@ -58,22 +59,34 @@ async def place(state: State, order: Order, request: HTTPRequest) -> Job:
         raise ApiError(status, reason, str(nobody), retry_after=nobody.retry_after) from None
 
 
-def check(state: State, order: Order, manifest: Manifest) -> None:
+def check(order: Order, served: Served, limits: Limits) -> None:
     """Raises ApiError 422 for what this bundle cannot do."""
-    limits, settings, field = state.config.limits, order.settings, None
+    settings, field = order.settings, None
     try:
-        resolved = resolve(settings, manifest.defaults, with_image=order.image is not None)
+        with_image = order.image is not None
+        resolved = resolve(settings, served.manifest.defaults, with_image=with_image)
         if resolved.steps > limits.steps:
             raise UsageError(f"steps: expected {limits.steps} or fewer, got {resolved.steps}")
         if resolved.n > limits.n:
             raise UsageError(f"n: expected {limits.n} or fewer, got {resolved.n}")
-        sides, field = image_sides(manifest), "size"
+        _check_sampler(resolved, served)
+        sides, field = image_sides(served.manifest), "size"
         if settings.size is not None:
             sides.check(settings.size)
         elif order.image is not None:
             sides.floor(png_size(order.image))
     except UsageError as error:
         raise invalid(error, field) from None
+
+
+def _check_sampler(resolved: Resolved, served: Served) -> None:
+    sampler, sigmas = resolved.sampler, resolved.sigmas
+    if sampler not in served.samplers:
+        known = ", ".join(served.samplers)
+        raise UsageError(f"sampler: {sampler} does not run {served.name}; choose from {known}")
+    if sigmas not in served.samplers[sampler]:
+        known = ", ".join(served.samplers[sampler])
+        raise UsageError(f"sigmas: {sampler} has no {sigmas} ones; choose from {known}")
 
 
 def invalid(error: UsageError, field: str | None = None) -> ApiError:

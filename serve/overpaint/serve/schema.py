@@ -195,7 +195,7 @@ class ModelView(BaseModel):
     open: bool
     sizes: SizesView
     samplers: list[str]
-    sigmas: list[str]
+    sigmas: dict[str, list[str]] = Field(description="of each sampler")
     defaults: DefaultsView
     steps: StepsView
     pace: PaceView | None

@@ -17,6 +17,7 @@ from .problems import ApiError, Shapes
 
 log = logging.getLogger("overpaint.serve.access")
 
+QUIET = ("/healthz", "/readyz", "/metrics")  # asked for every few seconds by machines
 HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
@@ -65,4 +66,5 @@ class Trace:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(route, str(status)).inc()
         seconds = time.monotonic() - started
-        log.info("%s %s %s %.3fs %s", scope["method"], route, status, seconds, request_id)
+        level = logging.DEBUG if route in QUIET else logging.INFO
+        log.log(level, "%s %s %s %.3fs %s", scope["method"], route, status, seconds, request_id)

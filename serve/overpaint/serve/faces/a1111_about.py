@@ -26,6 +26,7 @@ def routes(state: State) -> APIRouter:
         return [
             {"name": label, "aliases": [ours], "options": {}}
             for ours, label in SAMPLER_NAMES.items()
+            if any(ours in model.served.samplers for model in state.models)
         ]
 
     @router.get("/schedulers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """A bundle to serve. `bytes` is what it is counted as in memory: its weight files. `side` is
-    that of the pictures it was trained on, in pixels.
+    that of the pictures it was trained on, in pixels; `samplers` are those that run it, each with
+    the noise levels (sigmas) that it can be given.
 
     `open` blocks until every engine is loaded; it is called in the model's own thread.
     """
@@ -31,6 +32,7 @@ class Served:
     manifest: Manifest
     bytes: int
     side: int
+    samplers: Mapping[str, tuple[str, ...]]
     open: Callable[[], Pipeline]
 
 

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from overpaint.runtime.prepare import image_sides
-from overpaint.runtime.schedule import SAMPLERS, SIGMAS
 from overpaint.runtime.settings import MODES, PRESETS, Bundled
 
 from ..jobs.models import Model
@@ -120,8 +119,8 @@ def _model(state: State, model: Model) -> ModelView:
             maximum=sides.maximum,
             default=Area(width=side, height=side),
         ),
-        samplers=[*SAMPLERS],
-        sigmas=[*SIGMAS],
+        samplers=[*model.served.samplers],
+        sigmas={name: [*one] for name, one in model.served.samplers.items()},
         defaults=DefaultsView(
             strength=defaults.strength,
             steps=defaults.steps,
