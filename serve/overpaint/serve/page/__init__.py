@@ -1,4 +1,4 @@
-"""The page: one HTML, one CSS and one JS file, the example picture, and the headers they go out with.
+"""The page: one HTML, CSS and JS file each, the example picture, and the headers they go out with.
 
 It speaks the native API and nothing else. Beyond the routes themselves it reads of
 `GET /v1/capabilities`:

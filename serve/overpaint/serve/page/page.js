@@ -210,6 +210,7 @@ async function repaint({ newSeed = false } = {}) {
   const asked = requestOf(state, seed);
   const from = state.picture;
   stopping = new AbortController();
+  if ($("result").contains(document.activeElement)) $("run").focus(); // what was pressed hides now
   changeForm({ seed: String(seed) });
   change({ job: { phase: "sending", steps: planned(state).k }, notice: null, shown: null });
   say(`Sent, seed ${seed}.`);
@@ -268,7 +269,9 @@ async function follow(id, signal) {
     try {
       const job = await callJSON(`/v1/jobs/${id}`, { signal });
       if (!["queued", "running"].includes(job.status)) return job;
-      progress(job.status === "queued" ? { type: "queued", position: job.queue_position } : { type: "step", index: job.progress?.step, total: job.progress?.total });
+      if (job.status === "queued") progress({ type: "queued", position: job.queue_position });
+      else if (job.progress) progress({ type: "step", index: job.progress.step, total: job.progress.total });
+      else progress({ type: "started" });
       if (await listen(id, seen, signal)) tries = -1;
     } catch (problem) {
       if (problem.status === 404 || problem.status === 410) {
@@ -490,7 +493,7 @@ function drawProgress({ job, away }) {
   $("progress").hidden = !job && !away;
   $("bar").hidden = !job;
   if (!job) {
-    set($("progress-text"), { textContent: "The server does not answer. Trying again…" });
+    set($("progress-text"), { textContent: away ? "The server does not answer. Trying again…" : "" });
     return;
   }
   const steps = job.phase === "running" && job.total ? { step: job.step ?? 0, total: job.total } : null;
@@ -545,7 +548,7 @@ function drawStrip({ picture, original, results, shown, job }) {
   for (const id of ["pick", "words"]) set($(id), { disabled: Boolean(job) });
   $("words").setAttribute("aria-current", String(!picture && !shown));
   $("hint").hidden = results.length > 0;
-  const sources = [original && [original, "original"], picture && picture !== original && [picture, "input"]].filter(Boolean);
+  const sources = [original && [original, original.name ?? "original"], picture && picture !== original && [picture, "input"]].filter(Boolean);
   list($("sources"), sources, thumb, (item, [source, name]) => {
     const [button, image, label] = item.querySelectorAll("*");
     button.source = source;
@@ -638,7 +641,9 @@ function drawMore({ form, model, server, picture }) {
   set($("guidance"), { disabled: copy });
   set($("n"), { max: String(server?.limits?.n ?? 10) });
   for (const name of ["steps", "guidance", "n"]) {
-    if (document.activeElement !== $(name)) set($(name), { value: String(form[name]) });
+    const { validity, value } = $(name);
+    const theirs = document.activeElement === $(name) || (value !== "" && !validity.valid); // still at it
+    if (!theirs) set($(name), { value: String(form[name]) });
   }
   options($("sampler"), (model?.samplers ?? ["default"]).map((name) => [name, name]));
   set($("sampler"), { value: form.sampler });
@@ -679,6 +684,11 @@ on(document, "keydown", (event) => {
   if (event.key === "Escape" && state.job) stopping?.abort();
 });
 
+$("controls").addEventListener("invalid", ({ target }) => {
+  const details = target.closest("details");
+  if (details) details.open = true; // so that the browser can point at it
+}, true);
+
 on($("prompt"), "input", ({ target }) => changeForm({ prompt: target.value }));
 on($("ideas"), "click", ({ target }) => target.matches("button") && changeForm({ prompt: target.textContent }));
 on($("how"), "change", ({ target }) => target.name === "mode" && changeForm({ mode: target.value }));
@@ -689,9 +699,13 @@ on($("negative"), "input", ({ target }) => changeForm({ avoid: { on: true, words
 on($("sampler"), "change", ({ target }) => changeForm({ sampler: target.value }));
 for (const name of ["steps", "guidance", "n"]) {
   on($(name), "input", ({ target }) => target.validity.valid && changeForm({ [name]: target.valueAsNumber }));
-  on($(name), "blur", draw);
 }
-on($("seed"), "input", ({ target }) => changeForm({ seed: target.value.trim(), locked: /^\d+$/.test(target.value.trim()) }));
+on($("seed"), "input", ({ target }) => {
+  const seed = target.value.trim();
+  const exact = /^\d*$/.test(seed) && Number.isSafeInteger(Number(seed)); // more digits than a JavaScript number holds
+  target.setCustomValidity(exact ? "" : `A seed is a whole number up to ${Number.MAX_SAFE_INTEGER}.`);
+  changeForm({ seed, locked: exact && seed !== "" });
+});
 click("lock", () => changeForm({ locked: !state.form.locked }));
 on($("model"), "change", ({ target }) => choose(state.server.models.find(({ name }) => name === target.value)));
 
@@ -785,7 +799,10 @@ async function begin() {
   changeForm({ styles, avoid: { on: true, words: state.server.negative_prompt ?? "" } });
   choose(state.server.models[0]);
   const example = await call("/page/example.png").then((answer) => answer.blob()).then(picture).catch(() => null);
-  if (example && !state.picture) change({ picture: example, original: example });
+  if (example && !state.picture) {
+    example.name = "example";
+    change({ picture: example, original: example });
+  }
 }
 
 begin();

@@ -1,0 +1,161 @@
+"""How the page looks and feels: narrow, dark, by keyboard, still."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+from tests.serve.page.conftest import Open
+from tests.serve.page.easel import Easel, halves
+from tests.serve.running import Running
+
+from overpaint.serve.page import FILES, FOLDER
+
+CONTRAST = """selector => {
+    const numbers = colour => {
+        const canvas = new OffscreenCanvas(1, 1).getContext('2d');
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const light = ([r, g, b]) => [r, g, b].map(c => c / 255)
+        .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const element = document.querySelector(selector);
+    let behind = element;
+    const background = () => getComputedStyle(behind).backgroundColor;
+    while (numbers(background())[3] < 255) behind = behind.parentElement;
+    const pair = [getComputedStyle(element).color, background()];
+    const [low, high] = pair.map(numbers).map(light).sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+}"""
+ANIMATED = """() => ['.bar span', '#run']
+    .map(one => parseFloat(getComputedStyle(document.querySelector(one)).transitionDuration))
+    .reduce((sum, seconds) => sum + seconds)"""
+TEXTS = (
+    "h1",
+    "#device",
+    "#prompt",
+    "#ideas button",
+    "#reading",
+    "legend",
+    ".hint",
+    "#run",
+    "summary",
+)
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_nothing_scrolls_sideways_on_a_phone(server: Running, visit: Open, width: int) -> None:
+    phone = {"viewport": {"width": width, "height": 720}, "has_touch": True, "is_mobile": True}
+    easel = visit(server.url, **phone)
+    assert _overflow(easel) == 0
+    box = easel.at("#run").bounding_box()
+    assert box is not None
+    assert 0 <= box["y"] <= 720 - box["height"]  # the button is in reach at once
+    easel.at("#prompt").fill("red" + "a" * 200)
+    easel.settings()
+    easel.repaint(None)
+    assert _overflow(easel) == 0
+    stage = easel.at("#stage").bounding_box()
+    assert stage is not None
+    assert stage["y"] > -1  # the result came into sight
+
+
+def _overflow(easel: Easel) -> int:
+    return int(easel.page.evaluate("document.documentElement.scrollWidth - innerWidth"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_can_be_read_by_day_and_by_night(
+    server: Running, visit: Open, scheme: str
+) -> None:
+    easel = visit(server.url, color_scheme=scheme)
+    weak = {
+        text: ratio
+        for text in TEXTS
+        if (ratio := easel.page.evaluate(CONTRAST, text)) < 4.5  # WCAG 2.2, AA
+    }
+    assert weak == {}
+    background = easel.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = sum(int(one) for one in background[4:-1].split(","))
+    assert (brightness > 600) if scheme == "light" else (brightness < 120)
+
+
+def test_a_whole_run_needs_no_pointer(easel: Easel) -> None:
+    keys = easel.page.keyboard
+    reached = []
+    for _ in range(40):
+        keys.press("Tab")
+        focused = easel.page.evaluate("document.activeElement.id || document.activeElement.type")
+        reached.append(focused)
+        if focused == "run":
+            break
+    for stop in ("pick", "words", "prompt", "strength", "seed", "run"):
+        assert stop in reached, (stop, reached)
+    assert easel.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    keys.press("Enter")
+    easel.finished()
+    easel.at("#prompt").focus()
+    keys.type(" and blue")
+    keys.press("Control+Enter")
+    easel.finished()
+    assert len(easel.media) == 2
+    easel.at("#again").focus()
+    keys.press("Enter")
+    easel.finished()
+    expect(easel.at("#run")).to_be_focused()  # not lost, though the pressed button was hidden
+
+
+def test_everything_that_can_be_pressed_has_a_name(easel: Easel) -> None:
+    easel.bring(halves())
+    easel.repaint("red")
+    easel.settings()
+    nameless = easel.page.evaluate(
+        """() => [...document.querySelectorAll('button, a, input, select, textarea')]
+            .filter(one => !one.ariaHidden)
+            .filter(one => one.checkVisibility())
+            .filter(one => !(one.innerText?.trim() || one.ariaLabel || one.labels?.length))
+            .map(one => one.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_nothing_moves_for_those_who_ask_for_stillness(server: Running, visit: Open) -> None:
+    moving = visit(server.url, reduced_motion="no-preference")
+    moving.at("#run").click()
+    moving.see("result")
+    assert moving.page.evaluate(ANIMATED) > 0.3
+    still = visit(server.url, reduced_motion="reduce")
+    still.at("#run").click()
+    still.see("result")
+    assert still.page.evaluate(ANIMATED) < 0.001
+
+
+def test_the_result_fills_the_screen_when_asked(easel: Easel) -> None:
+    easel.repaint("red")
+    easel.at("#full").click()
+    easel.page.wait_for_function("() => document.fullscreenElement?.id === 'stage'")
+    expect(easel.at("#compare")).to_be_visible()
+
+
+def test_the_files_go_out_under_a_strict_policy(server: Running) -> None:
+    for path in FILES:
+        answer = httpx.get(server.url + path)
+        assert answer.status_code == 200, path
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    html = httpx.get(server.url).text
+    assert "style=" not in html
+    assert "onclick" not in html
+
+
+def test_the_example_on_the_page_is_the_one_of_the_examples() -> None:
+    repository = Path(__file__).parents[3]
+    assert (FOLDER / "example.png").read_bytes() == (
+        repository / "examples/summer.png"
+    ).read_bytes()
