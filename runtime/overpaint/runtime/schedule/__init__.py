@@ -1,6 +1,10 @@
 """Every sampler as one table of plain numbers, and the one `advance` that runs it."""
 
-from overpaint.runtime.schedule.config import SchedulerConfig, read_scheduler_config
+from overpaint.runtime.schedule.config import (
+    SchedulerConfig,
+    brought_up_to_date,
+    read_scheduler_config,
+)
 from overpaint.runtime.schedule.make import make_schedule
 from overpaint.runtime.schedule.resolve import SAMPLERS, SIGMAS
 from overpaint.runtime.schedule.step import State, advance, begin, model_input, preview
@@ -18,6 +22,7 @@ __all__ = [
     "State",
     "advance",
     "begin",
+    "brought_up_to_date",
     "make_schedule",
     "model_input",
     "preview",

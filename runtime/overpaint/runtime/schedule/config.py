@@ -149,6 +149,13 @@ def read_scheduler_config(source: str | Path | Mapping[str, Any]) -> SchedulerCo
     return SchedulerConfig(scheduler, MappingProxyType(written))
 
 
+def brought_up_to_date(config: SchedulerConfig) -> SchedulerConfig:
+    """What diffusers' Stable Diffusion 1 and 2 pipelines make of a config (SDXL's and SD3's do
+    not): steps_offset is 1 and clip_sample false, which early checkpoints forgot to write."""
+    fresh = {**config.written, "steps_offset": 1, "clip_sample": False}
+    return SchedulerConfig(config.scheduler, MappingProxyType(fresh))
+
+
 def check(written: Mapping[str, Any], where: str) -> Options:
     """The options that these fields spell; ManifestError names the field whose value is wrong."""
     try:
