@@ -28,6 +28,7 @@ from .lora import fuse_into
 from .lora_file import LoraChoice
 from .opened import Folder, open_for_import
 from .place import Choice, Placed
+from .preview import fit_preview
 from .recognise import Recognised, recognise
 from .steps import Progress, Steps
 
@@ -83,9 +84,11 @@ def import_checkpoint(
             described = describe_folder(shelf, opened, recognised, folder, t5)
         else:
             described = describe_file(shelf, opened, recognised, like, folder, t5)
-        steps = Steps(progress, len(recognised.components) + 1, bool(loras))
+        steps = Steps(progress, len(recognised.components) + 2, bool(loras))
         bound = _bind(shelf, described, recognised, folder, dtype, link, steps)
         manifest = _manifest(opened.name, described, bound.components, shelf)
+        steps.next("fitting the preview")
+        manifest = msgspec.structs.replace(manifest, preview=fit_preview(folder, manifest))
         if loras:
             manifest = fuse_into(folder, manifest, loras, steps.fusing)
         manifest = finish_bundle(folder, manifest, steps.hashing)
@@ -117,7 +120,7 @@ def _bind(
         source = "vae" if component in (layout.VAE_ENCODER, layout.VAE_DECODER) else component
         if source not in recognised.components:
             continue
-        steps.component(component)
+        steps.next(f"{component}: finding its weights")
         here = folder / component
         here.mkdir()
         write_json(here / layout.CONFIG, described.configs.components[source])

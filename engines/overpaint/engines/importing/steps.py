@@ -1,4 +1,4 @@
-"""An import's progress, as one bar: components, LoRAs, then the hashing, which takes longest."""
+"""An import's progress, as one bar: small steps, LoRAs, then the hashing, which takes longest."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _PARTS: Final = 100
 
 
 class Steps:
-    """Counts components one each, and 100 for LoRAs and for hashing, by how far they are."""
+    """Counts `small` steps one each, and 100 for LoRAs and for hashing, by how far they are."""
 
-    def __init__(self, progress: Progress | None, components: int, loras: bool) -> None:
+    def __init__(self, progress: Progress | None, small: int, loras: bool) -> None:
         self._progress = progress
-        self._total = components + _PARTS * (1 + loras)
+        self._total = small + _PARTS * (1 + loras)
         self._before = 0
 
-    def component(self, name: str) -> None:
-        self._tell(self._before, f"{name}: finding its weights")
+    def next(self, doing: str) -> None:
+        self._tell(self._before, doing)
         self._before += 1
 
     def fusing(self, done: int, total: int) -> None:

@@ -1,0 +1,60 @@
+"""A linear map from latents to colours, fitted to a bundle's own decoder: what a run is watched by.
+
+Least squares over decoded random latents that are smooth, as pictures mostly are; export does the
+same with torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from .. import layout
+from ..errors import MissingExtraError
+from ..manifest import Latents, Manifest
+from ..ort import OnnxRuntimeSession
+from ..session import Array
+
+_PICTURES: Final = 4
+_SIDE: Final = 12  # latent cells
+
+
+def fit_preview(folder: Path, manifest: Manifest) -> tuple[tuple[float, ...], ...] | None:
+    """A row of red, green, blue (in [-1, 1]) for each channel of the latents, and one of offsets.
+
+    None where ONNX Runtime is not installed: such a host previews in grey.
+    """
+    latents = manifest.latents
+    decoder = manifest.components[layout.VAE_DECODER]
+    z = _smooth(latents.channels)
+    try:
+        with OnnxRuntimeSession(layout.VAE_DECODER, folder / decoder.graph, decoder) as session:
+            [name] = session.inputs
+            [pixels] = session.run({name: _decoder_input(z, latents)}).values()
+    except MissingExtraError:
+        return None
+    cells = pixels.reshape(_PICTURES, 3, _SIDE, latents.downscale, _SIDE, latents.downscale)
+    colours = cells.mean((3, 5)).transpose(0, 2, 3, 1).reshape(-1, 3)
+    x = z.transpose(0, 2, 3, 1).reshape(-1, latents.channels)
+    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    factors, *_ = np.linalg.lstsq(x.astype(np.float64), colours.astype(np.float64), rcond=None)
+    return tuple(tuple(round(float(value), 6) for value in row) for row in factors)
+
+
+def _smooth(channels: int) -> Array:
+    """Random latents of unit size, each cell half its neighbour's."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((_PICTURES, channels, _SIDE // 2, _SIDE // 2))
+    for axis in (2, 3):
+        z = z.repeat(2, axis)
+        z = (z + np.roll(z, 1, axis)) / 2
+    return np.asarray(z, np.float32)
+
+
+def _decoder_input(z: Array, latents: Latents) -> Array:
+    if latents.mean is None or latents.std is None:
+        return np.asarray(z / latents.scaling + latents.shift, np.float32)
+    mean, std = (np.asarray(one)[:, None, None] for one in (latents.mean, latents.std))
+    return np.asarray(z * std / latents.scaling + mean, np.float32)
