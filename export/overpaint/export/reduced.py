@@ -36,7 +36,7 @@ from .weights import CONVERTED, place_weights
 
 _ROOM: Final = 2.2  # what ONNX Runtime takes to load weights, in their sizes (bench/load_time.py)
 _WIDTH: Final = 64
-_CHANNELS: Final = (32, 64, 64, 64)
+_CHANNELS: Final = (64, 128, 128, 128)  # at least two in each of 32 norm groups
 _HEADS: Final = (2, 4, 4, 4)
 
 
