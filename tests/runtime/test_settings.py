@@ -45,6 +45,8 @@ def resolved(**options: Any) -> Resolved:
         ("steps_mode", "comfy"),
         ("sigmas", "karass"),
         ("negative_prompt", 3),
+        ("prompt_chunks", 1),
+        ("prompt_weights", None),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(option: str, value: object) -> None:

@@ -11,22 +11,28 @@ from tests.runtime.fakes import LENGTH, FakeEngines, fake_bundle
 from overpaint.engines.errors import IntegrityError
 from overpaint.runtime.components import Components
 from overpaint.runtime.stopwatch import Stopwatch
-from overpaint.runtime.text import TextEncoders
+from overpaint.runtime.text import Prompting, TextEncoders
+from overpaint.runtime.text.chunks import chunked
 from overpaint.runtime.text.encode import CACHED_PROMPTS
-from overpaint.runtime.text.tokens import load_tokenizer, tokenize
+from overpaint.runtime.text.tokens import load_tokenizer
 
 
-def test_a_short_prompt_is_padded_and_a_long_one_named_where_it_is_cut(tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(fake_bundle(tmp_path).folder / "tokenizer")
-    short = tokenize(tokenizer, "the red", length=6, pad_id=0)
-    assert short.ids.tolist() == [[1, 7, 3, 2, 0, 0]]
-    assert short.cut == ""
-    full = tokenize(tokenizer, "the red picture a", length=6, pad_id=0)
-    assert full.ids.tolist() == [[1, 7, 3, 8, 6, 2]]
-    assert full.cut == ""
-    long = tokenize(tokenizer, "the red picture a blue, green", length=6, pad_id=0)
-    assert long.ids.tolist() == [[1, 7, 3, 8, 6, 2]]
-    assert long.cut == "blue, green"
+@pytest.mark.parametrize("prompting", [Prompting(), Prompting(weights=True)])
+def test_a_short_prompt_is_padded_and_a_long_one_named_where_it_is_cut(
+    tmp_path: Path, prompting: Prompting
+) -> None:
+    bundle = fake_bundle(tmp_path)
+    tokenizer = load_tokenizer(bundle.folder / "tokenizer")
+    [spec] = bundle.manifest.text.encoders
+
+    def read(prompt: str) -> tuple[list[int], str]:
+        found = chunked(tokenizer, prompt, spec, prompting)
+        [chunk] = found.chunks
+        return chunk.ids[0].tolist(), found.cut
+
+    assert read("the red") == ([1, 7, 3, 2, 0, 0], "")
+    assert read("the red picture a") == ([1, 7, 3, 8, 6, 2], "")
+    assert read("the red picture a blue, green") == ([1, 7, 3, 8, 6, 2], "blue, green")
 
 
 def test_a_prompt_is_encoded_once_and_the_least_recent_is_forgotten_first(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "a watercolour" --bundle my.safetensors --lora ink.safetensors -o o.png`
 
+`overpaint run photo.jpg "a (stormy:1.3) sea, [boats]" --prompt-weights -o out.png`
+
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
 """
 
@@ -87,6 +89,12 @@ def run(
     resize: Annotated[
         str, typer.Option(metavar="stretch|crop|pad", help="How a picture meets the size.")
     ] = "stretch",
+    prompt_chunks: Annotated[
+        bool, typer.Option("--prompt-chunks", help="Chunk a long prompt instead of cutting it.")
+    ] = False,
+    prompt_weights: Annotated[
+        bool, typer.Option("--prompt-weights", help="Read (word:1.2), [word] and BREAK.")
+    ] = False,
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|openvino|cuda|tensorrt", help="What runs the engines.")
     ] = "auto",
@@ -117,6 +125,8 @@ def run(
         n=n,
         size=None if size is None else parse_size(size),
         resize=resize,
+        prompt_chunks=prompt_chunks,
+        prompt_weights=prompt_weights,
     )
     options = Options(
         output=output,

@@ -57,6 +57,8 @@ class Parameters:
     resize: str | None
     mode: str | None
     preset: str | None
+    prompt_chunks: bool
+    prompt_weights: bool
     model: str
     model_sha256: str
     device: str

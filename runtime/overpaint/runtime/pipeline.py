@@ -110,6 +110,8 @@ class Img2Img:
         n: int = 1,
         size: tuple[int, int] | None = None,
         resize: Resize = "stretch",
+        prompt_chunks: bool = False,
+        prompt_weights: bool = False,
         cancel: Cancel | None = None,
     ) -> Result:
         """Repaint `image` as `prompt` says and return the Result; `Settings` explains the options.
@@ -136,6 +138,8 @@ class Img2Img:
             n=n,
             size=size,
             resize=resize,
+            prompt_chunks=prompt_chunks,
+            prompt_weights=prompt_weights,
         )
         return self.run(image, prompt, settings, cancel)
 
@@ -159,6 +163,8 @@ class Img2Img:
         n: int = 1,
         size: tuple[int, int] | None = None,
         resize: Resize = "stretch",
+        prompt_chunks: bool = False,
+        prompt_weights: bool = False,
         cancel: Cancel | None = None,
     ) -> Iterator[Step | Complete]:
         """As a call, but yields a Step after each denoising step, and a Complete at the end.
@@ -181,6 +187,8 @@ class Img2Img:
             n=n,
             size=size,
             resize=resize,
+            prompt_chunks=prompt_chunks,
+            prompt_weights=prompt_weights,
         )
         return self.events(image, prompt, settings, cancel)
 
@@ -198,6 +206,8 @@ class Img2Img:
         seed: int | None = None,
         rng: str | None = None,
         n: int = 1,
+        prompt_chunks: bool = False,
+        prompt_weights: bool = False,
         cancel: Cancel | None = None,
     ) -> Result:
         """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
@@ -212,6 +222,8 @@ class Img2Img:
             seed=seed,
             rng=rng,
             n=n,
+            prompt_chunks=prompt_chunks,
+            prompt_weights=prompt_weights,
         )
         return self.run(None, prompt, settings, cancel)
 

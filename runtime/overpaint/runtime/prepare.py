@@ -114,6 +114,18 @@ def _batch(manifest: Manifest, n: int, guided: bool) -> int:
     return min(n, most // 2 if guided else most)
 
 
+def check_context(manifest: Manifest, tokens: int) -> None:
+    """Raise UsageError if the denoiser takes no context of so many tokens."""
+    denoiser = manifest.components[manifest.denoiser]
+    [context] = [one for one in denoiser.inputs if one.name == "encoder_hidden_states"]
+    limits = _range(denoiser.ranges, context.shape[1])
+    if not limits.minimum <= tokens <= limits.maximum:
+        raise UsageError(
+            f"prompt: this is {tokens} tokens of context in chunks, and these engines take "
+            f"{limits.maximum} at most; shorten it, or leave prompt_chunks and BREAK out"
+        )
+
+
 def _schedule(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> Schedule:
     cell = bundle.manifest.latents.downscale
     return make_schedule(

@@ -25,11 +25,11 @@ from .loop import denoise
 from .metadata import Painting, Parameters
 from .noise import Generator as Noise
 from .noise import generator
-from .prepare import Job, prepare
+from .prepare import Job, check_context, prepare
 from .result import Complete, Result, Step, StepTime, Timings
 from .settings import Settings
 from .stopwatch import Stopwatch
-from .text import CONDITION, Conditioning, Request, TextEncoders
+from .text import CONDITION, Conditioning, Prompting, Request, TextEncoders
 
 Array = npt.NDArray[np.float32]
 
@@ -84,8 +84,14 @@ def _condition(engines: Engines, job: Job, log: Log) -> Conditioning:
         guided=job.guided,
         size=job.size,
     )
-    encode = functools.partial(engines.text.encode, watch=log.watch)
-    return CONDITION[manifest.family](manifest.text, request, encode)
+    resolved, text = job.resolved, engines.text
+    prompting = Prompting(chunks=resolved.prompt_chunks, weights=resolved.prompt_weights)
+    prompts = [request.prompt, *([request.negative_prompt or ""] if request.guided else [])]
+    chunks = text.chunks(manifest.text, prompts, prompting)
+    encode = functools.partial(text.encode, watch=log.watch, prompting=prompting, chunks=chunks)
+    conditioning = CONDITION[manifest.family](manifest.text, request, encode)
+    check_context(manifest, conditioning.positive["encoder_hidden_states"].shape[1])
+    return conditioning
 
 
 def _encode(engines: Engines, job: Job, log: Log) -> Array | None:
@@ -210,6 +216,8 @@ def _result(
             resize=None if resolved.strength is None else resolved.resize,
             mode=resolved.mode,
             preset=resolved.preset,
+            prompt_chunks=resolved.prompt_chunks,
+            prompt_weights=resolved.prompt_weights,
             model=manifest.name,
             model_sha256=manifest.source.sha256,
             device=devices.get(manifest.denoiser, devices[layout.VAE_DECODER]),

@@ -61,6 +61,8 @@ class Settings:
     negative_prompt: None is an absent one, which is not the empty "".
     seed: 0 to 2**64 - 1; absent, a random one. Image i of `n` uses seed + i.
     size: (width, height) in pixels; absent, the image's own, floored to the bundle's multiple.
+    prompt_chunks: a prompt longer than the text encoder is chunked, not cut.
+    prompt_weights: `(word:1.2)`, `[word]` and BREAK as AUTOMATIC1111's web UI reads them.
     """
 
     strength: float | None = None
@@ -78,6 +80,8 @@ class Settings:
     n: int = 1
     size: tuple[int, int] | None = None
     resize: str = "stretch"
+    prompt_chunks: bool = False
+    prompt_weights: bool = False
 
     def __post_init__(self) -> None:
         _real("strength", self.strength, 0, 1)
@@ -95,6 +99,8 @@ class Settings:
         _choice("sigmas", self.sigmas, SIGMAS)
         _choice("rng", self.rng, RNGS)
         _choice("resize", self.resize, RESIZE_MODES)
+        _flag("prompt_chunks", self.prompt_chunks)
+        _flag("prompt_weights", self.prompt_weights)
         _size(self.size)
         if self.negative_prompt is not None and not isinstance(self.negative_prompt, str):
             raise UsageError(f"negative_prompt: expected text, got {self.negative_prompt!r}")
@@ -131,6 +137,8 @@ class Resolved:
     resize: str
     mode: str | None
     preset: str | None
+    prompt_chunks: bool
+    prompt_weights: bool
     warnings: tuple[str, ...] = ()
 
     @property
@@ -178,6 +186,8 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
         resize=settings.resize,
         mode=settings.mode,
         preset=settings.preset,
+        prompt_chunks=settings.prompt_chunks,
+        prompt_weights=settings.prompt_weights,
         warnings=warnings,
     )
 
@@ -220,6 +230,11 @@ def _whole(name: str, value: object, low: int, high: int | None = None) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):  # type: ignore[operator]
         raise UsageError(f"{name}: expected a whole number {span}, got {value!r}")
+
+
+def _flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise UsageError(f"{name}: expected True or False, got {value!r}")
 
 
 def _choice(name: str, value: object, choices: Iterable[str]) -> None:

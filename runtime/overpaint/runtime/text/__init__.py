@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from . import sd, sd3, sdxl
+from .chunks import Prompting
 from .conditioning import Condition, Conditioning, Request
 from .encode import TextEncoders
 
@@ -16,4 +17,4 @@ CONDITION: Final[dict[str, Condition]] = {
     "sd3": sd3.condition,
 }
 
-__all__ = ["CONDITION", "Condition", "Conditioning", "Request", "TextEncoders"]
+__all__ = ["CONDITION", "Condition", "Conditioning", "Prompting", "Request", "TextEncoders"]

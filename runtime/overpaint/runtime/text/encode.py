@@ -9,13 +9,15 @@ from typing import Final
 import numpy as np
 from tokenizers import Tokenizer
 
-from overpaint.engines.manifest import TextEncoder
+from overpaint.engines.manifest import Text, TextEncoder
 
 from ..components import Components
 from ..feed import as_feed
 from ..stopwatch import Stopwatch
+from .chunks import Chunks, Prompting, chunked
 from .conditioning import Embedding
-from .tokens import load_tokenizer, tokenize
+from .tokens import load_tokenizer
+from .weights import emphasise
 
 CACHED_PROMPTS: Final = 64
 
@@ -27,33 +29,65 @@ class TextEncoders:
         self._folder = folder
         self._components = components
         self._tokenizers: dict[str, Tokenizer] = {}
-        self._embeddings: OrderedDict[tuple[str, str], Embedding] = OrderedDict()
+        self._embeddings: OrderedDict[tuple[str, str, Prompting], Embedding] = OrderedDict()
 
-    def encode(self, encoder: TextEncoder, prompt: str, watch: Stopwatch) -> Embedding:
-        """Encode `prompt` with `encoder`, or recall it."""
-        key = encoder.component, prompt
+    def chunks(self, text: Text, prompts: list[str], prompting: Prompting) -> int:
+        """How many chunks the longest of `prompts` takes."""
+        if prompting == Prompting():
+            return 1
+        return max(
+            len(self._chunked(encoder, prompt, prompting).chunks)
+            for encoder in text.encoders
+            for prompt in prompts
+        )
+
+    def encode(
+        self,
+        encoder: TextEncoder,
+        prompt: str,
+        watch: Stopwatch,
+        prompting: Prompting = Prompting(),  # noqa: B008 - frozen
+        chunks: int = 1,
+    ) -> Embedding:
+        """Encode `prompt` with `encoder`, or recall it.
+
+        A CLIP's embedding is of `chunks` chunks at least, so that a prompt and a shorter negative
+        one are equally long: those of the empty prompt follow. The first chunk is what is pooled.
+        """
+        own = self._recall(encoder, prompt, prompting, watch)
+        missing = chunks - own.hidden.shape[1] // encoder.length
+        if encoder.kind == "t5" or missing <= 0:
+            return own
+        empty = self._recall(encoder, "", prompting, watch).hidden
+        return Embedding(np.concatenate([own.hidden, *[empty] * missing], 1), own.pooled, own.cut)
+
+    def _recall(
+        self, encoder: TextEncoder, prompt: str, prompting: Prompting, watch: Stopwatch
+    ) -> Embedding:
+        key = encoder.component, prompt, prompting
         if key not in self._embeddings:
-            self._embeddings[key] = self._run(encoder, prompt, watch)
+            self._embeddings[key] = self._run(encoder, prompt, prompting, watch)
             if len(self._embeddings) > CACHED_PROMPTS:
                 self._embeddings.popitem(last=False)
         self._embeddings.move_to_end(key)
         return self._embeddings[key]
 
-    def _run(self, encoder: TextEncoder, prompt: str, watch: Stopwatch) -> Embedding:
-        tokens = tokenize(
-            self._tokenizer(encoder.tokenizer),
-            prompt,
-            length=encoder.length,
-            pad_id=encoder.pad_token_id,
-        )
+    def _run(
+        self, encoder: TextEncoder, prompt: str, prompting: Prompting, watch: Stopwatch
+    ) -> Embedding:
+        found = self._chunked(encoder, prompt, prompting)
+        hidden, pooled = [], None
         with self._components.use(encoder.component, watch) as session:
-            outputs = session.run(as_feed(session, {"input_ids": tokens.ids}))
-            # The session may reuse its buffers, and the cache outlives the next run.
-            hidden = np.array(outputs[encoder.hidden], np.float32)
-            pooled = None if encoder.pooled is None else np.array(outputs[encoder.pooled])
-        return Embedding(hidden, pooled, tokens.cut)
+            for chunk in found.chunks:
+                outputs = session.run(as_feed(session, {"input_ids": chunk.ids}))
+                # The session may reuse its buffers, and the cache outlives the next run.
+                states = np.array(outputs[encoder.hidden], np.float32)
+                hidden.append(emphasise(states, chunk.weights))
+                if encoder.pooled is not None and pooled is None:
+                    pooled = np.array(outputs[encoder.pooled])
+        return Embedding(np.concatenate(hidden, axis=1), pooled, found.cut)
 
-    def _tokenizer(self, name: str) -> Tokenizer:
-        if name not in self._tokenizers:
-            self._tokenizers[name] = load_tokenizer(self._folder / name)
-        return self._tokenizers[name]
+    def _chunked(self, encoder: TextEncoder, prompt: str, prompting: Prompting) -> Chunks:
+        if encoder.tokenizer not in self._tokenizers:
+            self._tokenizers[encoder.tokenizer] = load_tokenizer(self._folder / encoder.tokenizer)
+        return chunked(self._tokenizers[encoder.tokenizer], prompt, encoder, prompting)
