@@ -27,7 +27,7 @@ from overpaint.runtime.schedule import (
     model_input,
     read_scheduler_config,
 )
-from overpaint.runtime.schedule.config import VOCABULARY, Options
+from overpaint.runtime.schedule.options import VOCABULARY, Options
 from overpaint.runtime.schedule.strength import Rounding
 from overpaint.runtime.schedule.training import training_schedule
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from overpaint.engines.errors import ManifestError, UsageError
+from overpaint.runtime import schedule as schedule_package
 from overpaint.runtime.schedule import (
     SAMPLERS,
     Schedule,
@@ -280,6 +285,56 @@ def test_a_named_sampler_is_what_its_name_says_whatever_the_file_says() -> None:
     assert schedule(third, sampler="dpmpp-2m") == schedule(DPM_KARRAS)
     assert schedule(third).rows == schedule(third, sampler="dpmpp-3m").rows
     assert schedule(third).depth == 3
+
+
+def test_a_schedule_says_by_which_name_its_sampler_goes() -> None:
+    assert schedule(SD15).sampler == "pndm"
+    assert schedule(SD15, sampler="heun").sampler == "heun"
+    sde = {**DPM_KARRAS, "algorithm_type": "sde-dpmsolver++", "solver_order": 3}
+    assert schedule(sde).sampler == "dpmpp-3m-sde"
+    first = {**DPM_KARRAS, "solver_order": 1}
+    assert schedule(first).sampler == "DPMSolverMultistepScheduler"
+
+
+THIRTEENTH = """
+from overpaint.runtime.schedule.levels import exploding
+from overpaint.runtime.schedule.sampler import LINSPACE, TRAINED, Run, Sampler, x0_row
+
+
+def overshoot(run):
+    return [x0_row(run, i, a=0, b=(1,)) for i in run.steps]
+
+
+SAMPLERS = (
+    Sampler(
+        name="overshoot",
+        scheduler="OvershootScheduler",
+        fields=TRAINED | LINSPACE,
+        levels=exploding,
+        rows=overshoot,
+        finite=True,
+    ),
+)
+"""
+
+
+def test_another_sampler_is_one_file_and_nothing_else(tmp_path: Path) -> None:
+    ours = Path(schedule_package.__file__).parent
+    copied = tmp_path / "overpaint" / "runtime"
+    shutil.copytree(ours, copied / "schedule")
+    (copied / "__init__.py").touch()
+    (copied / "schedule" / "samplers" / "overshoot.py").write_text(THIRTEENTH)
+    script = """
+from overpaint.runtime.schedule import SAMPLERS, make_schedule, read_scheduler_config
+
+config = read_scheduler_config({"_class_name": "OvershootScheduler"})
+assert "overshoot" in SAMPLERS
+for sampler in ("default", "overshoot"):
+    rows = make_schedule(config, steps=4, strength=1.0, sampler=sampler).rows
+    assert [(row.a, row.b) for row in rows] == [(0, (1,))] * 4
+"""
+    path = os.environ | {"PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=path)
 
 
 def test_configs_are_values() -> None:

@@ -20,7 +20,7 @@ from overpaint.runtime.schedule import (
     make_schedule,
     read_scheduler_config,
 )
-from overpaint.runtime.schedule.config import Options
+from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.training import training_schedule
 
 TRAINED: dict[str, Any] = {

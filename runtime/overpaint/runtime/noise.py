@@ -25,6 +25,10 @@ RNGS: tuple[str, ...] = ("torch", "numpy")
 BLOCK = 16
 """torch fills normal noise in blocks of 16: eight radii, eight angles."""
 
+CHUNK = 4096 * BLOCK
+"""Numbers made at a time. What lies in between stays in the cache: larger draws cost twice as much
+in one piece."""
+
 
 class Generator(Protocol):
     """A stream of standard normal numbers."""
@@ -70,10 +74,11 @@ class TorchGenerator:
     """
 
     def __init__(self, seed: int) -> None:
-        self._bits = np.random.MT19937()
+        bits = np.random.MT19937()
         # the way init_genrand fills the state; MT19937(seed) would hash the seed first
         state = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)
-        self._bits.state = cast("Any", state)
+        bits.state = cast("Any", state)
+        self._stream = np.random.Generator(bits)
         self._waiting: float | None = None
 
     def normal(self, shape: tuple[int, ...]) -> Array:
@@ -89,16 +94,23 @@ class TorchGenerator:
             flat[:] = [self._one() for _ in range(flat.size)]
             return
         whole = flat.size - flat.size % BLOCK
-        # all uniforms first, the short tail's too; it is then drawn again with 16 of its own
-        uniforms = self._uniforms(flat.size)
-        flat[:whole] = _box_muller(uniforms[:whole])
+        for start in range(0, whole, CHUNK):
+            part = flat[start : min(start + CHUNK, whole)]
+            _box_muller(self._uniforms(part.size), part)
         if whole < flat.size:
-            flat[-BLOCK:] = _box_muller(self._uniforms(BLOCK))
+            # torch spends uniforms on the short tail as well, then draws the last 16 once more
+            self._uniforms(flat.size - whole)
+            _box_muller(self._uniforms(BLOCK), flat[-BLOCK:])
 
     def _uniforms(self, count: int) -> Array:
         """`count` numbers of [0, 1) in 24 bits."""
-        bits = self._bits.random_raw(count)
-        return (bits & 0xFFFFFF).astype(np.float32) * np.float32(2**-24)
+        words = self._words(count)
+        np.bitwise_and(words, 0xFFFFFF, out=words)
+        return words.astype(np.float32) * np.float32(2**-24)
+
+    def _words(self, count: int) -> NDArray[np.uint32]:
+        """The next `count` words of 32 bits, as MT19937 puts them out."""
+        return self._stream.integers(0, 2**32, count, np.uint32)
 
     def _one(self) -> float:
         if self._waiting is not None:
@@ -111,16 +123,15 @@ class TorchGenerator:
 
     def _double(self) -> float:
         """A number of [0, 1) in 53 bits, from two words, high word first."""
-        high, low = map(int, self._bits.random_raw(2))
+        high, low = map(int, self._words(2))
         return (((high << 32) | low) & (2**53 - 1)) * 2.0**-53
 
 
-def _box_muller(uniforms: Array) -> Array:
+def _box_muller(uniforms: Array, out: Array) -> None:
     """Box & Muller 1958 on blocks of 16: u₁ of eight, u₂ of eight; cosines, then sines."""
     halves = uniforms.reshape(-1, 2, BLOCK // 2)
     radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - halves[:, 0]))
     theta = np.float32(2 * math.pi) * halves[:, 1]
-    out = np.empty_like(halves)
-    np.multiply(radius, np.cos(theta), out=out[:, 0])
-    np.multiply(radius, np.sin(theta), out=out[:, 1])
-    return out.reshape(-1)
+    blocks = out.reshape(halves.shape)
+    np.multiply(radius, np.cos(theta), out=blocks[:, 0])
+    np.multiply(radius, np.sin(theta), out=blocks[:, 1])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overpaint.runtime.schedule import sigmas as curves
-from overpaint.runtime.schedule.config import Options
+from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.spacing import spaced, spaced_for_solvers
 from overpaint.runtime.schedule.training import Training
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from overpaint.engines.errors import UsageError
-from overpaint.runtime.schedule.config import Options, SchedulerConfig
+from overpaint.runtime.schedule.config import SchedulerConfig
 from overpaint.runtime.schedule.levels import Levels, Request
-from overpaint.runtime.schedule.resolve import resolve
+from overpaint.runtime.schedule.options import Options
+from overpaint.runtime.schedule.resolve import name_of, resolve
 from overpaint.runtime.schedule.sampler import Run, Sampler
 from overpaint.runtime.schedule.strength import (
     Plan,
@@ -99,7 +100,7 @@ def make_schedule(
         requested=plan.scheduled,
         skipped=plan.scheduled - executed if denoising_end is None else run.start,
         executed=executed,
-        sampler=found.name,
+        sampler=name_of(found, options),
         clip=_clip(options),
         discards_image=flow and noised and plan.skipped == 0 and (strength or 1) < 1,
         ignored=ignored,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from overpaint.engines.errors import UsageError
-from overpaint.runtime.schedule.config import Options, SchedulerConfig, check
+from overpaint.runtime.schedule.config import SchedulerConfig
+from overpaint.runtime.schedule.options import Options, check
 from overpaint.runtime.schedule.sampler import CURVES, Sampler
 from overpaint.runtime.schedule.samplers import REGISTRY, SCHEDULERS
 
@@ -64,6 +65,15 @@ def resolve(
         and config.written[name] != getattr(neutral, name)
     )
     return found, options, ignored
+
+
+def name_of(found: Sampler, options: Options) -> str:
+    """The name under which a user finds these options, or the scheduler class's where none fits."""
+    for one in REGISTRY.values():
+        implied = all(getattr(options, name) == value for name, value in one.implies.items())
+        if one.scheduler == found.scheduler and implied:
+            return one.name
+    return found.scheduler
 
 
 def _find(config: SchedulerConfig, sampler: str) -> Sampler:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from overpaint.runtime.schedule.config import Options
 from overpaint.runtime.schedule.levels import Levels, Request
+from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.prediction import x0_from
 from overpaint.runtime.schedule.table import Row
 from overpaint.runtime.schedule.training import Training

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overpaint.engines.errors import UsageError
-from overpaint.runtime.schedule.config import Options
+from overpaint.runtime.schedule.options import Options
 
 Floats = NDArray[np.float64]
 Spacing = Literal["linspace", "leading", "trailing"]

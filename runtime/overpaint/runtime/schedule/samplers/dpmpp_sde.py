@@ -9,8 +9,8 @@ import numpy as np
 
 from overpaint.engines.errors import UsageError
 from overpaint.runtime.schedule import sigmas as curves
-from overpaint.runtime.schedule.config import Options
 from overpaint.runtime.schedule.levels import exploding
+from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.prediction import x0_from
 from overpaint.runtime.schedule.sampler import (
     CURVES,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from overpaint.engines.errors import UsageError
-from overpaint.runtime.schedule.config import Options
 from overpaint.runtime.schedule.levels import flow
+from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.sampler import CURVES, Run, Sampler, x0_row
 from overpaint.runtime.schedule.table import Row
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from overpaint.engines.errors import UsageError
-from overpaint.runtime.schedule.config import Options
 from overpaint.runtime.schedule.levels import Levels, Request, preserving
+from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.prediction import x0_from
 from overpaint.runtime.schedule.sampler import LEADING, TRAINED, Run, Sampler
 from overpaint.runtime.schedule.spacing import spaced

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from overpaint.runtime.schedule.config import Options
 from overpaint.runtime.schedule.levels import Levels, Request, preserving
+from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.sampler import LEADING, TRAINED_SCALED, Run, Sampler, x0_row
 from overpaint.runtime.schedule.spacing import consistency
 from overpaint.runtime.schedule.table import Row

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overpaint.engines.errors import UsageError
-from overpaint.runtime.schedule.config import Options
 from overpaint.runtime.schedule.levels import unipc as levels
+from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.prediction import epsilon_from, x0_from
 from overpaint.runtime.schedule.sampler import CURVES, LINSPACE, THRESHOLDS, TRAINED, Run, Sampler
 from overpaint.runtime.schedule.table import Row
