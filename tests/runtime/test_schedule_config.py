@@ -187,8 +187,17 @@ def test_null_is_unwritten_and_takes_the_classs_default() -> None:
     [
         ({"_class_name": "EDMEulerScheduler"}, ["EDMEulerScheduler", "EulerDiscreteScheduler"]),
         ({**SD15, "sigma_data": 0.5}, ["sigma_data", "sigma_min"]),
-        ({**SD15, "beta_schedule": "cubic"}, ["cubic", "beta_schedule"]),
-        ({**SD15, "prediction_type": "noise"}, ["noise", "prediction_type"]),
+        (
+            {**SD15, "beta_schedule": "cubic"},
+            ["cubic", "beta_schedule", "scaled_linear", "sigmoid"],
+        ),
+        (
+            {**SD15, "prediction_type": "noise"},
+            ["noise", "prediction_type", "epsilon", "v_prediction"],
+        ),
+        ({**DPM_KARRAS, "solver_order": 4}, ["4", "solver_order", "1, 2, 3"]),
+        ({**DPM_KARRAS, "variance_type": "big"}, ["big", "variance_type", "fixed_small"]),
+        ({**DPM_KARRAS, "solver_p": {}}, ["solver_p", "null"]),
         ({**SD15, "num_train_timesteps": 0}, ["num_train_timesteps", ">= 1"]),
         ({**SD15, "clip_sample": "no"}, ["clip_sample", "bool"]),
         ({"beta_start": 0.1}, ["_class_name"]),

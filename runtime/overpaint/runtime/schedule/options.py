@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -96,4 +97,13 @@ def check(written: Mapping[str, Any], where: str) -> Options:
     try:
         return msgspec.convert(dict(written), Options)
     except msgspec.ValidationError as error:
-        raise ManifestError(f"{where}: {error}") from None
+        raise ManifestError(f"{where}: {error}{_supported(str(error))}") from None
+
+
+def _supported(error: str) -> str:
+    """The values that the field of a validation error may have, where they are a list."""
+    field = re.search(r"\$\.(\w+)", error)
+    values = get_args(get_type_hints(Options)[field[1]]) if field else ()
+    values = tuple(v for value in values for v in (get_args(value) or (value,)))
+    names = [str(value) for value in values if isinstance(value, str | int)]
+    return f". Supported: {', '.join(names)}" if names else ""
