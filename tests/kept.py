@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from overpaint.engines.importing.configs_agree import computed_with
+
 if TYPE_CHECKING:
     from overpaint.export.parts import Part
 
@@ -62,7 +64,8 @@ def remembering(trace: Callable[[Part], bytes], folder: Path) -> Callable[[Part]
     """`trace`, but a graph that was traced before is read from `folder`."""
 
     def remembered(part: Part) -> bytes:
-        about = [part.component, part.compute, json.dumps(part.config, sort_keys=True)]
+        config = json.dumps(computed_with(part.config), sort_keys=True)
+        about = [part.component, part.compute, config]
         about += [part.class_name, repr((part.inputs, part.outputs, part.ranges))]
         name = f"{part.component}-{key(TRACING, *about)}.onnx"
         return build(folder / name, lambda to: to.write_bytes(trace(part))).read_bytes()
