@@ -60,7 +60,14 @@ def _train(
     whiten(autoencoder, pictures[:512])
     moments = encoded(runs, autoencoder, pictures[: options.latents])
     train(
-        Stage(name="denoiser", minutes=options.unet_minutes, rate=6e-4, seed=options.seed + 1),
+        Stage(
+            name="denoiser",
+            minutes=options.unet_minutes,
+            rate=6e-4,
+            decay=0.25,
+            ema=0.997,
+            seed=options.seed + 1,
+        ),
         model,
         lambda rng, done: denoiser.batch(moments, tokenizer, rng, device, done),
         denoiser.loss,
