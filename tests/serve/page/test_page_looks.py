@@ -155,7 +155,5 @@ def test_the_files_go_out_under_a_strict_policy(server: Running) -> None:
 
 
 def test_the_example_on_the_page_is_the_one_of_the_examples() -> None:
-    repository = Path(__file__).parents[3]
-    assert (FOLDER / "example.png").read_bytes() == (
-        repository / "examples/summer.png"
-    ).read_bytes()
+    examples = Path(__file__).parents[3] / "examples"
+    assert (FOLDER / "example.png").read_bytes() == (examples / "summer.png").read_bytes()

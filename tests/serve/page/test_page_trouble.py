@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.page.conftest import Open
 from tests.serve.page.easel import SECONDS, Easel, halves
@@ -30,11 +30,11 @@ window.WebSocket = class extends WebSocket {
 
 
 def test_an_expired_upload_is_uploaded_again_in_silence(tmp_path: Path, visit: Open) -> None:
-    with serving(Config(port=0, upload_seconds=0.2), [fake_served(tmp_path)]) as server:
+    with serving(Config(port=0, upload_seconds=1), [fake_served(tmp_path)]) as server:
         easel = visit(server.url)
         easel.bring(halves())
         easel.repaint("red")
-        easel.page.wait_for_timeout(300)
+        easel.page.wait_for_timeout(1100)
         easel.repaint("blue")
         assert len(easel.uploads) == 2
         assert len(easel.media) == 2
@@ -63,6 +63,23 @@ def test_a_lost_connection_is_taken_up_again(easel: Easel, knobs: Knobs) -> None
     assert len(opened) == 2
     assert opened[0].endswith("?after=0")
     assert not opened[1].endswith("?after=0")  # it says what it has seen
+    easel.quiet()
+
+
+def test_a_finished_picture_is_fetched_again_when_the_connection_broke(easel: Easel) -> None:
+    broken = []
+
+    def break_once(route: Route) -> None:
+        if broken:
+            route.continue_()
+        else:
+            broken.append(route.request.url)
+            route.abort()
+
+    easel.page.route("**/v1/media/*", break_once)
+    made = easel.repaint("red")
+    np.testing.assert_array_equal(easel.shown(), made)
+    assert "The connection was lost. Reconnecting…" in easel.told()
     easel.quiet()
 
 
@@ -200,6 +217,7 @@ def test_a_server_with_a_token_asks_for_it(tmp_path: Path, visit: Open, way: str
             easel = visit(server.url, picture=False)
             easel.at("#token").fill("not the right one")
             easel.at("#sign-in button").click()
+            easel.says("#sign-in-why", "That was not it.")
             easel.at("#token").fill(token)
             easel.at("#sign-in button").click()
         easel.see("picture")

@@ -13,7 +13,11 @@ const IDEAS = [
   "autumn hills at sunset, watercolour",
   "the desert at noon, poster",
 ];
-const PRESETS = [["Touch-up", 0.3], ["Restyle", 0.6], ["Reimagine", 0.85]];
+const PRESETS = [
+  ["Touch-up", 0.3],
+  ["Restyle", 0.6],
+  ["Reimagine", 0.85],
+];
 const HISTORY = 24;
 
 const state = {
@@ -24,7 +28,7 @@ const state = {
   form: {
     prompt: IDEAS[0],
     mode: "modify",
-    share: 0.6, // strength as chosen; it snaps to whole steps
+    strength: 0.6,
     steps: 20,
     guidance: 7.5,
     sampler: "default",
@@ -32,7 +36,7 @@ const state = {
     size: null,
     seed: "",
     locked: false,
-    avoid: { on: true, words: "" },
+    avoid: "",
     styles: [], // {name, words, on}
   },
   job: null, // {phase, position, step, total, eta, preview}: the one under way
@@ -77,9 +81,10 @@ function planned({ form, model, server, picture }) {
     const copy = server?.modes?.copy ?? { strength: 0.05, steps: 15, guidance_scale: 1 };
     return { k: copy.steps, n: copy.steps, strength: copy.strength, guidance: copy.guidance_scale };
   }
-  const n = form.steps;
-  const k = Math.max(1, Math.min(n, Math.round(form.share * n)));
-  return { k, n, strength: strengthFor(k, n, model?.steps?.rounding), guidance: form.guidance };
+  const { steps: n, strength, guidance } = form;
+  const rounding = model?.steps?.rounding;
+  const k = stepsOf(strength, n, rounding);
+  return k > 0 ? { k, n, strength, guidance } : { k: 1, n, strength: strengthFor(1, n, rounding), guidance };
 }
 
 /** Pixels of what will be painted; the server shrinks to `upload_side`. */
@@ -108,7 +113,9 @@ function reading(state) {
     plan.strength === null ? null : `${Math.round(plan.strength * 100)} %`,
     plan.k === plan.n ? `${plan.n} steps` : `${plan.k} of ${plan.n} steps`,
     seconds === null ? null : `about ${duration(seconds)}`,
-  ].filter(Boolean).join(" · ");
+  ]
+    .filter(Boolean)
+    .join(" · ");
 }
 
 function duration(seconds) {
@@ -124,13 +131,17 @@ function requestOf(state, seed) {
   const modify = picture && form.mode === "modify";
   const words = (row) => row.on && row.words.trim();
   const request = { model: model.name, prompt: form.prompt.trim(), n: form.n, seed, sampler: form.sampler };
-  if (words(form.avoid)) request.negative_prompt = form.avoid.words.trim();
+  if (form.avoid.trim()) request.negative_prompt = form.avoid.trim();
   if (!picture) return { ...request, size: form.size, steps: form.steps, guidance_scale: form.guidance };
   if (!modify) return { ...request, mode: "copy" };
   const styles = Object.fromEntries(form.styles.filter(words).map((row) => [row.name, row.words.trim()]));
   return {
-    ...request, mode: "modify", styles,
-    strength: plan.strength, steps: form.steps, guidance_scale: form.guidance,
+    ...request,
+    mode: "modify",
+    styles,
+    strength: plan.strength,
+    steps: form.steps,
+    guidance_scale: form.guidance,
   };
 }
 
@@ -139,7 +150,7 @@ function requestOf(state, seed) {
 class Problem extends Error {
   constructor(status, error = {}, retryAfter = 0) {
     super(error.message ?? "");
-    Object.assign(this, { status, code: error.code ?? "", field: error.field, id: error.id, retryAfter });
+    Object.assign(this, { status, code: error.code ?? "", id: error.id, retryAfter });
   }
 }
 
@@ -156,9 +167,13 @@ async function call(path, options = {}) {
   throw new Problem(answer.status, error, Number(answer.headers.get("Retry-After")));
 }
 
-const callJSON = async (path, options) => (await call(path, options)).json();
-const post = (path, body, signal) =>
-  callJSON(path, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" }, signal });
+/** The answer's body as `kind`: json or blob. A connection may also end in the middle of it. */
+async function body(kind, path, options) {
+  const answer = await call(path, options);
+  return answer[kind]().catch((error) => {
+    throw error.name === "AbortError" ? error : new Problem(0);
+  });
+}
 
 /** What went wrong, in a sentence that says what to do. */
 function sentence(problem) {
@@ -166,11 +181,16 @@ function sentence(problem) {
   const limits = state.server?.limits;
   const said = problem.message && problem.message[0].toUpperCase() + problem.message.slice(1);
   switch (problem.status) {
-    case 0: return "The server does not answer. Is it still running?";
-    case 413: return `This picture is too large: ${megabytes(limits?.upload_bytes)} and ${megapixels(limits?.upload_pixels)} are the most.`;
-    case 415: return "This is not a picture that can be read. PNG, JPEG and WEBP work.";
-    case 500: return `Something broke on the server. Its log has it under ${problem.id}.`;
-    default: return said ? `${said.replace(/[.\s]+$/, "")}.` : `The server answered ${problem.status}.`;
+    case 0:
+      return "The server does not answer. Is it still running?";
+    case 413:
+      return `This picture is too large: ${megabytes(limits?.upload_bytes)} and ${megapixels(limits?.upload_pixels)} are the most.`;
+    case 415:
+      return "This is not a picture that can be read. PNG, JPEG and WEBP work.";
+    case 500:
+      return `Something broke on the server. Its log has it under ${problem.id}.`;
+    default:
+      return said ? `${said.replace(/[.\s]+$/, "")}.` : `The server answered ${problem.status}.`;
   }
 }
 const megabytes = (bytes) => `${Math.round((bytes ?? 1e7) / 1e6)} MB`;
@@ -178,19 +198,34 @@ const megapixels = (pixels) => `${Math.round((pixels ?? 16e6) / 1e6)} megapixels
 
 function signIn() {
   const dialog = $("sign-in");
+  const why = token() ? "That was not it. " : "";
+  set($("sign-in-why"), {
+    textContent: `${why}Whoever started it has it. It stays in this tab until you close it.`,
+  });
   if (!dialog.open) dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => {
-      sessionStorage.setItem("token", $("token").value.trim());
-      resolve();
-    }, { once: true });
+    dialog.addEventListener(
+      "close",
+      () => {
+        sessionStorage.setItem("token", $("token").value.trim());
+        resolve();
+      },
+      { once: true },
+    );
   });
 }
 
 function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => { clearTimeout(timer); reject(signal.reason); }, { once: true });
+    signal?.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      },
+      { once: true },
+    );
   });
 }
 
@@ -212,12 +247,13 @@ async function repaint({ newSeed = false } = {}) {
   stopping = new AbortController();
   if ($("result").contains(document.activeElement)) $("run").focus(); // what was pressed hides now
   changeForm({ seed: String(seed) });
-  change({ job: { phase: "sending", steps: planned(state).k }, notice: null, shown: null });
+  change({ job: { phase: "sending" }, notice: null, shown: null });
   say(`Sent, seed ${seed}.`);
   $("stage").scrollIntoView({ block: "nearest" });
   let id = null;
   try {
     ({ id } = await submit(asked, from, stopping.signal));
+    stopping.signal.throwIfAborted();
     const ended = await follow(id, stopping.signal);
     if (ended.status !== "completed") throw new Problem(-1, ended.error ?? {});
     changeJob({ phase: "fetching" });
@@ -239,14 +275,21 @@ async function submit(asked, from, signal) {
   for (;;) {
     try {
       if (from && !from.upload) from.upload = await upload(from.blob, signal);
-      return await post("/v1/jobs", from ? { ...asked, image: from.upload.id } : asked, signal);
+      return await hand(from ? { ...asked, image: from.upload.id } : asked);
     } catch (problem) {
       const gone = problem.code === "upload_gone" || problem.code === "upload_not_found";
-      if (gone) from.upload = null; // it is still here, in memory
+      if (gone)
+        from.upload = null; // it is still here, in memory
       else if (problem.status === 429 || problem.code === "loading") await holdOn(problem, signal);
       else throw problem;
     }
   }
+}
+
+/** Not to be aborted: a job that is there must be known, to be cancelled. */
+function hand(job) {
+  const headers = { "Content-Type": "application/json" };
+  return body("json", "/v1/jobs", { method: "POST", body: JSON.stringify(job), headers });
 }
 
 async function holdOn(problem, signal) {
@@ -257,30 +300,44 @@ async function holdOn(problem, signal) {
 }
 
 function upload(blob, signal) {
-  const body = new FormData();
-  body.append("file", blob, "picture");
-  return callJSON("/v1/uploads", { method: "POST", body, signal });
+  const form = new FormData();
+  form.append("file", blob, "picture");
+  return body("json", "/v1/uploads", { method: "POST", body: form, signal });
 }
 
-/** Follow a job to its end. The events are for the eye; what counts is asked for, so a lost connection costs nothing. */
+/**
+ * Follow a job to its end. The events are for the eye; what counts is asked for, so a lost
+ * connection costs nothing.
+ */
 async function follow(id, signal) {
   const seen = { seq: 0 };
+  for (let unheard = 0; ;) {
+    const job = await patiently(() => body("json", `/v1/jobs/${id}`, { signal }), signal).catch((problem) => {
+      throw problem.status === 404 || problem.status === 410 ? LOST : problem;
+    });
+    if (!["queued", "running"].includes(job.status)) return job;
+    if (job.status === "queued") progress({ type: "queued", position: job.queue_position });
+    else if (job.progress) progress({ type: "step", index: job.progress.step, total: job.progress.total });
+    else progress({ type: "started" });
+    unheard = (await listen(id, seen, signal)) ? 0 : unheard + 1;
+    if (unheard) await pause(Math.min(4000, 300 * 2 ** unheard), signal);
+  }
+}
+
+const LOST = new Problem(-1, {
+  message: "The server was restarted, and this job was lost with it. Repaint starts it again",
+});
+
+/** Do it, again and again while the server is away. */
+async function patiently(act, signal) {
   for (let tries = 0; ; tries += 1) {
     try {
-      const job = await callJSON(`/v1/jobs/${id}`, { signal });
-      if (!["queued", "running"].includes(job.status)) return job;
-      if (job.status === "queued") progress({ type: "queued", position: job.queue_position });
-      else if (job.progress) progress({ type: "step", index: job.progress.step, total: job.progress.total });
-      else progress({ type: "started" });
-      if (await listen(id, seen, signal)) tries = -1;
+      return await act();
     } catch (problem) {
-      if (problem.status === 404 || problem.status === 410) {
-        throw new Problem(-1, { message: "The server was restarted, and this job was lost with it. Repaint starts it again" });
-      }
       if (problem.status !== 0 && problem.status !== 503) throw problem;
-      changeJob({ phase: "lost" });
     }
-    if (tries >= 0) await pause(Math.min(4000, 300 * 2 ** tries), signal);
+    changeJob({ phase: "lost" });
+    await pause(Math.min(4000, 300 * 2 ** tries), signal);
   }
 }
 
@@ -288,8 +345,12 @@ async function follow(id, signal) {
 function listen(id, seen, signal) {
   return new Promise((resolve, reject) => {
     const protocols = ["overpaint.v1"];
-    if (token()) protocols.push(`bearer.${btoa(token()).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`);
-    const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v1/jobs/${id}/events?after=${seen.seq}`, protocols);
+    if (token())
+      protocols.push(`bearer.${btoa(token()).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "")}`);
+    const socket = new WebSocket(
+      `${location.origin.replace(/^http/, "ws")}/v1/jobs/${id}/events?after=${seen.seq}`,
+      protocols,
+    );
     let heard = false;
     socket.onmessage = ({ data }) => {
       const event = JSON.parse(data);
@@ -298,7 +359,14 @@ function listen(id, seen, signal) {
       progress(event);
     };
     socket.onclose = () => resolve(heard);
-    signal.addEventListener("abort", () => { socket.close(); reject(signal.reason); }, { once: true });
+    signal.addEventListener(
+      "abort",
+      () => {
+        socket.close();
+        reject(signal.reason);
+      },
+      { once: true },
+    );
   });
 }
 
@@ -309,34 +377,47 @@ function progress(event) {
   if (event.type === "step" && state.job) {
     const { since = { now, index: event.index }, preview } = state.job;
     const done = event.index - since.index;
-    const eta = done > 0 ? ((now - since.now) / done) * (event.total - event.index) / 1000 : null;
-    changeJob({ phase: "running", step: event.index, total: event.total, since, eta, preview: event.preview ?? preview });
+    const eta = done > 0 ? (((now - since.now) / done) * (event.total - event.index)) / 1000 : null;
+    changeJob({
+      phase: "running",
+      step: event.index,
+      total: event.total,
+      since,
+      eta,
+      preview: event.preview ?? preview,
+    });
     milestone(event);
   }
 }
 
 async function keepResults(job, asked, from, signal) {
   const { result } = job;
-  const results = await Promise.all(result.media.map(async (media, i) => {
-    const blob = await (await call(`/v1/media/${media}.png`, { signal })).blob();
-    const made = await picture(blob);
-    return {
-      ...made, asked, from,
-      before: from?.url ?? null,
-      seed: result.seeds[i],
-      steps: result.steps_run,
-      seconds: result.timings.total,
-      device: result.device,
-      model: job.model,
-      provider: job.fallback ? job.provider : null,
-      prompt: result.settings.prompt ?? asked.prompt,
-      warnings: result.warnings,
-    };
-  }));
+  const results = await Promise.all(
+    result.media.map(async (media, i) => {
+      const blob = await patiently(() => body("blob", `/v1/media/${media}.png`, { signal }), signal);
+      const made = await picture(blob);
+      return {
+        ...made,
+        asked,
+        from,
+        before: from?.url ?? null,
+        seed: result.seeds[i],
+        steps: result.steps_run,
+        seconds: result.timings.total,
+        device: result.device,
+        model: job.model,
+        provider: job.fallback ? job.provider : null,
+        prompt: result.settings.prompt ?? asked.prompt,
+        warnings: result.warnings,
+      };
+    }),
+  );
   const { denoise, total } = result.timings;
   const calls = result.steps_run * results.length * ((asked.guidance_scale ?? 1) > 1 ? 2 : 1);
   const pixels = results[0].width * results[0].height;
-  const pace = calls ? { step: denoise / calls, other: (total - denoise) / results.length, pixels } : state.pace[job.model];
+  const pace = calls
+    ? { step: denoise / calls, other: (total - denoise) / results.length, pixels }
+    : state.pace[job.model];
   change({
     job: null,
     pace: { ...state.pace, [job.model]: pace },
@@ -355,7 +436,9 @@ function milestone({ index, total }) {
   if (quarter > Math.floor((4 * (index - 1)) / total) && quarter < 4) say(`Step ${index} of ${total}.`);
 }
 
-const say = (text) => { $("live").textContent = text; };
+const say = (text) => {
+  $("live").textContent = text;
+};
 
 // ── Pictures come in ─────────────────────────────────────────────────────────
 
@@ -388,14 +471,21 @@ async function bring(file) {
     release();
     say(`Your picture is here: ${brought.width} by ${brought.height} pixels.`);
   } catch {
-    change({ notice: { kind: "error", text: `${file.name || "This"} is not a picture that can be read. PNG, JPEG and WEBP work.` } });
+    change({
+      notice: {
+        kind: "error",
+        text: `${file.name || "This"} is not a picture that can be read. PNG, JPEG and WEBP work.`,
+      },
+    });
   }
 }
 
 /** Cameras make more than the server takes: shrink here, to the side that it would shrink to, and say so. */
 async function fitting(large) {
   const limits = state.server?.limits ?? {};
-  const fits = large.blob.size <= (limits.upload_bytes ?? 1e7) && large.width * large.height <= (limits.upload_pixels ?? 16e6);
+  const fits =
+    large.blob.size <= (limits.upload_bytes ?? 1e7) &&
+    large.width * large.height <= (limits.upload_pixels ?? 16e6);
   const readable = ["image/png", "image/jpeg", "image/webp"].includes(large.blob.type);
   if (fits && readable) {
     change({ notice: null });
@@ -403,15 +493,22 @@ async function fitting(large) {
   }
   const scale = Math.min(1, (limits.upload_side ?? 1024) / Math.max(large.width, large.height));
   const canvas = new OffscreenCanvas(Math.round(large.width * scale), Math.round(large.height * scale));
-  const image = await createImageBitmap(large.blob, { resizeWidth: canvas.width, resizeHeight: canvas.height, resizeQuality: "high" });
+  const image = await createImageBitmap(large.blob, {
+    resizeWidth: canvas.width,
+    resizeHeight: canvas.height,
+    resizeQuality: "high",
+  });
   canvas.getContext("2d").drawImage(image, 0, 0);
   const small = await picture(await canvas.convertToBlob({ type: "image/png" }));
-  const text = fits ? "Your picture was made a PNG, which the server reads." : `Your picture was large; it was shrunk to ${small.width} × ${small.height}, the most that is painted.`;
+  const text = fits
+    ? "Your picture was made a PNG, which the server reads."
+    : `Your picture was large; it was shrunk to ${small.width} × ${small.height}, the most that is painted.`;
   change({ notice: { kind: "note", text } });
   return small;
 }
 
-const imageIn = (data) => [...(data?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? data?.files?.[0];
+const imageIn = (data) =>
+  [...(data?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? data?.files?.[0];
 
 // ── Drawing ──────────────────────────────────────────────────────────────────
 
@@ -449,14 +546,26 @@ function element(tag, properties = {}, ...children) {
 }
 
 const options = (select, names) =>
-  list(select, names, () => element("option"), (option, [value, text]) => set(option, { value, textContent: text }));
+  list(
+    select,
+    names,
+    () => element("option"),
+    (option, [value, text]) => set(option, { value, textContent: text }),
+  );
 
 function drawHead({ server, model, results }) {
   const models = server?.models ?? [];
   $("model-choice").hidden = models.length < 2;
-  options($("model"), models.map(({ name }) => [name, name]));
+  options(
+    $("model"),
+    models.map(({ name }) => [name, name]),
+  );
   if (model) set($("model"), { value: model.name });
-  set($("device"), { textContent: model ? [models.length < 2 && model.name, model.device ?? results[0]?.device].filter(Boolean).join(" · ") : "" });
+  set($("device"), {
+    textContent: model
+      ? [models.length < 2 && model.name, model.device ?? results[0]?.device].filter(Boolean).join(" · ")
+      : "",
+  });
 }
 
 function drawStage({ server, picture, shown, job, split, revealing }) {
@@ -501,18 +610,30 @@ function drawProgress({ job, away }) {
   bar.classList.toggle("waiting", !steps);
   bar.style.setProperty("--done", steps?.step ?? 0);
   bar.style.setProperty("--steps", steps?.total ?? 1);
-  set(bar, { ariaValueNow: steps ? String(steps.step) : null, ariaValueMax: steps ? String(steps.total) : null, ariaValueText: progressText(job) });
+  set(bar, {
+    ariaValueNow: steps ? String(steps.step) : null,
+    ariaValueMax: steps ? String(steps.total) : null,
+    ariaValueText: progressText(job),
+  });
   set($("progress-text"), { textContent: progressText(job) });
 }
 
 function progressText(job) {
   switch (job.phase) {
-    case "sending": return "Sending it…";
-    case "loading": return "The model is still loading. Yours starts as soon as it is ready.";
-    case "full": return `The queue is full. Trying again in ${job.left} s.`;
-    case "queued": return job.position > 0 ? `In the queue: ${job.position} ${job.position === 1 ? "is" : "are"} before yours.` : "In the queue: yours is next.";
-    case "lost": return "The connection was lost. Reconnecting…";
-    case "fetching": return "Done. Fetching the picture…";
+    case "sending":
+      return "Sending it…";
+    case "loading":
+      return "The model is still loading. Yours starts as soon as it is ready.";
+    case "full":
+      return `The queue is full. Trying again in ${job.left} s.`;
+    case "queued":
+      return job.position > 0
+        ? `In the queue: ${job.position} ${job.position === 1 ? "is" : "are"} before yours.`
+        : "In the queue: yours is next.";
+    case "lost":
+      return "The connection was lost. Reconnecting…";
+    case "fetching":
+      return "Done. Fetching the picture…";
     default:
       if (!job.total) return "Reading the picture and the prompt…";
       if (job.step >= job.total) return "The last touch…";
@@ -525,13 +646,22 @@ function drawResult({ shown }) {
   if (!shown) return;
   set($("download"), { href: shown.url, download: `overpaint-${shown.seed}.png` });
   $("made-of").replaceChildren(element("b", { textContent: shown.prompt }), describe(shown));
-  list($("warnings"), shown.warnings, () => element("li"), (item, text) => set(item, { textContent: text }));
+  list(
+    $("warnings"),
+    shown.warnings,
+    () => element("li"),
+    (item, text) => set(item, { textContent: text }),
+  );
 }
 
 /** "60 % · 12 steps · guidance 7.5 · seed 7 · 256 × 192 · 3.2 s on cpu" */
 function describe({ asked, seed, steps, seconds, device, provider, width, height }) {
   return [
-    asked.mode === "copy" ? "copy" : asked.strength == null ? "from words" : `${Math.round(asked.strength * 100)} %`,
+    asked.mode === "copy"
+      ? "copy"
+      : asked.strength == null
+        ? "from words"
+        : `${Math.round(asked.strength * 100)} %`,
     `${steps} steps`,
     asked.guidance_scale == null ? null : `guidance ${asked.guidance_scale}`,
     asked.sampler && asked.sampler !== "default" ? asked.sampler : null,
@@ -539,16 +669,22 @@ function describe({ asked, seed, steps, seconds, device, provider, width, height
     `${width} × ${height}`,
     `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s${device ? ` on ${device}` : ""}`,
     provider ? `by ${provider}` : null,
-  ].filter(Boolean).join(" · ");
+  ]
+    .filter(Boolean)
+    .join(" · ");
 }
 
-const thumb = () => element("li", {}, element("button", { type: "button" }, element("img", { alt: "" }), element("span")));
+const thumb = () =>
+  element("li", {}, element("button", { type: "button" }, element("img", { alt: "" }), element("span")));
 
 function drawStrip({ picture, original, results, shown, job }) {
   for (const id of ["pick", "words"]) set($(id), { disabled: Boolean(job) });
   $("words").setAttribute("aria-current", String(!picture && !shown));
   $("hint").hidden = results.length > 0;
-  const sources = [original && [original, original.name ?? "original"], picture && picture !== original && [picture, "input"]].filter(Boolean);
+  const sources = [
+    original && [original, original.name ?? "original"],
+    picture && picture !== original && [picture, "input"],
+  ].filter(Boolean);
   list($("sources"), sources, thumb, (item, [source, name]) => {
     const [button, image, label] = item.querySelectorAll("*");
     button.source = source;
@@ -561,7 +697,11 @@ function drawStrip({ picture, original, results, shown, job }) {
     const [button, image] = item.querySelectorAll("*");
     button.result = result;
     button.setAttribute("aria-current", String(result === shown));
-    set(button, { title: `${result.prompt}\n${describe(result)}`, ariaLabel: `Show: ${result.asked.prompt}, seed ${result.seed}`, disabled: Boolean(job) });
+    set(button, {
+      title: `${result.prompt}\n${describe(result)}`,
+      ariaLabel: `Show: ${result.asked.prompt}, seed ${result.seed}`,
+      disabled: Boolean(job),
+    });
     show(image, result.url, "");
   });
 }
@@ -570,14 +710,20 @@ function drawPrompt({ form, picture, server }) {
   set($("prompt-label"), { textContent: picture ? "What should it become?" : "What should be painted?" });
   set($("prompt"), { value: form.prompt, maxLength: server?.limits?.prompt_characters ?? 10000 });
   const others = IDEAS.filter((idea) => idea !== form.prompt);
-  list($("ideas"), others, () => element("button", { type: "button" }), (button, idea) => set(button, { textContent: idea }));
+  list(
+    $("ideas"),
+    others,
+    () => element("button", { type: "button" }),
+    (button, idea) => set(button, { textContent: idea }),
+  );
 }
 
 function drawHow(state) {
   const { form, picture, model } = state;
   const plan = planned(state);
   const modify = form.mode === "modify";
-  for (const radio of document.getElementsByName("mode")) set(radio, { checked: radio.value === form.mode, disabled: !picture });
+  for (const radio of document.getElementsByName("mode"))
+    set(radio, { checked: radio.value === form.mode, disabled: !picture });
   document.querySelector(".choice").hidden = !picture;
   $("strength-field").hidden = !picture || !modify;
   $("copy-note").hidden = !picture || modify;
@@ -586,12 +732,17 @@ function drawHow(state) {
   set(slider, { value: String(plan.k), ariaValueText: reading(state) });
   slider.style.setProperty("--at", plan.n > 1 ? `${(100 * (plan.k - 1)) / (plan.n - 1)}%` : "100%");
   set($("reading"), { textContent: model ? reading(state) : "" });
-  list($("presets"), PRESETS, () => element("button", { type: "button" }), (button, [name, share]) => {
-    const k = Math.max(1, Math.round(share * plan.n));
-    set(button, { textContent: name, value: String(share) });
-    button.style.setProperty("--at", (k - 1) / Math.max(1, plan.n - 1));
-    button.setAttribute("aria-pressed", String(k === plan.k));
-  });
+  list(
+    $("presets"),
+    PRESETS,
+    () => element("button", { type: "button" }),
+    (button, [name, share]) => {
+      const k = Math.max(1, stepsOf(share, plan.n, model?.steps?.rounding));
+      set(button, { textContent: name, value: String(share) });
+      button.style.setProperty("--at", (k - 1) / Math.max(1, plan.n - 1));
+      button.setAttribute("aria-pressed", String(k === plan.k));
+    },
+  );
   $("size-field").hidden = Boolean(picture);
   options($("size"), sizesOf(model, state.original));
   if (form.size) set($("size"), { value: form.size });
@@ -628,15 +779,21 @@ function drawStyles({ form, picture }) {
 function makeStyle(index) {
   const box = element("input", { type: "checkbox" });
   const words = element("input", { type: "text", maxLength: 200 });
-  const edit = (part) => changeForm({ styles: state.form.styles.map((row, i) => (i === index ? { ...row, ...part } : row)) });
+  const edit = (part) =>
+    changeForm({ styles: state.form.styles.map((row, i) => (i === index ? { ...row, ...part } : row)) });
   box.addEventListener("change", () => edit({ on: box.checked }));
   words.addEventListener("input", () => edit({ words: words.value }));
-  return element("tr", {}, element("th", { scope: "row" }, element("label", {}, box, element("span"))), element("td", {}, words));
+  return element(
+    "tr",
+    {},
+    element("th", { scope: "row" }, element("label", {}, box, element("span"))),
+    element("td", {}, words),
+  );
 }
 
 function drawMore({ form, model, server, picture }) {
   const copy = Boolean(picture) && form.mode === "copy";
-  set($("negative"), { value: form.avoid.words });
+  set($("negative"), { value: form.avoid });
   set($("steps"), { max: String(model?.steps?.maximum ?? 150), disabled: copy });
   set($("guidance"), { disabled: copy });
   set($("n"), { max: String(server?.limits?.n ?? 10) });
@@ -645,13 +802,18 @@ function drawMore({ form, model, server, picture }) {
     const theirs = document.activeElement === $(name) || (value !== "" && !validity.valid); // still at it
     if (!theirs) set($(name), { value: String(form[name]) });
   }
-  options($("sampler"), (model?.samplers ?? ["default"]).map((name) => [name, name]));
+  options(
+    $("sampler"),
+    (model?.samplers ?? ["default"]).map((name) => [name, name]),
+  );
   set($("sampler"), { value: form.sampler });
   set($("seed"), { value: form.seed });
   $("lock").setAttribute("aria-pressed", String(form.locked));
   const action = form.locked ? "Let the seed change each time" : "Keep this seed";
   set($("lock"), { title: action, ariaLabel: action, disabled: form.seed === "" });
-  $("lock").querySelector("use").setAttribute("href", form.locked ? "#i-lock" : "#i-unlock");
+  $("lock")
+    .querySelector("use")
+    .setAttribute("href", form.locked ? "#i-lock" : "#i-unlock");
 }
 
 function drawGo({ job, model, picture, notice }) {
@@ -659,7 +821,9 @@ function drawGo({ job, model, picture, notice }) {
   set($("run"), { disabled: !model });
   $("run").classList.toggle("stop", Boolean(job));
   set($("run-text"), { textContent: text });
-  set($("run-key"), { textContent: job ? "Esc" : /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘ ↵" : "Ctrl ↵" });
+  set($("run-key"), {
+    textContent: job ? "Esc" : /Mac|iPhone|iPad/.test(navigator.platform) ? "⌘ ↵" : "Ctrl ↵",
+  });
   $("notice").hidden = !notice;
   if (notice) $("notice").dataset.kind = notice.kind;
   set($("notice-text"), { textContent: notice?.text ?? "" });
@@ -684,18 +848,29 @@ on(document, "keydown", (event) => {
   if (event.key === "Escape" && state.job) stopping?.abort();
 });
 
-$("controls").addEventListener("invalid", ({ target }) => {
-  const details = target.closest("details");
-  if (details) details.open = true; // so that the browser can point at it
-}, true);
+$("controls").addEventListener(
+  "invalid",
+  ({ target }) => {
+    const details = target.closest("details");
+    if (details) details.open = true; // so that the browser can point at it
+  },
+  true,
+);
 
 on($("prompt"), "input", ({ target }) => changeForm({ prompt: target.value }));
-on($("ideas"), "click", ({ target }) => target.matches("button") && changeForm({ prompt: target.textContent }));
+on(
+  $("ideas"),
+  "click",
+  ({ target }) => target.matches("button") && changeForm({ prompt: target.textContent }),
+);
 on($("how"), "change", ({ target }) => target.name === "mode" && changeForm({ mode: target.value }));
-on($("presets"), "click", ({ target }) => target.value && changeForm({ share: Number(target.value) }));
-on($("strength"), "input", ({ target }) => changeForm({ share: Number(target.value) / state.form.steps }));
+on($("presets"), "click", ({ target }) => target.value && changeForm({ strength: Number(target.value) }));
+on($("strength"), "input", ({ target }) => {
+  const { form, model } = state;
+  changeForm({ strength: strengthFor(Number(target.value), form.steps, model?.steps?.rounding) });
+});
 on($("size"), "change", ({ target }) => changeForm({ size: target.value }));
-on($("negative"), "input", ({ target }) => changeForm({ avoid: { on: true, words: target.value } }));
+on($("negative"), "input", ({ target }) => changeForm({ avoid: target.value }));
 on($("sampler"), "change", ({ target }) => changeForm({ sampler: target.value }));
 for (const name of ["steps", "guidance", "n"]) {
   on($(name), "input", ({ target }) => target.validity.valid && changeForm({ [name]: target.valueAsNumber }));
@@ -707,10 +882,15 @@ on($("seed"), "input", ({ target }) => {
   changeForm({ seed, locked: exact && seed !== "" });
 });
 click("lock", () => changeForm({ locked: !state.form.locked }));
-on($("model"), "change", ({ target }) => choose(state.server.models.find(({ name }) => name === target.value)));
+on($("model"), "change", ({ target }) =>
+  choose(state.server.models.find(({ name }) => name === target.value)),
+);
 
 click("pick", () => $("file").click());
-on($("file"), "change", ({ target }) => { bring(target.files[0]); target.value = ""; });
+on($("file"), "change", ({ target }) => {
+  bring(target.files[0]);
+  target.value = "";
+});
 click("words", () => change({ picture: null, shown: null }));
 on($("sources"), "click", ({ target }) => {
   const button = target.closest("button");
@@ -741,7 +921,9 @@ click("use", () => {
   $("prompt").focus();
 });
 click("settings", () => takeSettings(state.shown));
-click("full", () => (document.fullscreenElement ? document.exitFullscreen() : $("stage").requestFullscreen()));
+click("full", () =>
+  document.fullscreenElement ? document.exitFullscreen() : $("stage").requestFullscreen(),
+);
 click("dismiss", () => change({ notice: null }));
 on($("results"), "click", ({ target }) => {
   const button = target.closest("button");
@@ -749,15 +931,23 @@ on($("results"), "click", ({ target }) => {
 });
 on($("frame"), "animationend", () => change({ revealing: false }));
 on($("compare"), "input", ({ target }) => change({ split: Number(target.value), revealing: false }));
-on($("compare"), "pointerdown", () => { $("stage").dataset.sliding = ""; });
-on(window, "pointerup", () => { delete $("stage").dataset.sliding; });
+on($("compare"), "pointerdown", () => {
+  $("stage").dataset.sliding = "";
+});
+on(window, "pointerup", () => {
+  delete $("stage").dataset.sliding;
+});
 
 function takeSettings({ asked, seed, from }) {
-  const styles = state.form.styles.map((row) => ({ ...row, on: row.name in (asked.styles ?? {}), words: asked.styles?.[row.name] ?? row.words }));
+  const styles = state.form.styles.map((row) => ({
+    ...row,
+    on: row.name in (asked.styles ?? {}),
+    words: asked.styles?.[row.name] ?? row.words,
+  }));
   changeForm({
     prompt: asked.prompt,
     mode: asked.mode ?? state.form.mode,
-    share: asked.strength ?? state.form.share,
+    strength: asked.strength ?? state.form.strength,
     steps: asked.steps ?? state.form.steps,
     guidance: asked.guidance_scale ?? state.form.guidance,
     sampler: asked.sampler,
@@ -765,10 +955,16 @@ function takeSettings({ asked, seed, from }) {
     n: asked.n,
     seed: String(seed),
     locked: true,
-    avoid: { on: true, words: asked.negative_prompt ?? "" },
+    avoid: asked.negative_prompt ?? "",
     styles: asked.styles ? styles : state.form.styles,
   });
-  change({ picture: from, notice: { kind: "note", text: "Its picture, words, settings and seed are in the form; the seed is kept until you unlock it." } });
+  change({
+    picture: from,
+    notice: {
+      kind: "note",
+      text: "Its picture, words, settings and seed are in the form; the seed is kept until you unlock it.",
+    },
+  });
 }
 
 // ── The beginning ────────────────────────────────────────────────────────────
@@ -777,7 +973,7 @@ function choose(model) {
   const { strength, steps, guidance_scale: guidance, sampler } = model.defaults;
   const { width, height } = model.sizes.default;
   change({ model });
-  changeForm({ share: strength, steps, guidance, sampler, size: `${width}x${height}` });
+  changeForm({ strength, steps, guidance, sampler, size: `${width}x${height}` });
 }
 
 async function begin() {
@@ -789,16 +985,18 @@ async function begin() {
   draw();
   while (!state.server) {
     try {
-      change({ server: await callJSON("/v1/capabilities"), away: false });
+      change({ server: await body("json", "/v1/capabilities"), away: false });
     } catch {
       change({ away: true });
       await pause(2000);
     }
   }
   const styles = (state.server.styles ?? []).map((row) => ({ ...row, on: true }));
-  changeForm({ styles, avoid: { on: true, words: state.server.negative_prompt ?? "" } });
+  changeForm({ styles, avoid: state.server.negative_prompt ?? "" });
   choose(state.server.models[0]);
-  const example = await call("/page/example.png").then((answer) => answer.blob()).then(picture).catch(() => null);
+  const example = await body("blob", "/page/example.png")
+    .then(picture)
+    .catch(() => null);
   if (example && !state.picture) {
     example.name = "example";
     change({ picture: example, original: example });

@@ -1,0 +1,68 @@
+"""Photograph the page for the documentation: `python -m tests.serve.page.pictures`.
+
+The embedded model paints; seeds are fixed, so that the pictures change only where the page does.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+from tests.serve.page.conftest import QUIET
+from tests.serve.page.easel import Easel
+from tests.serve.running import serving
+
+from overpaint.serve.bundles import served_bundle
+from overpaint.serve.config import Config
+
+PICTURES = Path(__file__).parents[3] / "docs" / "pictures"
+DESK = {"viewport": {"width": 1360, "height": 860}}
+PHONE = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "has_touch": True,
+    "is_mobile": True,
+}
+
+
+def photograph(browser: Browser, url: str) -> None:
+    for name, scheme, device in (
+        ("light", "light", DESK),
+        ("dark", "dark", DESK),
+        ("phone", "light", PHONE),
+    ):
+        still = {"reduced_motion": "reduce", "color_scheme": scheme, **device}
+        easel = Easel(browser.new_context(**still).new_page(), url)
+        easel.open()
+        easel.at("#seed").fill("7")
+        _save(easel, f"page-{name}.png")
+        if name == "light":
+            easel.at("#run").click()
+            easel.page.wait_for_function("() => document.querySelector('#preview.here')")
+            _save(easel, "page-running.png")
+            easel.finished()
+            easel.at("#compare").fill("45")
+            _save(easel, "page-compare.png")
+        else:
+            easel.repaint(None)
+            _save(easel, f"page-{name}-result.png")
+        easel.page.context.close()
+
+
+def _save(easel: Easel, name: str) -> None:
+    easel.page.mouse.move(0, 0)
+    easel.page.wait_for_timeout(300)
+    easel.page.screenshot(path=PICTURES / name)
+
+
+def main() -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with serving(Config(port=0), [served_bundle(None, "cpu")]) as server, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=[*QUIET])
+        photograph(browser, server.url)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
