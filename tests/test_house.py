@@ -1,4 +1,4 @@
-"""The house: one namespace over five roots, imports that point one way, a deploy side free of torch."""
+"""The house: one namespace over five roots, imports one way, a deploy side free of torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_file_can_be_read_in_one_sitting(path: Path) -> None:
 
 
 def test_the_deploy_side_imports_with_torch_forbidden() -> None:
-    """Every module of engines, runtime and the command line, in a process where torch cannot load."""
+    """Every module of engines, runtime and the command line, where torch cannot load."""
     names = [
         ".".join(path.relative_to(HOUSE / room).with_suffix("").parts).removesuffix(".__init__")
         for room in ("engines", "runtime")
