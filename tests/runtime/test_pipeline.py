@@ -7,13 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.fakes import FLOW, SCALING, FakeEngines, fake_bundle, fake_pipeline
+from tests.runtime.fakes import (
+    FLOW,
+    FUNCTIONS,
+    SCALING,
+    FakeEngines,
+    fake_bundle,
+    fake_pipeline,
+    vae_encoder,
+)
 
 from overpaint.engines.errors import CancelledError, SessionError, UsageError
-from overpaint.engines.manifest import Latents
+from overpaint.engines.manifest import Latents, Tensor
 from overpaint.runtime import Complete, Settings, Step
 from overpaint.runtime.prepare import prepare
 
@@ -290,3 +299,23 @@ def test_a_flow_schedule_that_discards_the_picture_says_so(tmp_path: Path) -> No
     kept = prepare(pipe.bundle, BLUE, "red", replace(FOUR_STEPS, strength=0.75))
     assert kept.schedule.signal > 0
     assert kept.warnings == ()
+
+
+def test_an_encoder_that_samples_inside_its_graph_serves_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As optimum's early exports do: `latent_sample`, and no moments."""
+    pipe, _ = fake_pipeline(tmp_path / "moments")
+    components = dict(pipe.bundle.manifest.components)
+    encoder = components["vae_encoder"]
+    sample = Tensor(name="latent_sample", dtype="float32", shape=("batch", 4, "rows", "columns"))
+    components["vae_encoder"] = msgspec.structs.replace(encoder, outputs=(sample,))
+    monkeypatch.setitem(
+        FUNCTIONS,
+        "vae_encoder",
+        lambda feed: {"latent_sample": vae_encoder(feed)["latent_parameters"][:, :4]},
+    )
+    sampling, _ = fake_pipeline(tmp_path / "sample", components=components)
+    for strength in (0, 0.6):
+        one, other = (p(BLUE, "red", strength=strength, seed=2) for p in (pipe, sampling))
+        assert np.abs(mean(one.images[0]) - mean(other.images[0])).max() <= 1

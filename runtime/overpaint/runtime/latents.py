@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,22 @@ from overpaint.engines.manifest import Latents
 Array = npt.NDArray[np.float32]
 
 
+MIN_LOGVAR: Final = -30.0
+MAX_LOGVAR: Final = 20.0
+
+
+def moments(outputs: Mapping[str, npt.NDArray[Any]]) -> Array:
+    """What the VAE encoder puts out -> the posterior's moments (B,2C,h,w), a copy.
+
+    An encoder that samples inside its graph (early exports of optimum's) gives a `latent_sample`,
+    which is taken for a posterior without width.
+    """
+    if "latent_parameters" in outputs:
+        return np.array(outputs["latent_parameters"], np.float32)
+    sample = np.asarray(outputs["latent_sample"], np.float32)
+    return np.concatenate([sample, np.full_like(sample, MIN_LOGVAR)], axis=1)
+
+
 def encode(moments: npt.NDArray[Any], noise: Array, latents: Latents) -> Array:
     """The VAE encoder's moments (B,2C,h,w) -> latents z (B,C,h,w) of the diffusion model.
 
@@ -20,7 +37,7 @@ def encode(moments: npt.NDArray[Any], noise: Array, latents: Latents) -> Array:
     (Kingma & Welling 2013; diffusers' DiagonalGaussianDistribution), shifted and scaled.
     """
     mean, logvar = np.split(moments.astype(np.float32, copy=False), 2, axis=1)
-    sample = mean + np.exp(np.float32(0.5) * np.clip(logvar, -30, 20)) * noise
+    sample = mean + np.exp(np.float32(0.5) * np.clip(logvar, MIN_LOGVAR, MAX_LOGVAR)) * noise
     offset, factor = _affine(latents)
     return np.asarray((sample - offset) * factor, np.float32)
 

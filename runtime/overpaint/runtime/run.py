@@ -99,8 +99,7 @@ def _encode(engines: Engines, job: Job, log: Log) -> Array | None:
     if job.pixels is None:
         return None
     with engines.components.use(layout.VAE_ENCODER, log.watch) as session:
-        moments = session.run(as_feed(session, {"sample": job.pixels}))["latent_parameters"]
-        return np.array(moments, np.float32)
+        return latents.moments(session.run(as_feed(session, {"sample": job.pixels})))
 
 
 def _denoise(
