@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from overpaint.engines.hashing import sha256_file
 from overpaint.engines.importing.checkpoint import Checkpoint, configs_of, open_checkpoint
 from overpaint.engines.importing.lora import fuse_into
 from overpaint.engines.importing.lora_file import LoraChoice
+from overpaint.engines.importing.safetensors_file import Stored
 from overpaint.engines.manifest import Component, DType, Manifest, Source
 from overpaint.engines.new_bundle import finish_bundle, new_bundle
 
@@ -80,9 +81,10 @@ def export_checkpoint(
         parts = parts_of(source, compute)
         step = _stepper(progress, _STEPS_PER_PART * len(parts) + 3)
         step("reading the checkpoint")
+        tensors = {part.source: source.weights(part.source).tensors() for part in parts}
         _write_configs(source, folder, parts)
         fingerprint = _fingerprint(source, parts)
-        job = _Job(source, folder, store, parity, step)
+        job = _Job(source, tensors, folder, store, parity, step)
         components = {part.component: _export(part, job) for part in parts}
         step("fitting the preview")
         vae = _load(next(part for part in parts if part.source == "vae"), source)
@@ -107,9 +109,13 @@ def export_checkpoint(
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What all components' exports share; `already` as `bind_into` has it."""
+    """What all components' exports share.
+
+    `tensors`: where the checkpoint's lie, by its component; `already` as `bind_into` has it.
+    """
 
     source: Checkpoint
+    tensors: Mapping[str, Mapping[str, Stored]]
     folder: Path
     store: str | None
     parity: str | None
@@ -122,7 +128,7 @@ def _export(part: Part, job: _Job) -> Component:
     job.step(f"{part.component}: tracing")
     template = trace(part)
     here = job.folder / part.component
-    tensors = job.source.weights(part.source).tensors()
+    tensors = job.tensors[part.source]
     place_weights(template, tensors, here, store=job.store, already=job.already)
     measured_on = job.parity or ("checkpoint" if fit_memory(tensors) else "reduced")
     if measured_on == "reduced":
