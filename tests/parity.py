@@ -33,18 +33,31 @@ SCHEDULERS: dict[str, Callable[[Any], Any]] = {
     "pndm": lambda config: diffusers.PNDMScheduler.from_config(config, skip_prk_steps=True),
     "ddim": lambda config: diffusers.DDIMScheduler.from_config(config, clip_sample=False),
     "euler": diffusers.EulerDiscreteScheduler.from_config,
-    "dpmpp-2m": diffusers.DPMSolverMultistepScheduler.from_config,
+    "dpmpp-2m": lambda config: diffusers.DPMSolverMultistepScheduler.from_config(
+        config, **_flow(config)
+    ),
+    "dpmpp-3m": lambda config: diffusers.DPMSolverMultistepScheduler.from_config(
+        config, solver_order=3
+    ),
     "euler-a": diffusers.EulerAncestralDiscreteScheduler.from_config,
     "heun": diffusers.HeunDiscreteScheduler.from_config,
     "ddpm": lambda config: diffusers.DDPMScheduler.from_config(config, clip_sample=False),
     "dpmpp-2m-sde": lambda config: diffusers.DPMSolverMultistepScheduler.from_config(
-        config, algorithm_type="sde-dpmsolver++"
+        config, algorithm_type="sde-dpmsolver++", **_flow(config)
     ),
-    "unipc": diffusers.UniPCMultistepScheduler.from_config,
+    "unipc": lambda config: diffusers.UniPCMultistepScheduler.from_config(config, **_flow(config)),
     "lcm": lambda config: diffusers.LCMScheduler.from_config(config, clip_sample=False),
     "flow-euler": diffusers.FlowMatchEulerDiscreteScheduler.from_config,
     "tcd": diffusers.TCDScheduler.from_config,
 }
+
+
+def _flow(config: Any) -> dict[str, Any]:
+    """What makes a solver run a flow-matching checkpoint in diffusers."""
+    if "shift" not in config:
+        return {}
+    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    return {**flow, "flow_shift": config["shift"]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,15 @@ GRIDS: dict[str, Axes] = {
         **OTHERS,
         "sampler": ("default", "flow-euler"),
         "strength": (0, 0.02, 0.3, 0.58, 1, None),
+    },
+    # Text to image alone: diffusers' SD 3 image to image noises with a method that only its own
+    # scheduler has. And no SDE: its SD 3 pipelines do not hand the generator to the scheduler.
+    "sd3, solvers": {
+        "sampler": ("dpmpp-2m", "unipc"),
+        "strength": (None,),
+        "steps": (4, 20),
+        "guidance_scale": (1.0, 5.0),
+        "size": SIZES,
     },
 }
 

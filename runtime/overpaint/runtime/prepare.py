@@ -14,7 +14,7 @@ from overpaint.engines.errors import UsageError
 from overpaint.engines.manifest import Manifest, Range
 
 from .image import ImageLike, Sides, fit, read, to_pixels
-from .schedule import Schedule, make_schedule, read_scheduler_config
+from .schedule import Schedule, brought_up_to_date, make_schedule, read_scheduler_config
 from .settings import Resolved, Settings, resolve
 
 MAX_OWN_PIXELS: Final = 2048 * 2048  # more is run only where a size asks for it
@@ -128,8 +128,11 @@ def check_context(manifest: Manifest, tokens: int) -> None:
 
 def _schedule(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> Schedule:
     cell = bundle.manifest.latents.downscale
+    config = read_scheduler_config(bundle.folder / layout.SCHEDULER_CONFIG)
+    if bundle.manifest.family in ("sd1", "sd2"):
+        config = brought_up_to_date(config)
     return make_schedule(
-        read_scheduler_config(bundle.folder / layout.SCHEDULER_CONFIG),
+        config,
         steps=resolved.steps,
         strength=resolved.strength,
         sampler=resolved.sampler,
@@ -143,17 +146,24 @@ def _schedule(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> Sche
 
 def _schedule_warnings(schedule: Schedule, resolved: Resolved) -> tuple[str, ...]:
     asked = f"strength {resolved.strength} of {resolved.steps} steps"
+    ignored = tuple(
+        f"sampler: {schedule.sampler} has no use for {field}, which the checkpoint's scheduler "
+        "config asks for"
+        for field in schedule.ignored
+    )
     if not schedule.rows and resolved.strength:
         return (
+            *ignored,
             f"{asked} rounds to none: the picture passes the VAE and is not repainted; raise "
             "either, or ask for steps_mode exact",
         )
     if schedule.discards_image:
         return (
+            *ignored,
             f"{asked} leaves none out, and a flow model's first step starts from pure noise: "
             "the picture is ignored; lower the strength or raise the steps",
         )
-    return ()
+    return ignored
 
 
 def _check_text(name: str, text: str) -> None:
