@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 from tests.serve.page.conftest import QUIET
@@ -17,8 +18,8 @@ from overpaint.serve.bundles import served_bundle
 from overpaint.serve.config import Config
 
 PICTURES = Path(__file__).parents[3] / "docs" / "pictures"
-DESK = {"viewport": {"width": 1360, "height": 860}}
-PHONE = {
+DESK: dict[str, Any] = {"viewport": {"width": 1360, "height": 860}}
+PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
     "device_scale_factor": 2,
     "has_touch": True,
@@ -27,27 +28,31 @@ PHONE = {
 
 
 def photograph(browser: Browser, url: str) -> None:
-    for name, scheme, device in (
-        ("light", "light", DESK),
-        ("dark", "dark", DESK),
-        ("phone", "light", PHONE),
-    ):
-        still = {"reduced_motion": "reduce", "color_scheme": scheme, **device}
-        easel = Easel(browser.new_context(**still).new_page(), url)
-        easel.open()
-        easel.at("#seed").fill("7")
-        _save(easel, f"page-{name}.png")
-        if name == "light":
-            easel.at("#run").click()
-            easel.page.wait_for_function("() => document.querySelector('#preview.here')")
-            _save(easel, "page-running.png")
-            easel.finished()
-            easel.at("#compare").fill("45")
-            _save(easel, "page-compare.png")
-        else:
-            easel.repaint(None)
-            _save(easel, f"page-{name}-result.png")
-        easel.page.context.close()
+    easel = _visit(browser, url, "light", DESK)
+    _save(easel, "page-light.png")
+    easel.at("#run").click()
+    easel.page.wait_for_function("() => document.querySelector('#preview.here')")
+    _save(easel, "page-running.png")
+    easel.finished()
+    easel.at("#compare").fill("45")
+    _save(easel, "page-compare.png")
+
+    easel = _visit(browser, url, "dark", DESK)
+    easel.repaint(None)
+    _save(easel, "page-dark.png")
+
+    easel = _visit(browser, url, "light", PHONE)
+    _save(easel, "page-phone.png")
+    easel.repaint(None)
+    _save(easel, "page-phone-result.png")
+
+
+def _visit(browser: Browser, url: str, scheme: Any, device: dict[str, Any]) -> Easel:
+    context = browser.new_context(reduced_motion="reduce", color_scheme=scheme, **device)
+    easel = Easel(context.new_page(), url).open()
+    easel.at("#seed").fill("7")
+    easel.at("#seed").blur()
+    return easel
 
 
 def _save(easel: Easel, name: str) -> None:

@@ -579,6 +579,7 @@ function drawStage({ server, picture, shown, job, split, revealing }) {
   stage.dataset.view = view;
   stage.toggleAttribute("data-compare", compare);
   stage.toggleAttribute("data-both", compare && split > 0 && split < 100);
+  stage.toggleAttribute("data-before", compare && split > 0);
   stage.toggleAttribute("data-reveal", compare && revealing);
   const [width, height] = words ?? [size?.width ?? 1, size?.height ?? 1];
   $("frame").style.setProperty("--ratio", width / height);
