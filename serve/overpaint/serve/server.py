@@ -28,7 +28,7 @@ from .journal import describe
 from .state import State
 
 log = logging.getLogger("overpaint.serve")
-FETCH_SECONDS = 1.0
+FETCH_SECONDS = 3.0
 CLOSE_SECONDS = 5
 CONNECTIONS = 512
 

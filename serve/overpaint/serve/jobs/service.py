@@ -119,9 +119,13 @@ class JobService:
         self._count(job, last)
         # Kept before anybody is told: what a client was told is not lost with the process.
         record = json.dumps(job.view(last)).encode()
-        await asyncio.to_thread(self._finished.put, job.id, record)
-        job.note(last, last=True)
-        del self._live[job.id]
+        try:
+            await asyncio.to_thread(self._finished.put, job.id, record)
+        except Exception as error:
+            note_error(error, "the record of a job could not be kept")
+        finally:
+            job.note(last, last=True)
+            del self._live[job.id]
 
     async def _follow(
         self, job: Job, request: Request, provider: Provider, rest: Sequence[Provider]
