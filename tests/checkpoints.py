@@ -63,6 +63,12 @@ def tiny_checkpoint(
         pipeline.to(dtype=dtype)
     transformers.utils.logging.disable_progress_bar()
     pipeline.save_pretrained(folder, safe_serialization=True, **shards)
+    if turbo:  # all that tells SD 3.5 Large Turbo's files from SD 3.5 Large's
+        index = json.loads((folder / "model_index.json").read_text())
+        index["_name_or_path"] = (
+            f"stabilityai/{'sdxl' if family == 'sdxl' else 'sd3.5-large'}-turbo"
+        )
+        (folder / "model_index.json").write_text(json.dumps(index, indent=2))
     for name in ("tokenizer", "tokenizer_2"):
         if (folder / name).is_dir():
             write_clip_vocabulary(folder / name)
