@@ -24,13 +24,13 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 @dataclass
 class Knobs:
     """`step_seconds`: of each denoising step. `failures`: the next steps raise these. `gate`: steps
-    wait for it. `runs` counts engine calls by component."""
+    wait for it, and opening for `open_gate`. `runs` counts engine calls by component."""
 
     step_seconds: float = 0.0
-    open_seconds: float = 0.0
     failures: list[Exception] = field(default_factory=list)
     broken_open: Exception | None = None
     gate: threading.Event = field(default_factory=threading.Event)
+    open_gate: threading.Event = field(default_factory=threading.Event)
     runs: dict[str, int] = field(default_factory=dict)
     open_now: int = 0
     opened: int = 0
@@ -38,6 +38,7 @@ class Knobs:
 
     def __post_init__(self) -> None:
         self.gate.set()
+        self.open_gate.set()
 
     def count(self, name: str) -> int:
         return self.runs.get(name, 0)
@@ -89,7 +90,7 @@ def fake_served(
     bundle = fake_bundle(folder / name, name=name, files=weights)
 
     def open_pipeline() -> Img2Img:
-        time.sleep(knobs.open_seconds)
+        knobs.open_gate.wait(20)
         if knobs.broken_open is not None:
             raise knobs.broken_open
         components = bundle.manifest.components

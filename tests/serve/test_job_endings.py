@@ -146,7 +146,8 @@ def test_a_full_queue_answers_429_with_a_measured_wait(folder: Path) -> None:
 
 
 def test_while_the_engine_loads_the_process_is_healthy_and_refuses_jobs(folder: Path) -> None:
-    knobs = Knobs(open_seconds=0.5)
+    knobs = Knobs()
+    knobs.open_gate.clear()
     with serving(Config(port=0), [fake_served(folder, knobs=knobs)], ready=False) as server:
         assert server.client.get("/healthz").status_code == 200
         ready = server.client.get("/readyz")
@@ -154,6 +155,7 @@ def test_while_the_engine_loads_the_process_is_healthy_and_refuses_jobs(folder: 
         answer = server.client.post("/v1/jobs", json={"prompt": "a", "size": "64x64"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "loading")
         assert int(answer.headers["retry-after"]) >= 1
+        knobs.open_gate.set()
         while server.client.get("/readyz").status_code != 200:
             time.sleep(0.01)
         assert server.ended(server.submit(size="64x64", steps=1)["id"])["status"] == "completed"
