@@ -95,9 +95,10 @@ FILLERS: Words = (
 )
 
 
-def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """One wording for a scene. Each property is named most times, so that a prompt may leave
-    any of them out; at times there are words in it that nobody knows."""
+def caption(scene: Scene, rng: np.random.Generator, named: frozenset[str] = frozenset()) -> str:
+    """One wording for a scene. Each property is named most times (those in `named`, of season,
+    time and style, always), so that a prompt may leave any of them out; at times there are words
+    in it that nobody knows."""
 
     def pick(words: Words) -> str:
         return words[int(rng.integers(len(words)))]
@@ -105,13 +106,16 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     def says(chance: float) -> bool:
         return bool(rng.uniform() < chance)
 
-    season, time, style = says(0.92), says(0.90), says(0.65)
+    season, time, style = (
+        says(chance) or name in named
+        for name, chance in (("season", 0.92), ("time", 0.90), ("style", 0.65))
+    )
     land, thing = says(0.85), says(0.85 if scene.thing != "nothing" else 0.15)
-    named = THINGS[scene.thing]
+    wordings = THINGS[scene.thing]
     if scene.season == "desert":
-        named = DESERT_THINGS.get(scene.thing, named)
+        wordings = DESERT_THINGS.get(scene.thing, wordings)
     ground = pick((MOUNTAINS if scene.land == "mountains" else HILLS) if land else SCENERY)
-    object_ = pick(named)
+    object_ = pick(wordings)
 
     if says(0.25):  # tags in any order
         tags = [pick(SEASON_BEFORE[scene.season])] * season + [pick(TIME_TAG[scene.time])] * time

@@ -1,5 +1,7 @@
 """The denoiser and its text encoder, trained together: epsilon prediction with dropped captions."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -10,6 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pocket.captions import caption
 from pocket.loop import Batch
+from pocket.pairs import must_name, pair
 from pocket.scene import LANDS, SEASONS, STYLES, THINGS, TIMES, Scene, random_scene
 from pocket.tokenizer import LENGTH
 from pocket.vae import LATENT_CHANNELS
@@ -111,32 +114,73 @@ def heads_loss(model: Denoiser, ids: Tensor, context: Tensor, labels: Tensor) ->
     return torch.stack(errors).sum()
 
 
-def batch(
-    moments: NDArray[np.float16],
-    tokenizer: CLIPTokenizer,
-    rng: np.random.Generator,
-    device: torch.device,
-    done: float,
-) -> Batch:
-    """Scenes with fresh captions, fresh posterior noise, fresh diffusion noise and times.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """Moments (N, 8, 32, 32) of scene i in row i, and of its counterpart for the first rows."""
 
-    Small batches while there is much to learn, larger ones (`done`: share of the budget) later.
-    """
+    moments: NDArray[np.float16]
+    counterparts: NDArray[np.float16]
+    tokenizer: CLIPTokenizer
+    device: torch.device
+
+
+def batch(data: Data, rng: np.random.Generator, done: float) -> Batch:
+    """Scenes with fresh captions, fresh posterior noise, fresh diffusion noise and times; half of
+    them starting from their counterpart. Small batches while there is much to learn, larger ones
+    (`done`: share of the budget) later."""
     count = 16 if done < 0.85 else 32
-    rows = np.sort(rng.choice(len(moments), count, replace=False))
-    drawn = torch.from_numpy(moments[rows].astype(np.float32))
-    mean, std = drawn.chunk(2, dim=1)
-    posterior = torch.from_numpy(rng.standard_normal(mean.shape, np.float32))
-    noise = pyramid_noise(rng, count, mean.shape[-1])
+    half = count // 2
+    rows = rng.choice(len(data.moments), half, replace=False)
+    latents = _draw(data.moments[rows], rng)
     # an even spread over each batch, with more of the early times, where the caption decides
-    spread = (np.arange(count) + rng.uniform(size=count)) / count
+    spread = (np.arange(half) + rng.uniform(size=half)) / half
     timesteps = torch.from_numpy((1000 * rng.permutation(spread**0.7)).astype(np.int64))
-    named = [*(int(row) for row in rows), *(int(k) for k in rng.integers(10**6, size=CAPTIONS))]
-    scenes = [random_scene(k) for k in named[:CAPTIONS]]
+    noise = pyramid_noise(rng, half, latents.shape[-1])
+    scenes = [random_scene(int(row)) for row in rows]
     texts = ["" if rng.uniform() < DROPPED else caption(scene, rng) for scene in scenes]
-    labels = torch.tensor([_labels(scene) for scene in scenes])
-    parts = (mean + std * posterior, noise, timesteps, tokenize(tokenizer, texts), labels)
-    return tuple(part.to(device) for part in parts)
+
+    goals, goal_noise, goal_times, goal_scenes, goal_texts = _pairs(data, rng, count - half)
+    scenes, texts = scenes + goal_scenes, texts + goal_texts
+    more = [random_scene(int(k)) for k in rng.integers(10**6, size=CAPTIONS - count)]
+    labels = torch.tensor([_labels(scene) for scene in scenes + more])
+    ids = tokenize(data.tokenizer, texts + [caption(scene, rng) for scene in more])
+    parts = (
+        torch.cat([latents, goals]),
+        torch.cat([noise, goal_noise]),
+        torch.cat([timesteps, goal_times]),
+        ids,
+        labels,
+    )
+    return tuple(part.to(data.device) for part in parts)
+
+
+def _pairs(
+    data: Data, rng: np.random.Generator, count: int
+) -> tuple[Tensor, Tensor, Tensor, list[Scene], list[str]]:
+    """Latents of scenes to end in, the noise that holds what a run starts from (`pocket.pairs`),
+    times after the start, the scenes, and captions that name what changes."""
+    rows = rng.choice(len(data.counterparts), count, replace=False)
+    swapped = rng.uniform(size=count) < 0.5
+    scenes, texts = [], []
+    for row, swap in zip(rows, swapped, strict=True):
+        goal, start = pair(int(row), bool(swap))
+        scenes.append(goal)
+        texts.append(caption(goal, rng, must_name(goal, start)))
+    here, there = _draw(data.moments[rows], rng), _draw(data.counterparts[rows], rng)
+    swap_all = torch.from_numpy(swapped)[:, None, None, None]
+    goals, starts = torch.where(swap_all, there, here), torch.where(swap_all, here, there)
+    first = rng.uniform(400, 980, count)
+    kept = DDPMScheduler(num_train_timesteps=1000, **BETAS).alphas_cumprod[first.astype(int)]
+    ratio = (kept / (1 - kept)).sqrt()[:, None, None, None]
+    white = torch.from_numpy(rng.standard_normal(goals.shape, np.float32))
+    times = torch.from_numpy((first * rng.uniform(size=count) ** 0.4).astype(np.int64))
+    return goals, white + ratio * (starts - goals), times, scenes, texts
+
+
+def _draw(moments: NDArray[np.float16], rng: np.random.Generator) -> Tensor:
+    """A sample of each posterior, (B, 4, 32, 32)."""
+    mean, std = torch.from_numpy(moments.astype(np.float32)).chunk(2, dim=1)
+    return mean + std * torch.from_numpy(rng.standard_normal(mean.shape, np.float32))
 
 
 def _labels(scene: Scene) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ CHUNK = 64
 
 def to_pixels(pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
     """(B, H, W, 3) uint8 to (B, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return torch.from_numpy(np.array(pictures)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 @torch.no_grad()
@@ -40,12 +40,11 @@ def whiten(vae: AutoencoderKL, pictures: NDArray[np.uint8]) -> None:
 
 
 @torch.no_grad()
-def encoded(folder: Path, vae: AutoencoderKL, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
+def encoded(path: Path, vae: AutoencoderKL, pictures: NDArray[np.uint8]) -> NDArray[np.float16]:
     """(N, 8, 32, 32) float16: the posterior's mean and standard deviation of every picture.
 
     Goes on from the last whole chunk where a run was cut off.
     """
-    path = folder / "latents.npy"
     if not path.exists():
         part, mark = path.with_suffix(".part"), path.with_suffix(".done")
         first = int(mark.read_text()) if mark.exists() and part.exists() else 0

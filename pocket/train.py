@@ -58,7 +58,13 @@ def _train(
     )
     load_average(autoencoder, runs / "vae.pt")
     whiten(autoencoder, pictures[:512])
-    moments = encoded(runs, autoencoder, pictures[: options.latents])
+    others = painted(runs, options.pairs, options.threads, counterparts=True)
+    data = denoiser.Data(
+        moments=encoded(runs / "latents.npy", autoencoder, pictures),
+        counterparts=encoded(runs / "counterparts.npy", autoencoder, others),
+        tokenizer=tokenizer,
+        device=device,
+    )
     train(
         Stage(
             name="denoiser",
@@ -69,7 +75,7 @@ def _train(
             seed=options.seed + 1,
         ),
         model,
-        lambda rng, done: denoiser.batch(moments, tokenizer, rng, device, done),
+        lambda rng, done: denoiser.batch(data, rng, done),
         denoiser.loss,
         runs,
     )
@@ -79,7 +85,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=RUNS)
     parser.add_argument("--scenes", type=int, default=16384)
-    parser.add_argument("--latents", type=int, default=8192, help="scenes the denoiser sees")
+    parser.add_argument("--pairs", type=int, default=4096, help="scenes painted twice")
     parser.add_argument("--vae-minutes", type=float, default=36)
     parser.add_argument("--unet-minutes", type=float, default=70)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
