@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import onnxruntime
 import pytest
 import safetensors.torch
 import torch
-from tests.checkpoints import clip_vocabulary, tiny_checkpoint
+from tests.checkpoints import clip_vocabulary
 from tests.engines.single_files import single_file, tiny_library, write_single_file
 
 from overpaint.engines import layout
@@ -155,9 +156,12 @@ def test_weights_keep_the_dtype_that_they_are_stored_in(
 
 
 def test_a_sharded_folder_imports_as_a_whole_one(
-    bundles: dict[str, Path], library: Library, tmp_path: Path
+    checkpoints: dict[str, Path], bundles: dict[str, Path], library: Library, tmp_path: Path
 ) -> None:
-    folder = tiny_checkpoint("sdxl", tmp_path / "sharded", shard_size="200KB")
+    folder = shutil.copytree(checkpoints["sdxl"], tmp_path / "sharded")
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder / "unet")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    unet.save_pretrained(folder / "unet", max_shard_size="200KB")
     assert len(list((folder / "unet").glob("*-of-*.safetensors"))) > 1
     import_checkpoint(folder, tmp_path / "bundle", library=library)
     assert_same_numbers(tmp_path / "bundle", bundles["sdxl"])

@@ -1,6 +1,6 @@
 """What the tests ask of the real optimum, run by the interpreter of an environment of its own.
 
-    in_optimum.py paint FOLDER PIPELINE PICTURE OUTPUT JSON     (the call's arguments, and "seed")
+in_optimum.py paint FOLDER PIPELINE PICTURE OUTPUT JSON     (the call's arguments, and "seed")
 """
 
 from __future__ import annotations

@@ -34,19 +34,6 @@ PIPELINES = {
 
 
 @pytest.fixture(scope="module")
-def checkpoints(request: pytest.FixtureRequest) -> dict[str, Path]:
-    names = ("tiny_sd1", "tiny_sd2", "tiny_sdxl", "tiny_refiner", "tiny_sd3")
-    return dict(zip(FAMILIES, map(request.getfixturevalue, names), strict=True))
-
-
-@pytest.fixture(scope="module")
-def bundles(request: pytest.FixtureRequest) -> dict[str, Path]:
-    names = ("tiny_sd1", "tiny_sd2", "tiny_sdxl", "tiny_refiner", "tiny_sd3")
-    paths = (request.getfixturevalue(f"{name}_bundle") for name in names)
-    return dict(zip(FAMILIES, paths, strict=True))
-
-
-@pytest.fixture(scope="module")
 def library(
     checkpoints: dict[str, Path], bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Library:
