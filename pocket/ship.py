@@ -16,7 +16,7 @@ from overpaint.export.bundle import export_checkpoint
 from overpaint.runtime.default_bundle import EMBEDDED
 
 POCKET = Path(__file__).parent
-DEFAULTS = Defaults(steps=18, guidance_scale=4.0, strength=0.6)
+DEFAULTS = Defaults(steps=18, guidance_scale=4.0, strength=0.5)
 MOST_BYTES = 20_000_000
 
 
