@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from overpaint.engines.errors import UsageError
+from overpaint.runtime.settings import Settings
 from overpaint.serve import command
 from overpaint.serve.bundles import parse_bytes
 from overpaint.serve.jobs.feed import Feed
 from overpaint.serve.jobs.pace import Pace, seconds
+from overpaint.serve.jobs.protocol import Request
+from overpaint.serve.jobs.remote import as_json
+from overpaint.serve.schema import JobRequest
 from overpaint.serve.styles import Styles, dress, read_styles
 
 
@@ -73,6 +78,36 @@ def test_the_pace_follows_what_was_measured_last() -> None:
     assert slow.then(fast).job == pytest.approx(8.4)
     assert seconds(slow, 3) == 30
     assert seconds(None, 2) == 10
+
+
+def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
+    """One that the API did not know would be refused by every server that is fallen back to."""
+    settings = Settings(
+        reference_strength=0.4,
+        preset="fast",
+        mode="modify",
+        steps=7,
+        steps_mode="exact",
+        guidance_scale=3.0,
+        negative_prompt="fog",
+        sampler="euler",
+        sigmas="karras",
+        seed=5,
+        rng="numpy",
+        n=2,
+        size=(64, 48),
+        resize="crop",
+        prompt_chunks=True,
+        prompt_weights=True,
+    )
+    unchanged = {
+        field.name
+        for field in fields(Settings)
+        if getattr(settings, field.name) == field.default and field.name != "strength"
+    }
+    assert not unchanged, "give these a value here"
+    body = as_json(Request(model="fake", prompt="red", settings=settings))
+    assert JobRequest.model_validate(body).settings() == settings
 
 
 STYLES = Styles(prompt={"lighting": "soft light", "mood": ""}, negative_prompt="blurry")

@@ -54,6 +54,8 @@ class JobRequest(Closed):
     n: Annotated[int, Field(ge=1, le=LIMITS.n)] = 1
     size: Size | None = Field(None, description="WIDTHxHEIGHT; null is the picture's own")
     resize: Literal["stretch", "crop", "pad"] = "stretch"
+    prompt_chunks: bool = Field(False, description="chunk a long prompt instead of cutting it")
+    prompt_weights: bool = Field(False, description="read (word:1.2) in the prompt as a weight")
     styles: Annotated[dict[RowName, Words], Field(max_length=MAX_ROWS)] | None = Field(
         None, description="rows to add to the prompt; null is the server's table, in modify mode"
     )
@@ -76,6 +78,8 @@ class JobRequest(Closed):
             n=self.n,
             size=parse_size(self.size) if self.size else None,
             resize=self.resize,
+            prompt_chunks=self.prompt_chunks,
+            prompt_weights=self.prompt_weights,
         )
 
 
