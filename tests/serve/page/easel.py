@@ -25,7 +25,8 @@ NEW_RESULT = """known => document.querySelectorAll('#results button').length > k
 
 Pixels = npt.NDArray[np.uint8]
 
-DRAWN = """image => {
+DRAWN = """async image => {
+    await image.decode();  // a preview that has just been set has no size yet
     const canvas = document.createElement('canvas');
     canvas.width = image.naturalWidth;
     canvas.height = image.naturalHeight;
