@@ -26,11 +26,8 @@ ENGINES = ROOT / "engines/overpaint/engines"
 TRACING = [EXPORT / f"{name}.py" for name in ("modules", "parts", "trace")]
 EXPORTING = [
     *TRACING,
-    *(
-        EXPORT / f"{name}.py"
-        for name in ("bundle", "parity", "preview", "reduced", "tokenizers", "weights")
-    ),
-    *(ENGINES / f"{name}.py" for name in ("clip_tokenizer", "families", "manifest")),
+    *(EXPORT / f"{name}.py" for name in ("bundle", "parity", "reduced", "tokenizers", "weights")),
+    *(ENGINES / f"{name}.py" for name in ("clip_tokenizer", "families", "manifest", "preview")),
     *(ENGINES / f"importing/{name}.py" for name in ("bound", "graph_weights", "resolve")),
     ROOT / "tests/checkpoints.py",
 ]

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -31,9 +30,10 @@ from overpaint.engines.errors import (
 )
 from overpaint.engines.importing.safetensors_file import read_header
 from overpaint.engines.manifest import Latents
+from overpaint.engines.preview import preview_factors
+from overpaint.engines.session import Array
 from overpaint.engines.verify import verify_bundle
 from overpaint.export import export_checkpoint
-from overpaint.export.preview import preview_factors
 
 Export = Callable[..., Any]
 Exported = Callable[..., Path]
@@ -83,18 +83,17 @@ def test_a_bundle_is_whole_and_says_what_it_is(tiny_sd1: Path, tiny_sd1_bundle: 
 
 
 def test_the_preview_map_of_a_linear_decoder_is_that_decoder() -> None:
-    weight = torch.tensor([[0.1, 0.2, 0.3], [-0.5, 0.0, 0.5], [0.0, 0.4, -0.2], [0.25, 0.25, 0.0]])
-    offset = torch.tensor([0.05, -0.1, 0.15])
+    weight = np.array([[0.1, 0.2, 0.3], [-0.5, 0.0, 0.5], [0.0, 0.4, -0.2], [0.25, 0.25, 0.0]])
+    offset = np.array([0.05, -0.1, 0.15])
 
-    class Linear:
-        def decode(self, latents: torch.Tensor) -> Any:
-            z = (latents - 0.3) * 0.7  # what the pipeline had before it scaled for the decoder
-            rgb = torch.einsum("bchw,cr->brhw", z, weight) + offset[:, None, None]
-            return SimpleNamespace(sample=rgb.repeat_interleave(8, 2).repeat_interleave(8, 3))
+    def decode(latents: Array) -> Array:
+        z = (latents - 0.3) * 0.7  # what the pipeline had before it scaled for the decoder
+        rgb = np.einsum("bchw,cr->brhw", z, weight) + offset[:, None, None]
+        return rgb.repeat(8, axis=2).repeat(8, axis=3)
 
     latents = Latents(channels=4, downscale=8, multiple=8, scaling=0.7, shift=0.3)
-    factors = np.asarray(preview_factors(Linear(), latents))
-    assert np.abs(factors - torch.cat([weight, offset[None]]).numpy()).max() < 1e-5
+    factors = np.asarray(preview_factors(latents, decode))
+    assert np.abs(factors - np.concatenate([weight, offset[None]])).max() < 1e-5
 
 
 def test_the_manifest_has_the_preview_map_of_its_decoder(tiny_sd1_bundle: Path) -> None:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+import msgspec
 import torch
 
 from overpaint.engines import layout
@@ -24,10 +25,10 @@ from overpaint.engines.importing.lora_file import LoraChoice
 from overpaint.engines.importing.safetensors_file import Stored
 from overpaint.engines.manifest import Component, DType, Manifest, Source
 from overpaint.engines.new_bundle import finish_bundle, new_bundle
+from overpaint.engines.preview import fit_preview
 
 from .parity import Reference, measure, reference
 from .parts import Part, parts_of
-from .preview import preview_factors
 from .quiet import quietly
 from .reduced import fit_memory, measure_reduced
 from .tokenizers import write_tokenizer
@@ -86,8 +87,6 @@ def export_checkpoint(
         fingerprint = _fingerprint(source, parts)
         job = _Job(source, tensors, folder, store, parity, step)
         components = {part.component: _export(part, job) for part in parts}
-        step("fitting the preview")
-        vae = _load(next(part for part in parts if part.source == "vae"), source)
         manifest = Manifest(
             name=source.name,
             family=facts.family,
@@ -101,8 +100,9 @@ def export_checkpoint(
             producers={name: version(name) for name in _PRODUCERS},
             files={},
             guidance_embedding_width=facts.guidance_embedding_width,
-            preview=preview_factors(vae, facts.latents),
         )
+        step("fitting the preview")
+        manifest = msgspec.structs.replace(manifest, preview=fit_preview(folder, manifest))
         step("hashing files")
         return finish_bundle(folder, fuse_into(folder, manifest, loras) if loras else manifest)
 

@@ -21,6 +21,7 @@ from ..errors import UsageError
 from ..manifest import Component, Manifest, Source
 from ..manifest_io import write_manifest
 from ..new_bundle import finish_bundle, new_bundle
+from ..preview import fit_preview
 from .bound import bind_into
 from .describe import Described, describe_file, describe_folder, write_json
 from .library import Library, open_library
@@ -28,7 +29,6 @@ from .lora import fuse_into
 from .lora_file import LoraChoice
 from .opened import Folder, open_for_import
 from .place import Choice, Placed
-from .preview import fit_preview
 from .recognise import Recognised, recognise
 from .steps import Progress, Steps
 

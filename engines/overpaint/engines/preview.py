@@ -1,40 +1,53 @@
 """A linear map from latents to colours, fitted to a bundle's own decoder: what a run is watched by.
 
-Least squares over decoded random latents that are smooth, as pictures mostly are; export does the
-same with torch.
+A decoder is far from linear, but a latent cell's average colour nearly is: enough to watch a run
+by, for a thousandth of a decode. Export and import fit it alike, to the graph that will be run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from .. import layout
-from ..errors import MissingExtraError
-from ..manifest import Latents, Manifest
-from ..ort import OnnxRuntimeSession
-from ..session import Array
+from . import layout
+from .errors import MissingExtraError
+from .manifest import Latents, Manifest
+from .ort import OnnxRuntimeSession
+from .session import Array
 
 _PICTURES: Final = 4
 _SIDE: Final = 12  # latent cells
 
 
 def fit_preview(folder: Path, manifest: Manifest) -> tuple[tuple[float, ...], ...] | None:
-    """A row of red, green, blue (in [-1, 1]) for each channel of the latents, and one of offsets.
+    """`preview_factors` of the decoder in `folder`.
 
     None where ONNX Runtime is not installed: such a host previews in grey.
     """
-    latents = manifest.latents
     decoder = manifest.components[layout.VAE_DECODER]
-    z = _smooth(latents.channels)
     try:
         with OnnxRuntimeSession(layout.VAE_DECODER, folder / decoder.graph, decoder) as session:
             [name] = session.inputs
-            [pixels] = session.run({name: _decoder_input(z, latents)}).values()
+            return preview_factors(
+                manifest.latents, lambda latents: next(iter(session.run({name: latents}).values()))
+            )
     except MissingExtraError:
         return None
+
+
+def preview_factors(
+    latents: Latents, decode: Callable[[Array], Array]
+) -> tuple[tuple[float, ...], ...]:
+    """A row of red, green, blue (in [-1, 1]) for each channel of the latents, and one of offsets.
+
+    Least squares over decoded random latents that are smooth, as pictures mostly are. `decode`
+    takes what the decoder takes, (B, C, h, w) float32, to pixels (B, 3, H, W) in [-1, 1].
+    """
+    z = _smooth(latents.channels)
+    pixels = decode(_decoder_input(z, latents))
     cells = pixels.reshape(_PICTURES, 3, _SIDE, latents.downscale, _SIDE, latents.downscale)
     colours = cells.mean((3, 5)).transpose(0, 2, 3, 1).reshape(-1, 3)
     x = z.transpose(0, 2, 3, 1).reshape(-1, latents.channels)
