@@ -48,14 +48,14 @@ class Client(threading.Thread):
     def one(self) -> str:
         body = {"prompt": "red", "steps": self.random.randint(1, 6), "seed": self.number}
         if self.random.random() < 0.5:
-            picture = png(64, 64, seed=self.number)
-            answer = self.client.post("/v1/uploads", files={"file": ("a.png", picture)})
-            assert answer.status_code == 201, answer.text
-            body["image"] = answer.json()["id"]
+            body["image"] = self.upload()
         else:
             body["size"] = "64x64"
         pause = 0.1
-        while (answer := self.client.post("/v1/jobs", json=body)).status_code == 429:
+        while (answer := self.client.post("/v1/jobs", json=body)).status_code in (410, 429):
+            if answer.status_code == 410:  # newer uploads took its place while this one waited
+                body["image"] = self.upload()
+                continue
             assert int(answer.headers["retry-after"]) >= 1
             self.turned_away += 1
             time.sleep(pause * (0.5 + self.random.random()))
@@ -65,6 +65,12 @@ class Client(threading.Thread):
         self.accepted.append(job)
         way = self.random.choice(["poll", "watch", "cancel", "leave", "forget"])
         return getattr(self, way)(job)
+
+    def upload(self) -> str:
+        picture = png(64, 64, seed=self.number)
+        answer = self.client.post("/v1/uploads", files={"file": ("a.png", picture)})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
 
     def poll(self, job: str) -> str:
         while (view := self.client.get(f"/v1/jobs/{job}").json())["status"] not in ENDS:
