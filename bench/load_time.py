@@ -26,7 +26,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,9 @@ def main() -> None:
 
 
 def prepare(folder: Path, dtype: str) -> None:
-    """The network, its graph in each form. What is there already is kept."""
-    import diffusers
+    """The weights, and the graph in each form. What is there already is kept."""
     import onnx
     import onnxruntime
-    import torch
 
     from overpaint.engines.importing.graph_weights import Piece, Weight, bind, slots
     from overpaint.engines.importing.safetensors_file import read_header
@@ -84,24 +82,18 @@ def prepare(folder: Path, dtype: str) -> None:
     from overpaint.export.trace import trace
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / "diffusion_pytorch_model.safetensors"
-    if not weights.exists():
-        torch.manual_seed(0)
-        net = diffusers.UNet2DConditionModel.from_config(UNET)
-        net.to(getattr(torch, dtype)).save_pretrained(folder)
-        del net
-    if not (folder / "folded.onnx").exists():
+    weights, template = folder / "weights.safetensors", folder / "template.onnx"
+    if not template.exists():
         started = time.perf_counter()
-        config = diffusers.UNet2DConditionModel.load_config(folder)
-        template = trace(unet_part(config, "float32"))
-        stored = read_header(weights)[0]
-        pieces = {
-            name: Weight(stored[name].dtype, (Piece(weights.name, s.offset, s.size),))
-            for name in slots(template)
-            for s in [stored[name]]
-        }
-        (folder / "folded.onnx").write_bytes(bind(template, pieces))
-        print(f"traced and bound in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+        template.write_bytes(trace(unet_part(UNET, "float32")))
+        print(f"traced in {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    if not weights.exists():
+        write_random(weights, slots(template.read_bytes()), dtype)
+    pieces = {
+        name: Weight(stored.dtype, (Piece(weights.name, stored.offset, stored.size),))
+        for name, stored in read_header(weights)[0].items()
+    }
+    (folder / "folded.onnx").write_bytes(bind(template.read_bytes(), pieces))
     for form, rewrite in (("as-it-lies", fused_matmul), ("gemm", gemm)):
         model = onnx.load(folder / "folded.onnx", load_external_data=False)
         rewrite_linears(model, rewrite)
@@ -114,6 +106,30 @@ def prepare(folder: Path, dtype: str) -> None:
                 f"session.optimized_model_external_initializers_{key}", value
             )
         onnxruntime.InferenceSession(folder / "folded.onnx", options)
+
+
+def write_random(path: Path, slots: Mapping[str, Any], dtype: str) -> None:
+    """Weights of a size that keeps a signal's, one after the other: none is held."""
+    import numpy as np
+
+    from overpaint.engines.importing.safetensors_file import ToWrite, write_safetensors
+
+    rng = np.random.default_rng(0)
+
+    def draw(shape: tuple[int, ...]) -> bytes:
+        if len(shape) == 1:
+            return np.ones(shape, dtype).tobytes()
+        spread = np.float32(np.prod(shape[1:]) ** -0.5)
+        return (rng.standard_normal(shape, np.float32) * spread).astype(dtype).tobytes()
+
+    stored = {"float32": "F32", "float16": "F16"}[dtype]
+    tensors = {
+        name: ToWrite(stored, slot.shape, lambda shape=slot.shape: draw(shape))  # type: ignore[misc]
+        for name, slot in slots.items()
+    }
+    beside = path.with_suffix(".part")
+    write_safetensors(beside, tensors)
+    beside.rename(path)
 
 
 def rewrite_linears(model: Any, rewrite: Callable[[Any, Any, str, int], list[Any]]) -> None:

@@ -352,5 +352,6 @@ def test_a_reduced_network_has_every_kind_of_module_and_few_weights(name: str) -
         full, small = part.make(), reduced(part).make()
     kinds = [{type(module).__name__ for module in net.modules()} for net in (full, small)]
     assert kinds[0] == kinds[1]
-    assert sum(p.numel() for p in small.parameters()) < 2_000_000
+    # 32 groups of two channels make 64 the narrowest layer; 64 MB fit where gigabytes do not
+    assert 4 * sum(p.numel() for p in small.parameters()) < 64e6
     assert [t.name for t in reduced(part).inputs] == [t.name for t in part.inputs]
