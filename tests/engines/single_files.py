@@ -82,7 +82,7 @@ def tiny_library(folder: Path, models: Mapping[str, tuple[Path, Path]], merges: 
             (folder / library.GRAPHS / f"{graph}.onnx.xz").write_bytes(lzma.compress(template))
             sha256 = hashlib.sha256(template).hexdigest()
             graphs[graph] = library.Graph(sha256=sha256, traced_from="", component=entry)
-        architectures[name] = _architecture(checkpoint, made)
+        architectures[name] = _architecture(name, checkpoint, made)
     (folder / library.MERGES).write_bytes(lzma.compress(merges.encode()))
     index = library.Index(
         exporter="",
@@ -94,7 +94,7 @@ def tiny_library(folder: Path, models: Mapping[str, tuple[Path, Path]], merges: 
     return library.open_library(folder)
 
 
-def _architecture(checkpoint: Path, graphs: dict[str, str]) -> library.Architecture:
+def _architecture(name: str, checkpoint: Path, graphs: dict[str, str]) -> library.Architecture:
     configs = configs_of(open_checkpoint(checkpoint))
     pads: dict[str, Any] = {}
     for tokenizer in layout.TOKENIZERS[:2]:
@@ -103,7 +103,7 @@ def _architecture(checkpoint: Path, graphs: dict[str, str]) -> library.Architect
             pad = json.loads(path.read_text())["pad_token"]
             pads[tokenizer] = pad["content"] if isinstance(pad, dict) else pad
     return library.Architecture(
-        like=f"a tiny {checkpoint.name}",
+        like=f"a tiny {name}",
         family=family_of(configs),
         index=dict(configs.index),
         scheduler=dict(configs.scheduler),

@@ -122,7 +122,7 @@ def test_a_mixed_model_is_refused_with_what_differs(
     """SD 1's network with SD 2's text encoder."""
     network = {n: t for n, t in single_file(checkpoints["sd1"]).items() if not n.startswith(TEXT)}
     text = {n: t for n, t in single_file(checkpoints["sd2"]).items() if n.startswith(TEXT)}
-    assert "nearest to a tiny sd1, but it has no text_encoder" in refused({**network, **text})
+    assert "nearest to a tiny sd2, but its unet" in refused({**network, **text})
 
 
 def test_an_inpainting_model_is_refused_with_its_nine_channels(

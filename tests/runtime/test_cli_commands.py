@@ -238,7 +238,7 @@ def test_control_c_ends_at_once_with_130_and_leaves_nothing(
     photograph: Path, tiny_sd1_bundle: Path
 ) -> None:
     out = photograph.parent / "out.png"
-    arguments = ("run", photograph, "x", "--bundle", tiny_sd1_bundle, "--steps", 1000)
+    arguments = ("run", photograph, "x", "--bundle", tiny_sd1_bundle, "--steps", 900)
     process = subprocess.Popen(
         [OVERPAINT, *map(str, arguments), "--strength", "1", "-o", out],
         stderr=subprocess.PIPE,

@@ -120,5 +120,10 @@ def open_library(folder: Path = PACKAGED) -> Library:
     path = folder / INDEX
     try:
         return Library(folder, msgspec.json.decode(path.read_bytes(), type=Index))
+    except FileNotFoundError:
+        raise BundleError(
+            "this installation carries no architecture graphs, which import fills with weights; "
+            "make the bundle where torch is, with: overpaint export CHECKPOINT --output BUNDLE"
+        ) from None
     except (OSError, msgspec.MsgspecError) as error:
         raise BundleError(f"{path}: cannot be read ({error}); install overpaint again") from error
