@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from overpaint.engines import layout
 
-ROUNDED_LATER: Final = frozenset({"timestep", "time_ids"})
-"""Inputs that a network embeds in float32 and rounds itself: half precision has too few digits."""
+ROUNDED_LATER: Final = frozenset({"timestep", "time_ids", "text_embeds"})
+"""Inputs that a network rounds itself, once it has embedded the times in float32: half precision
+has too few digits for them, and the pooled text is joined to them."""
 
 ALWAYS_RESIZE: Final = 20
 """A number of upsamplers so large that no latent size is a multiple of its power of two.
