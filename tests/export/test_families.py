@@ -246,7 +246,7 @@ def test_half_precision_is_inside_and_float32_at_the_boundary(
 def test_a_vae_that_overflows_half_precision_is_kept_in_float32_or_refused(
     tmp_path: Path, export_remembering: Export
 ) -> None:
-    """Its middle is as large as SDXL's: 70,000 in float32, infinite in half precision."""
+    """Its activations pass 65,504, as those of SDXL do: half precision has nothing larger."""
     from safetensors.torch import load_file, save_file
 
     checkpoint = tiny_checkpoint("sdxl", tmp_path / "checkpoint")
@@ -254,13 +254,13 @@ def test_a_vae_that_overflows_half_precision_is_kept_in_float32_or_refused(
     tensors = load_file(file)
     for side in ("encoder", "decoder"):
         for kind in ("weight", "bias"):
-            tensors[f"{side}.conv_in.{kind}"] *= 1e5
+            tensors[f"{side}.conv_in.{kind}"] *= 1e6
     save_file(tensors, file)
     manifest: Manifest = export_remembering(checkpoint, tmp_path / "bundle", dtype="float16")
     assert manifest.components["vae_decoder"].compute_dtype == "float32"
     config = checkpoint / "vae/config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"force_upcast": False}))
-    with pytest.raises(ParityError, match="vae_encoder: latent_parameters"):
+    with pytest.raises(ParityError, match="vae_(en|de)coder: .* differs from torch"):
         export_remembering(checkpoint, tmp_path / "other", dtype="float16")
 
 
