@@ -260,7 +260,7 @@ def test_a_vae_that_overflows_half_precision_is_kept_in_float32_or_refused(
     assert manifest.components["vae_decoder"].compute_dtype == "float32"
     config = checkpoint / "vae/config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"force_upcast": False}))
-    with pytest.raises(ParityError, match="vae_(en|de)coder: .* differs from torch"):
+    with pytest.raises(ParityError, match=r"vae_(en|de)coder: .* differs from torch"):
         export_remembering(checkpoint, tmp_path / "other", dtype="float16")
 
 
