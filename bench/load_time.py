@@ -2,16 +2,19 @@
 """How a bundle's graphs load: folded transposes, weights used as they lie, or an optimized copy.
 
     python bench/load_time.py /tmp/load_time          # 10 minutes, 8 GB of disk and of memory
+    python bench/load_time.py /tmp/load_time --forms folded,optimized
 
 Makes Stable Diffusion 1.5's UNet at full size with random weights, traces it without allocating
 them, binds the graph to the safetensors file, and measures in a fresh process for each form: the
-time to open a session, resident memory after it and at its peak, and one step (batch 2, 512x512).
+time to open a session, one step (batch 2, 512x512), and resident memory after it; then starts a
+second process beside the first and prints what each holds of the memory that they share (PSS).
 
 `folded`     as exported: MatMul of Transpose(weight); ONNX Runtime folds the transposes at load
 `unfolded`   the same graph without constant folding: ONNX Runtime fuses Transpose into MatMul
 `as-it-lies` FusedMatMul(transB) of the weight itself (an operator of ONNX Runtime's own)
 `gemm`       Gemm(transB) between two reshapes (plain ONNX)
 `optimized`  ONNX Runtime's own copy of `folded` after its optimizations, with its own weight file
+`mapped`     the same copy without packing weights anew: they stay where the file is mapped
 
 CPU seconds stand beside wall seconds: they do not depend on what else the machine is doing.
 
@@ -30,8 +33,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-FORMS = ("folded", "unfolded", "as-it-lies", "gemm", "optimized")
-CELLS = ("load", "load_cpu", "rss", "anon", "file", "peak", "step", "step_cpu")
+FORMS = ("folded", "unfolded", "as-it-lies", "gemm", "optimized", "mapped")
+SECONDS = ("load", "load_cpu", "step", "step_cpu")
+MEGABYTES = ("rss", "anon", "file", "peak", "pss")
 UNET = {
     "in_channels": 4,
     "out_channels": 4,
@@ -48,27 +52,36 @@ UNET = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("folder", type=Path, help="where the network is made and kept")
+    parser.add_argument("--forms", default=",".join(FORMS), help="which, comma between")
     parser.add_argument("--measure", choices=FORMS, help="measure one form in this process")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     chosen = parser.parse_args()
     if chosen.measure:
-        print(json.dumps(measure(chosen.folder, chosen.measure, chosen.threads)))
+        measure(chosen.folder, chosen.measure, chosen.threads)
         return
     prepare(chosen.folder, chosen.dtype)
-    columns = ("load s", "CPU s", "RSS MB", "anon", "file", "peak", "step s", "CPU s")
-    print(f"{'':12}" + "".join(f"{column:>8}" for column in columns))
-    threads = str(chosen.threads)
-    for form in FORMS:
-        output = subprocess.run(
-            [sys.executable, __file__, chosen.folder, "--measure", form, "--threads", threads],
-            check=True,
-            stdout=subprocess.PIPE,
-        ).stdout
-        row = json.loads(output)
-        seconds = ("load", "load_cpu", "step", "step_cpu")
-        cells = [f"{row[key]:8.1f}" if key in seconds else f"{row[key]:8.0f}" for key in CELLS]
+    columns = ("load s", "CPU s", "step s", "CPU s", "RSS MB", "anon", "file", "peak", "PSS of 2")
+    print(f"{'':12}" + "".join(f"{column:>9}" for column in columns), flush=True)
+    for form in chosen.forms.split(","):
+        row = measured(chosen.folder, form, chosen.threads)
+        cells = [f"{row[key]:9.1f}" for key in SECONDS] + [f"{row[key]:9.0f}" for key in MEGABYTES]
         print(f"{form:12}{''.join(cells)}  rms {row['rms']:.6f}", flush=True)
+
+
+def measured(folder: Path, form: str, threads: int) -> dict[str, float]:
+    """One process's figures, and its share of memory once a second one has run beside it."""
+    command = [sys.executable, __file__, folder, "--measure", form, "--threads", str(threads)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        row: dict[str, float] = json.loads(first.stdout.readline())
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as second:
+            assert second.stdout is not None
+            second.stdout.readline()
+            row["pss"] = memory(first.pid, "smaps_rollup")["Pss"]
+            second.kill()
+        first.kill()
+    return row
 
 
 def prepare(folder: Path, dtype: str) -> None:
@@ -190,21 +203,26 @@ def gemm(model: Any, node: Any, weight: str, width: int) -> list[Any]:
     ]
 
 
-def measure(folder: Path, form: str, threads: int) -> dict[str, float]:
-    """Open a session, run three steps; seconds (the fastest step's) and MB."""
+def measure(folder: Path, form: str, threads: int) -> None:
+    """Open a session, run two steps, print what they took (the faster one), wait for an end."""
     import numpy as np
     import onnxruntime
 
-    graph = folder / f"{'folded' if form == 'unfolded' else form}.onnx"
+    graph = {"unfolded": "folded", "mapped": "optimized"}.get(form, form)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if form == "optimized":
+    if graph == "optimized":
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if form == "mapped":
+        options.add_session_config_entry("session.disable_prepacking", "1")
     disabled = ["ConstantFolding"] if form == "unfolded" else []
     before, started, cpu = memory(), time.perf_counter(), time.process_time()
-    session = onnxruntime.InferenceSession(graph, options, disabled_optimizers=disabled)
-    load, load_cpu, after = time.perf_counter() - started, time.process_time() - cpu, memory()
+    path = folder / f"{graph}.onnx"
+    session = onnxruntime.InferenceSession(path, options, disabled_optimizers=disabled)
+    load, load_cpu = time.perf_counter() - started, time.process_time() - cpu
     rng = np.random.default_rng(0)
     feed = {
         "sample": rng.standard_normal((2, 4, 64, 64), np.float32),
@@ -212,11 +230,12 @@ def measure(folder: Path, form: str, threads: int) -> dict[str, float]:
         "encoder_hidden_states": rng.standard_normal((2, 77, 768), np.float32),
     }
     steps = []
-    for _ in range(3):
+    for _ in range(2):
         started, cpu = time.perf_counter(), time.process_time()
         [out] = session.run(None, feed)
         steps.append((time.perf_counter() - started, time.process_time() - cpu))
-    return {
+    after = memory()
+    row = {
         "load": load,
         "load_cpu": load_cpu,
         "rss": after["VmRSS"] - before["VmRSS"],
@@ -227,12 +246,14 @@ def measure(folder: Path, form: str, threads: int) -> dict[str, float]:
         "step_cpu": min(used for _, used in steps),
         "rms": float(np.sqrt((out**2).mean())),
     }
+    print(json.dumps(row), flush=True)
+    sys.stdin.read()
 
 
-def memory() -> dict[str, float]:
-    """This process's memory as Linux counts it, in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    fields = (line.split() for line in lines if line.startswith(("Vm", "Rss")))
+def memory(process: int | str = "self", table: str = "status") -> dict[str, float]:
+    """A process's memory as Linux counts it, in MB."""
+    lines = Path(f"/proc/{process}/{table}").read_text().splitlines()
+    fields = (line.split() for line in lines if line.startswith(("Vm", "Rss", "Pss:")))
     return {words[0].rstrip(":"): int(words[1]) / 1024 for words in fields}
 
 
