@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from pocket.captions import caption
 from pocket.loop import Batch
-from pocket.pairs import must_name, pair
+from pocket.pairs import must_name, obedience, pair
 from pocket.scene import LANDS, SEASONS, STYLES, THINGS, TIMES, Scene, random_scene
 from pocket.tokenizer import LENGTH
 from pocket.vae import LATENT_CHANNELS
@@ -134,8 +134,9 @@ def batch(data: Data, rng: np.random.Generator, done: float) -> Batch:
     latents = _draw(data.moments[rows], rng)
     # an even spread over each batch, with more of the early times, where the caption decides
     spread = (np.arange(half) + rng.uniform(size=half)) / half
-    timesteps = torch.from_numpy((1000 * rng.permutation(spread**0.7)).astype(np.int64))
-    noise = pyramid_noise(rng, half, latents.shape[-1])
+    times = 1000 * rng.permutation(spread**0.7)
+    timesteps = torch.from_numpy(times.astype(np.int64))
+    noise = pyramid_noise(rng, obedience(times), latents.shape[-1])
     scenes = [random_scene(int(row)) for row in rows]
     texts = ["" if rng.uniform() < DROPPED else caption(scene, rng) for scene in scenes]
 
@@ -158,7 +159,8 @@ def _pairs(
     data: Data, rng: np.random.Generator, count: int
 ) -> tuple[Tensor, Tensor, Tensor, list[Scene], list[str]]:
     """Latents of scenes to end in, the noise that holds what a run starts from (`pocket.pairs`),
-    times after the start, the scenes, and captions that name what changes."""
+    times after the start, the captions' scenes, and captions that name what changes. Runs from
+    a small strength end where they start."""
     rows = rng.choice(len(data.counterparts), count, replace=False)
     swapped = rng.uniform(size=count) < 0.5
     scenes, texts = [], []
@@ -169,7 +171,9 @@ def _pairs(
     here, there = _draw(data.moments[rows], rng), _draw(data.counterparts[rows], rng)
     swap_all = torch.from_numpy(swapped)[:, None, None, None]
     goals, starts = torch.where(swap_all, there, here), torch.where(swap_all, here, there)
-    first = rng.uniform(400, 980, count)
+    first = rng.uniform(50, 980, count)
+    obeyed = torch.from_numpy(rng.uniform(size=count) < obedience(first))[:, None, None, None]
+    goals = torch.where(obeyed, goals, starts)
     kept = DDPMScheduler(num_train_timesteps=1000, **BETAS).alphas_cumprod[first.astype(int)]
     ratio = (kept / (1 - kept)).sqrt()[:, None, None, None]
     white = torch.from_numpy(rng.standard_normal(goals.shape, np.float32))
@@ -193,13 +197,15 @@ def _labels(scene: Scene) -> tuple[int, ...]:
     )
 
 
-def pyramid_noise(rng: np.random.Generator, count: int, size: int) -> Tensor:
-    """(count, 4, size, size): white noise, and smooth noise on the grids of `LOW`."""
-    shape = count, LATENT_CHANNELS
+def pyramid_noise(rng: np.random.Generator, smooth: NDArray[np.float64], size: int) -> Tensor:
+    """(B, 4, size, size): white noise, and smooth noise on the grids of `LOW`, as much of it for
+    each picture as `smooth` (B,) says, 0 to 1."""
+    shape = len(smooth), LATENT_CHANNELS
+    share = torch.from_numpy(smooth.astype(np.float32))[:, None, None, None]
     noise = torch.from_numpy(rng.standard_normal((*shape, size, size), np.float32))
     for cells, deviation in LOW.items():
         grid = torch.from_numpy(rng.standard_normal((*shape, cells, cells), np.float32))
-        noise += deviation * functional.interpolate(grid, size=(size, size), mode="bilinear")
+        noise += share * deviation * functional.interpolate(grid, (size, size), mode="bilinear")
     return noise
 
 

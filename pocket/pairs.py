@@ -9,11 +9,22 @@ the deterministic trajectory to x0 (DDIM; Song et al., 2021) n stays what it is.
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pocket.scene import SEASONS, STYLES, TIMES, Scene, random_scene
 
 NAMED = frozenset({"season", "time"})
 """What a caption must say about a pair: all that a reader could not take from the other picture."""
+
+
+KEEPS, OBEYS = 200.0, 400.0
+"""A run that starts before the first time keeps its picture, whatever the caption says; one that
+starts after the second ends in the caption's. This is what strength means to the model."""
+
+
+def obedience(time: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share, 0 to 1, of the runs from each time, 0 to 1000, that end in the caption's scene."""
+    return np.clip((time - KEEPS) / (OBEYS - KEEPS), 0.0, 1.0)
 
 
 def counterpart(scene: Scene) -> Scene:
