@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .bundle import Bundle
-from .devices import Candidate, candidates
+from .candidate import Candidate
+from .devices import candidates
 from .manifest import Component, Defaults, Latents, Lora, Manifest, Parity, Source, Text
 
 

@@ -9,28 +9,29 @@ for candidate in decision.candidates:  # best first, each with the reason
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Final, Protocol
 
 from . import layout
 from .bundle import Bundle
-from .cores import usable_cores
+from .candidate import Candidate, Device
 from .errors import MissingExtraError, SessionError, UsageError
 
 if TYPE_CHECKING:
     from .session import Session
 
-Device: TypeAlias = Literal["tensorrt", "cuda", "openvino", "cpu"]
 
+class Way(Protocol):
+    """A module that runs bundles in one way. It is imported when it is asked, never before."""
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One way to run a bundle: whether it can here, and why or why not."""
+    def candidate(self, bundle: Bundle) -> Candidate:
+        """Whether it can run `bundle` here, and why or why not. Raises nothing."""
+        ...
 
-    device: Device
-    available: bool
-    why: str
-    on_request: bool = False  # "auto" does not take it
+    def open_session(self, bundle: Bundle, component: str) -> Session:
+        """Open one component's engine; SessionError or MissingExtraError where that fails."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,14 @@ class Decision:
     chosen: Candidate
     candidates: tuple[Candidate, ...]
 
+    @property
+    def passed_over(self) -> tuple[Candidate, ...]:
+        """The better ways that cannot run the bundle here; none where one was named outright."""
+        if self.requested != "auto":
+            return ()
+        better = self.candidates[: self.candidates.index(self.chosen)]
+        return tuple(candidate for candidate in better if not candidate.on_request)
+
 
 def choose(bundle: Bundle, device: str = "auto") -> Decision:
     """Decide what runs `bundle`. A device named outright is taken or refused, never replaced.
@@ -50,7 +59,7 @@ def choose(bundle: Bundle, device: str = "auto") -> Decision:
         MissingExtraError: nothing that could run the bundle is installed.
         SessionError: the named device cannot run the bundle; the message says why.
     """
-    known = ("auto", *get_args(Device))
+    known = ("auto", *WAYS)
     if device not in known:
         raise UsageError(f"--device: expected one of {', '.join(known)}; got {device!r}")
     considered = candidates(bundle)
@@ -69,7 +78,7 @@ def choose(bundle: Bundle, device: str = "auto") -> Decision:
 
 def candidates(bundle: Bundle) -> tuple[Candidate, ...]:
     """Every way to run `bundle`, best first, with what this machine says to it."""
-    return (_tensorrt(bundle), _cuda(), _openvino(), _cpu())
+    return tuple(way().candidate(bundle) for way in WAYS.values())
 
 
 def open_session(bundle: Bundle, component: str, device: str | Decision = "auto") -> Session:
@@ -80,56 +89,63 @@ def open_session(bundle: Bundle, component: str, device: str | Decision = "auto"
         SessionError: the engine cannot be opened.
         UsageError, MissingExtraError: as `choose`.
     """
-    from .ort import OnnxRuntimeSession  # brings NumPy, which deciding needs not
-
-    described = bundle.component(component)
-    if not isinstance(device, Decision):
-        choose(bundle, device)
-    return OnnxRuntimeSession(component, bundle.folder / described.graph, described)
+    bundle.component(component)
+    decision = device if isinstance(device, Decision) else choose(bundle, device)
+    return WAYS[decision.chosen.device]().open_session(bundle, component)
 
 
-def _tensorrt(bundle: Bundle) -> Candidate:
-    plans = [path for path in bundle.manifest.files if path.startswith(f"{layout.PLANS}/")]
-    if not plans:
-        return Candidate("tensorrt", False, "the bundle has no TensorRT plan")
-    return Candidate("tensorrt", False, "this version of overpaint does not run TensorRT plans")
+@dataclass(frozen=True, slots=True)
+class _Unwritten:
+    """Stands where a way will be, and says what is so today."""
+
+    device: Device
+    why: Callable[[Bundle], str]
+    on_request: bool = False
+
+    def candidate(self, bundle: Bundle) -> Candidate:
+        return Candidate(self.device, False, self.why(bundle), self.on_request)
+
+    def open_session(self, bundle: Bundle, component: str) -> Session:
+        raise SessionError(f"{component}: {self.why(bundle)}")
 
 
-def _cuda() -> Candidate:
-    providers = _providers()
-    if providers is None:
-        return Candidate("cuda", False, "onnxruntime is not installed")
-    if "CUDAExecutionProvider" not in providers:
-        why = "the onnxruntime installed here has no CUDA provider"
-        return Candidate("cuda", False, why)
-    why = "this version of overpaint runs onnxruntime on the processor only"
-    return Candidate("cuda", False, why)
+def _tensorrt() -> Way:
+    # The way itself will be: from . import tensorrt; return tensorrt
+    return _Unwritten("tensorrt", _why_no_plan_runs)
 
 
-def _openvino() -> Candidate:
+def _why_no_plan_runs(bundle: Bundle) -> str:
+    if not any(path.startswith(f"{layout.PLANS}/") for path in bundle.manifest.files):
+        return "the bundle has no TensorRT plan"
+    return "this version of overpaint does not run TensorRT plans"
+
+
+def _cuda() -> Way:
+    from . import ort_cuda
+
+    return ort_cuda
+
+
+def _openvino() -> Way:
+    # The way itself will be: from . import openvino; return openvino
+    return _Unwritten("openvino", _why_no_openvino, on_request=True)
+
+
+def _why_no_openvino(bundle: Bundle) -> str:
     if importlib.util.find_spec("openvino") is None:
-        why = "openvino is not installed"
-    else:
-        why = "this version of overpaint does not run OpenVINO"
-    return Candidate("openvino", False, why, on_request=True)
+        return "openvino is not installed"
+    return "this version of overpaint does not run OpenVINO"
 
 
-def _cpu() -> Candidate:
-    if _providers() is None:
-        return Candidate("cpu", False, "onnxruntime is not installed: overpaint[cpu] brings it")
-    from .ort import import_onnxruntime
+def _cpu() -> Way:
+    from . import ort
 
-    cores = usable_cores()
-    version = import_onnxruntime().__version__
-    return Candidate("cpu", True, f"onnxruntime {version}, {cores} core{'s' * (cores > 1)}")
+    return ort
 
 
-def _providers() -> list[str] | None:
-    """ONNX Runtime's execution providers, None where it is not installed."""
-    from .ort import import_onnxruntime
-
-    try:
-        names: list[str] = import_onnxruntime().get_available_providers()
-    except MissingExtraError:
-        return None
-    return names
+WAYS: Final[dict[Device, Callable[[], Way]]] = {
+    "tensorrt": _tensorrt,
+    "cuda": _cuda,
+    "openvino": _openvino,
+    "cpu": _cpu,
+}  # best first

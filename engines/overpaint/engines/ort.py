@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any, Final, Self
 
+from .bundle import Bundle
+from .candidate import Candidate
 from .cores import usable_cores
 from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
@@ -113,6 +115,31 @@ class OnnxRuntimeSession:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def candidate(bundle: Bundle) -> Candidate:
+    """The processor runs every bundle, where onnxruntime is installed."""
+    try:
+        version = import_onnxruntime().__version__
+    except MissingExtraError:
+        return Candidate("cpu", False, "onnxruntime is not installed: overpaint[cpu] brings it")
+    cores = usable_cores()
+    return Candidate("cpu", True, f"onnxruntime {version}, {cores} core{'s' * (cores > 1)}")
+
+
+def open_session(bundle: Bundle, component: str) -> OnnxRuntimeSession:
+    """Open one component's engine on the processor."""
+    described = bundle.component(component)
+    return OnnxRuntimeSession(component, bundle.folder / described.graph, described)
+
+
+def providers() -> list[str] | None:
+    """ONNX Runtime's execution providers as it was built, None where it is not installed."""
+    try:
+        names: list[str] = import_onnxruntime().get_available_providers()
+    except MissingExtraError:
+        return None
+    return names
 
 
 def import_onnxruntime() -> ModuleType:
