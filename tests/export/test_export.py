@@ -319,11 +319,13 @@ def refused(checkpoint: Path | str, tmp_path: Path, message: str) -> None:
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_unknown_dtypes_are_refused(tiny_sd1: Path, tmp_path: Path) -> None:
+def test_unknown_dtypes_and_parities_are_refused(tiny_sd1: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="dtype: expected float32 or float16, got 'int8'"):
         export_checkpoint(tiny_sd1, tmp_path / "output", dtype="int8")
     with pytest.raises(UsageError, match="store: expected one of"):
         export_checkpoint(tiny_sd1, tmp_path / "output", store="int8")
+    with pytest.raises(UsageError, match="parity: expected checkpoint or reduced, got 'none'"):
+        export_checkpoint(tiny_sd1, tmp_path / "output", parity="none")
 
 
 def test_what_is_no_checkpoint_is_refused(tiny_sd1: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import torch
@@ -39,6 +39,7 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what comes next), for a progress bar."""
 
 COMPUTE_DTYPES: Final = ("float32", "float16")
+PARITIES: Final = ("checkpoint", "reduced")
 _STEPS_PER_PART: Final = 2
 _PRODUCERS: Final = ("overpaint", "torch", "diffusers", "transformers", "onnx", "onnxscript")
 _NOT_TAKEN: Final = ("safety_checker", "feature_extractor", "image_encoder")
@@ -51,7 +52,7 @@ def export_checkpoint(
     dtype: str = "float32",
     store: str | None = None,
     loras: Sequence[LoraChoice] = (),
-    parity: Literal["checkpoint", "reduced"] | None = None,
+    parity: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Manifest:
@@ -62,10 +63,10 @@ def export_checkpoint(
     written (`float32`, `float16`, `bfloat16`); without it the checkpoint's own files are linked.
     `loras` are fused, in order, each at its weight. `parity` is measured on the checkpoint's
     weights where they fit into memory, else on the same architecture at reduced size; saying which
-    overrides that.
+    (`checkpoint`, `reduced`) overrides that.
 
     Raises:
-        UsageError: an unknown dtype.
+        UsageError: an unknown dtype or parity.
         CheckpointError: the checkpoint is incomplete or of an unknown family, or a LoRA does not
             fit it.
         ParityError: a graph's numbers are not torch's; the message has the figures.
@@ -75,6 +76,8 @@ def export_checkpoint(
         raise UsageError(f"dtype: expected {' or '.join(COMPUTE_DTYPES)}, got {dtype!r}")
     if store is not None and store not in STORED_NAMES:
         raise UsageError(f"store: expected one of {', '.join(STORED_NAMES)}, got {store!r}")
+    if parity not in (None, *PARITIES):
+        raise UsageError(f"parity: expected {' or '.join(PARITIES)}, got {parity!r}")
     compute: DType = "float16" if dtype == "float16" else "float32"
     with new_bundle(output, force) as folder, quietly():
         source = open_checkpoint(checkpoint)

@@ -53,13 +53,16 @@ def make_library(
 ) -> None:
     """Write a library of `known` into `folder`, which is replaced.
 
-    Graphs that are there, traced by this very code from the same configs, are kept.
+    Graphs that are there, traced by this very code from the same configs, are kept; so is each one
+    as it is made, beside `folder`, so that an interruption loses one.
     """
     exporter = exporter_hash()  # of the code that is running, whatever happens to its files
+    partial = folder.with_name(f"{folder.name}.partial")
+    made_by = hashlib.sha256(json.dumps([exporter, _versions()]).encode()).hexdigest()[:16]
     with tempfile.TemporaryDirectory() as temporary:
         beside = Path(temporary, folder.name)
         (beside / packaged.GRAPHS).mkdir(parents=True)
-        shelf = _Shelf(beside, _former(folder), say)
+        shelf = _Shelf(beside, _former(folder), partial / made_by, say)
         entries = {}
         for name, architecture in known.items():
             configs = {one: full_config(*spec) for one, spec in architecture.components.items()}
@@ -82,6 +85,7 @@ def make_library(
         (beside / packaged.INDEX).write_bytes(text + b"\n")
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(beside, folder)
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def full_config(library: str, class_name: str, config: Config) -> Config:
@@ -143,10 +147,12 @@ def _parts(
 
 @dataclass(frozen=True, slots=True)
 class _Shelf:
-    """Where graphs go, those that are there, and those of the library that is replaced."""
+    """Where graphs go, those that are there, those of the library that is replaced, and those
+    that were made before an interruption."""
 
     folder: Path
     former: packaged.Library | None
+    partial: Path
     say: Callable[[str], object]
     graphs: dict[str, packaged.Graph] = field(default_factory=dict)
 
@@ -156,7 +162,8 @@ class _Shelf:
         for known, graph in self.graphs.items():
             if graph.traced_from == key:
                 return known
-        template, self.graphs[name] = self._kept(key) or self._made(name, key, part)
+        kept = self._kept(key) or self._interrupted(key)
+        template, self.graphs[name] = kept or self._made(name, key, part)
         path = self.folder / packaged.GRAPHS / f"{name}.onnx.xz"
         path.write_bytes(lzma.compress(template, preset=_PRESET))
         return name
@@ -169,6 +176,16 @@ class _Shelf:
             if graph.traced_from == key:
                 return self.former.template(name), graph
         return None
+
+    def _interrupted(self, key: str) -> tuple[bytes, packaged.Graph] | None:
+        """The same graph of a run that did not come to its end."""
+        try:
+            graph = msgspec.json.decode(
+                (self.partial / f"{key}.json").read_bytes(), type=packaged.Graph
+            )
+        except FileNotFoundError:
+            return None
+        return (self.partial / f"{key}.onnx").read_bytes(), graph
 
     def _made(self, name: str, key: str, part: parts.Part) -> tuple[bytes, packaged.Graph]:
         self.say(name)
@@ -183,7 +200,11 @@ class _Shelf:
                 parity=measure_reduced(part),
             )
         sha256 = hashlib.sha256(template).hexdigest()
-        return template, packaged.Graph(sha256=sha256, traced_from=key, component=component)
+        graph = packaged.Graph(sha256=sha256, traced_from=key, component=component)
+        self.partial.mkdir(parents=True, exist_ok=True)
+        (self.partial / f"{key}.onnx").write_bytes(template)
+        (self.partial / f"{key}.json").write_bytes(msgspec.json.encode(graph))
+        return template, graph
 
 
 def _former(folder: Path) -> packaged.Library | None:

@@ -30,6 +30,14 @@ def export(
         ),
     ] = None,
     lora: LoraOption = None,
+    parity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="checkpoint|reduced",
+            help="Compare with torch on the checkpoint's weights, or at reduced size; absent, on "
+            "the weights if they fit into memory.",
+        ),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Turn a checkpoint into a bundle of ONNX engines. Needs overpaint[export], with torch."""
@@ -44,11 +52,12 @@ def export(
             dtype=dtype,
             store=store,
             loras=[LoraChoice.parse(text) for text in lora or ()],
+            parity=parity,
             force=force,
             progress=advance,
         )
     for name, component in manifest.components.items():
-        if parity := component.parity:
-            error = parity.max_abs_error / parity.max_abs_reference
-            typer.echo(f"{name}: error {error:.1e} of at most {parity.limit:.0e}")
+        if measured := component.parity:
+            error = measured.max_abs_error / measured.max_abs_reference
+            typer.echo(f"{name}: error {error:.1e} of at most {measured.limit:.0e}")
     typer.echo(f"{output}: {manifest.name}, {manifest.family}. Try: overpaint info {output}")
