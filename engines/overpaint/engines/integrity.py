@@ -42,9 +42,9 @@ def problems(
         else:
             there[path] = status
     yield from _hashes(folder, manifest, there, level, progress)
-    for component in manifest.components.values():
-        if component.graph in there:
-            yield from external_problems(folder, component.graph, manifest.files)
+    for path in there:
+        if path.endswith(".onnx"):
+            yield from external_problems(folder, path, manifest.files)
 
 
 def _hashes(

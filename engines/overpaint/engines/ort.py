@@ -16,6 +16,7 @@ from .cores import usable_cores
 from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
 from .manifest import Component, Tensor, written_shape
+from .ort_plan import fitting_plan
 from .session import NUMPY_DTYPES, Array, Step
 
 PROVIDER: Final = "CPUExecutionProvider"
@@ -40,12 +41,14 @@ class OnnxRuntimeSession:
         graph: str | os.PathLike[str],
         component: Component,
         *,
+        plan: bool = False,
         threads: int | None = None,
     ) -> None:
         """Load `graph`, with the weights that lie beside it.
 
         Args:
             name: the component's name, for messages.
+            plan: whether the graph was optimized before, by this engine on such a processor.
             threads: worker threads, the caller's included; None: every core it may use.
 
         Raises:
@@ -60,11 +63,13 @@ class OnnxRuntimeSession:
         self._output_names = list(self.outputs)
         self._check = FeedCheck(name, self.inputs, component.ranges)
         options = session_options(runtime, threads or usable_cores())
+        if plan:
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             engine = runtime.InferenceSession(os.fspath(graph), options, providers=[PROVIDER])
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             path = os.fspath(graph)
-            raise SessionError(f"{name}: {path} cannot be loaded: {_said(error)}") from error
+            raise SessionError(f"{name}: {path} cannot be loaded: {said(error)}") from error
         _check_tensors(name, "input", component.inputs, engine.get_inputs())
         _check_tensors(name, "output", component.outputs, engine.get_outputs())
         self._engine: Any | None = engine
@@ -82,7 +87,7 @@ class OnnxRuntimeSession:
         try:
             outputs = engine.run(self._output_names, feed)
         except Exception as error:
-            raise SessionError(f"{self._name}: the engine failed: {_said(error)}") from error
+            raise SessionError(f"{self._name}: the engine failed: {said(error)}") from error
         return dict(zip(self._output_names, outputs, strict=True))
 
     def bind(self, constants: Mapping[str, Array]) -> Step:
@@ -124,13 +129,17 @@ def candidate(bundle: Bundle) -> Candidate:
     except MissingExtraError:
         return Candidate("cpu", False, "onnxruntime is not installed: overpaint[cpu] brings it")
     cores = usable_cores()
-    return Candidate("cpu", True, f"onnxruntime {version}, {cores} core{'s' * (cores > 1)}")
+    built = any(fitting_plan(bundle, name) for name in bundle.manifest.components)
+    how = f"onnxruntime {version}, {cores} core{'s' * (cores > 1)}{', plans built for it' * built}"
+    return Candidate("cpu", True, how)
 
 
 def open_session(bundle: Bundle, component: str) -> OnnxRuntimeSession:
-    """Open one component's engine on the processor."""
+    """Open one component's engine on the processor: from its plan, where one fits."""
     described = bundle.component(component)
-    return OnnxRuntimeSession(component, bundle.folder / described.graph, described)
+    plan = fitting_plan(bundle, component)
+    graph = plan or bundle.folder / described.graph
+    return OnnxRuntimeSession(component, graph, described, plan=plan is not None)
 
 
 def providers() -> list[str] | None:
@@ -212,7 +221,7 @@ def _agree(declared: tuple[int | str, ...], found: tuple[int | str | None, ...])
     return all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """ONNX Runtime's message without its code and its source positions, on one line."""
     text = " ".join(str(error).split())
     _, _, tail = text.rpartition("[ONNXRuntimeError] : ")

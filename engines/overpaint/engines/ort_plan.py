@@ -1,0 +1,164 @@
+"""Plans of ONNX Runtime's CPU provider: each graph as the engine rewrote it, with its own weights.
+
+Opening a graph as exported, ONNX Runtime reorders its weights for the processor, seconds of work
+that end in a private copy of them. A plan is the result, saved: it opens four times faster, and
+its weights stay where the file is mapped, so that processes share them (docs/decisions/0002). It
+belongs to one version of ONNX Runtime and one instruction set, and costs the weights' size on disk.
+
+build_plans(open_bundle("bundles/sd15"))     # writes plans/ort1.31.1-avx512-linux-x86_64/
+fitting_plan(bundle, "unet")                 # its path, or None
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from . import layout
+from .bundle import Bundle
+from .errors import SessionError, UsageError
+from .hashing import sha256_files
+from .manifest import File, Manifest
+from .manifest_io import write_manifest
+from .paths import resident
+
+RECORD: Final = "build.json"
+SMALLEST_OUTSIDE: Final = 1024  # bytes; smaller weights stay in the graph
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_INSTRUCTION_SETS: Final = ("avx512f", "avx2", "asimd")
+
+Built = Callable[[str, int, int], None]
+"""Called with (component, components done, components in all)."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`build.json`: what each plan was made of, by component."""
+
+    onnxruntime: str
+    made_of: dict[str, str]
+
+
+def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None) -> Path:
+    """Write every component's plan for this machine into the bundle; return their folder.
+
+    Those that were there for the same target are replaced; where building fails or is interrupted,
+    the bundle opens as it did without them.
+
+    Raises:
+        UsageError: the bundle has no manifest, or may not be written to.
+        SessionError: ONNX Runtime cannot make a plan of a graph.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    from .ort import import_onnxruntime, said, session_options
+
+    if bundle.inferred:
+        raise UsageError(
+            f"{bundle.folder}: has no {layout.MANIFEST} to list plans in; plans are built for "
+            "bundles that overpaint export or import made"
+        )
+    runtime = import_onnxruntime()
+    place = f"{layout.PLANS}/{target(runtime.__version__)}"
+    folder, beside = bundle.folder / place, bundle.folder / f"{place}.part"
+    names = list(bundle.manifest.components)
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for done, name in enumerate(names):
+            progress(name, done, len(names))
+            options = session_options(runtime, 1)
+            options.optimized_model_filepath = os.fspath(beside / f"{name}.onnx")
+            for key, value in (
+                ("file_name", f"{name}.weights"),
+                ("min_size_in_bytes", str(SMALLEST_OUTSIDE)),
+            ):
+                entry = f"session.optimized_model_external_initializers_{key}"
+                options.add_session_config_entry(entry, value)
+            graph = os.fspath(bundle.path(bundle.component(name).graph))
+            try:
+                runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            except Exception as error:  # onnxruntime's exceptions share no base of their own
+                raise SessionError(f"{name}: no plan was made: {said(error)}") from error
+        made_of = {name: origin(bundle.manifest, name) for name in names}
+        record = Record(onnxruntime=runtime.__version__, made_of=made_of)
+        (beside / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+        _enter(bundle, place, beside, folder)
+    except OSError as error:
+        raise UsageError(
+            f"{bundle.folder}: plans cannot be written there: {error.strerror}. "
+            "Copy the bundle to where you may write, and build there"
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    progress(names[-1], len(names), len(names))
+    return folder
+
+
+def fitting_plan(bundle: Bundle, component: str) -> Path | None:
+    """The component's plan, where there is one for this ONNX Runtime, processor and graph."""
+    if not any(path.startswith(f"{layout.PLANS}/ort") for path in bundle.manifest.files):
+        return None
+    from .ort import import_onnxruntime
+
+    place = f"{layout.PLANS}/{target(import_onnxruntime().__version__)}"
+    if f"{place}/{RECORD}" not in bundle.manifest.files:
+        return None
+    record = msgspec.json.decode(bundle.path(f"{place}/{RECORD}").read_bytes(), type=Record)
+    if record.made_of.get(component) != origin(bundle.manifest, component):
+        return None
+    return bundle.path(f"{place}/{component}.onnx")
+
+
+def target(version: str) -> str:
+    """What a plan is for: `ort1.31.1-avx512-linux-x86_64`. ONNX Runtime lays weights out by the
+    width of the processor's vectors."""
+    machine = f"{platform.system()}-{platform.machine()}".lower()
+    return f"ort{version}-{_vectors()}-{machine}"
+
+
+def origin(manifest: Manifest, component: str) -> str:
+    """SHA-256 over the graph and the weights beside it, as the manifest has their hashes."""
+    folder = manifest.components[component].graph.rpartition("/")[0]
+    files = {path: file for path, file in manifest.files.items() if path.startswith(f"{folder}/")}
+    lines = [f"{file.sha256} {path}\n" for path, file in sorted(files.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _vectors() -> str:
+    try:
+        words = set(_CPUINFO.read_text().split())
+    except OSError:
+        return "any"
+    found = next((name for name in _INSTRUCTION_SETS if name in words), "any")
+    return found.removesuffix("f")
+
+
+def _enter(bundle: Bundle, place: str, beside: Path, folder: Path) -> None:
+    """Put the plans where they belong, and their hashes into the manifest. Former plans leave the
+    manifest first: whatever interrupts this, what the manifest lists is there and unchanged."""
+    files: Mapping[str, File] = {
+        path: file
+        for path, file in bundle.manifest.files.items()
+        if not path.startswith(f"{place}/")
+    }
+    _write(bundle, files)
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+    names = sorted(f"{place}/{path.name}" for path in folder.iterdir())
+    statuses = {name: resident(bundle.folder, name) for name in names}
+    new = {
+        name: File(size=statuses[name].st_size, sha256=sha256, weights=name.endswith(".weights"))
+        for name, sha256 in sha256_files(bundle.folder, statuses)
+    }
+    _write(bundle, {**files, **new})
+
+
+def _write(bundle: Bundle, files: Mapping[str, Any]) -> None:
+    manifest = msgspec.structs.replace(bundle.manifest, files=dict(files))
+    write_manifest(bundle.folder, manifest)
