@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from types import MappingProxyType, ModuleType, TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Final, Self
 
 from .bundle import Bundle
@@ -15,21 +15,13 @@ from .candidate import Candidate
 from .cores import usable_cores
 from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
-from .manifest import Component, Tensor, written_shape
+from .manifest import Component, Tensor
+from .ort_metadata import by_name, check_tensors
 from .ort_plan import fitting_plan
-from .session import NUMPY_DTYPES, Array, Step
+from .session import Array, Step
 
 PROVIDER: Final = "CPUExecutionProvider"
 SPINNING_FROM: Final = 4  # cores
-_DTYPES: Final = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(bfloat16)": "bfloat16",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
-    "tensor(bool)": "bool",
-}
-_MEND: Final = "They do not belong together: make the bundle anew with overpaint export or import"
 
 
 class OnnxRuntimeSession:
@@ -56,8 +48,8 @@ class OnnxRuntimeSession:
             SessionError: the graph cannot be loaded, or is not the one that the manifest describes.
         """
         runtime = import_onnxruntime()
-        self.inputs: Mapping[str, Tensor] = _by_name(component.inputs)
-        self.outputs: Mapping[str, Tensor] = _by_name(component.outputs)
+        self.inputs: Mapping[str, Tensor] = by_name(component.inputs)
+        self.outputs: Mapping[str, Tensor] = by_name(component.outputs)
         self.device = f"onnxruntime {runtime.__version__} CPU"
         self._name = name
         self._output_names = list(self.outputs)
@@ -70,8 +62,8 @@ class OnnxRuntimeSession:
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             path = os.fspath(graph)
             raise SessionError(f"{name}: {path} cannot be loaded: {said(error)}") from error
-        _check_tensors(name, "input", component.inputs, engine.get_inputs())
-        _check_tensors(name, "output", component.outputs, engine.get_outputs())
+        check_tensors(name, "input", component.inputs, engine.get_inputs())
+        check_tensors(name, "output", component.outputs, engine.get_outputs())
         self._engine: Any | None = engine
 
     def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -184,41 +176,6 @@ def session_options(runtime: ModuleType, threads: int) -> Any:
     # What is wrong arrives as an exception: the log would say it a second time, on stderr.
     options.log_severity_level = 4
     return options
-
-
-def _by_name(tensors: tuple[Tensor, ...]) -> Mapping[str, Tensor]:
-    return MappingProxyType({tensor.name: tensor for tensor in tensors})
-
-
-def _check_tensors(name: str, kind: str, declared: tuple[Tensor, ...], found: list[Any]) -> None:
-    """The graph's own metadata against the manifest's."""
-    graph = {tensor.name: tensor for tensor in found}
-    if graph.keys() != {tensor.name for tensor in declared}:
-        raise SessionError(
-            f"{name}: the manifest and the graph differ in their {kind}s: "
-            f"{', '.join(tensor.name for tensor in declared)} and {', '.join(graph)}. {_MEND}"
-        )
-    for tensor in declared:
-        there = graph[tensor.name]
-        dtype, shape = _DTYPES.get(there.type, there.type), tuple(there.shape)
-        if dtype != tensor.dtype or not _agree(tensor.shape, shape):
-            raise SessionError(
-                f"{name}: the manifest and the graph differ in the {kind} {tensor.name!r}: "
-                f"{tensor.dtype} {written_shape(tensor.shape)} and "
-                f"{dtype} {written_shape(shape)}. {_MEND}"
-            )
-        if tensor.dtype not in NUMPY_DTYPES:
-            raise SessionError(
-                f"{name}: the {kind} {tensor.name!r} is {tensor.dtype}, which NumPy does not have"
-            )
-
-
-def _agree(declared: tuple[int | str, ...], found: tuple[int | str | None, ...]) -> bool:
-    """Ranks agree, and sizes that both fix; either may leave open what the other fixes."""
-    if len(declared) != len(found):
-        return False
-    pairs = zip(declared, found, strict=True)
-    return all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
 
 
 def said(error: Exception) -> str:

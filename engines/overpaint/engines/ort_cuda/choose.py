@@ -1,0 +1,113 @@
+"""Can ONNX Runtime's CUDA provider run here? Tried, not guessed: it falls back without a word."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import re
+from types import ModuleType
+from typing import TYPE_CHECKING, Final
+
+from ..bundle import Bundle
+from ..candidate import Candidate
+from ..errors import SessionError
+from ..ort import import_onnxruntime, providers, said, session_options
+from .driver import NoGpuError, gpu_name
+from .options import DEVICE, Providers, cuda
+from .thread import on_cuda_thread
+
+if TYPE_CHECKING:
+    from ..session import Session
+
+# An ONNX graph, y = x: whatever provider takes it has started.
+_IDENTITY: Final = (
+    b'\x08\x08:9\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x10\n\x01x\x12\x0b\n\t\x08\x01'
+    b"\x12\x05\n\x03\x12\x01nb\x10\n\x01y\x12\x0b\n\t\x08\x01\x12\x05\n\x03\x12\x01nB\x04\n\x00"
+    b"\x10\x11"
+)
+_BRINGS: Final = "pip install 'overpaint[cuda]'"
+
+
+def candidate(bundle: Bundle) -> Candidate:
+    """Whether the CUDA provider starts on this machine, and if not, what is missing."""
+    try:
+        return Candidate("cuda", True, started(cuda()))
+    except SessionError as error:
+        return Candidate("cuda", False, str(error))
+
+
+def open_session(bundle: Bundle, component: str) -> Session:
+    """Open one component's engine on the GPU.
+
+    Raises:
+        SessionError: the provider does not start, or cannot load the graph.
+    """
+    return open_on(bundle, component, cuda())
+
+
+def open_on(bundle: Bundle, component: str, wanted: Providers) -> Session:
+    """Open one component's engine on the first of `wanted`, which may leave nodes to the others."""
+    from .session import OrtCudaSession
+
+    described, where = bundle.component(component), started(wanted)
+    return OrtCudaSession(
+        component, bundle.folder / described.graph, described, wanted, where=where
+    )
+
+
+def started(wanted: Providers) -> str:
+    """What the first of `wanted` runs on, for people: `onnxruntime 1.31.1 CUDA on NVIDIA H200`.
+
+    Raises:
+        SessionError: it does not start; the message says why and how to mend it.
+    """
+    provider = wanted[0][0]
+    if (names := providers()) is None:
+        raise SessionError(f"onnxruntime is not installed: {_BRINGS}")
+    if provider not in names:
+        raise SessionError(
+            f"the onnxruntime installed here has no {provider}: pip uninstall onnxruntime, then "
+            f"{_BRINGS}"
+        )
+    try:
+        gpu = gpu_name()
+    except NoGpuError as error:
+        raise SessionError(str(error)) from None
+    runtime = import_onnxruntime()
+    if problem := _problem(runtime, provider):
+        raise SessionError(problem)
+    kind = provider.removesuffix("ExecutionProvider")
+    return f"onnxruntime {runtime.__version__} {kind} on {gpu}"
+
+
+@functools.cache
+def _problem(runtime: ModuleType, provider: str) -> str:
+    """What keeps `provider` from starting; empty where nothing does. Tried once a process."""
+    if missing := _missing_libraries(runtime):
+        return f"CUDA's libraries are not found ({', '.join(missing)}): {_BRINGS}"
+    try:
+        session = on_cuda_thread(
+            lambda: runtime.InferenceSession(
+                _IDENTITY,
+                session_options(runtime, 1),
+                providers=[(provider, {"device_id": DEVICE})],
+                enable_fallback=False,
+            )
+        )
+    except Exception as error:  # onnxruntime's exceptions share no base of their own
+        return f"onnxruntime's {provider} does not start: {said(error)}"
+    if provider not in session.get_providers():
+        return f"onnxruntime's {provider} does not start, and onnxruntime does not say why"
+    return ""
+
+
+def _missing_libraries(runtime: ModuleType) -> list[str]:
+    """Load the CUDA libraries that pip installed; return the names of those that are nowhere.
+
+    onnxruntime finds them itself only where the system's linker does. It prints what it misses.
+    """
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        runtime.preload_dlls()
+    return re.findall(r"^Failed to load (\S+):", printed.getvalue(), re.MULTILINE)

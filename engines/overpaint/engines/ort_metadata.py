@@ -1,0 +1,57 @@
+"""A graph's own metadata, as ONNX Runtime reads it, against the manifest's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from .errors import SessionError
+from .manifest import Tensor, written_shape
+from .session import NUMPY_DTYPES
+
+_DTYPES: Final = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(bfloat16)": "bfloat16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(bool)": "bool",
+}
+_MEND: Final = "They do not belong together: make the bundle anew with overpaint export or import"
+
+
+def by_name(tensors: tuple[Tensor, ...]) -> Mapping[str, Tensor]:
+    """The tensors by their names, read-only."""
+    return MappingProxyType({tensor.name: tensor for tensor in tensors})
+
+
+def check_tensors(name: str, kind: str, declared: tuple[Tensor, ...], found: list[Any]) -> None:
+    """Raise SessionError where the graph's tensors are not those that the manifest declares."""
+    graph = {tensor.name: tensor for tensor in found}
+    if graph.keys() != {tensor.name for tensor in declared}:
+        raise SessionError(
+            f"{name}: the manifest and the graph differ in their {kind}s: "
+            f"{', '.join(tensor.name for tensor in declared)} and {', '.join(graph)}. {_MEND}"
+        )
+    for tensor in declared:
+        there = graph[tensor.name]
+        dtype, shape = _DTYPES.get(there.type, there.type), tuple(there.shape)
+        if dtype != tensor.dtype or not _agree(tensor.shape, shape):
+            raise SessionError(
+                f"{name}: the manifest and the graph differ in the {kind} {tensor.name!r}: "
+                f"{tensor.dtype} {written_shape(tensor.shape)} and "
+                f"{dtype} {written_shape(shape)}. {_MEND}"
+            )
+        if tensor.dtype not in NUMPY_DTYPES:
+            raise SessionError(
+                f"{name}: the {kind} {tensor.name!r} is {tensor.dtype}, which NumPy does not have"
+            )
+
+
+def _agree(declared: tuple[int | str, ...], found: tuple[int | str | None, ...]) -> bool:
+    """Ranks agree, and sizes that both fix; either may leave open what the other fixes."""
+    if len(declared) != len(found):
+        return False
+    pairs = zip(declared, found, strict=True)
+    return all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
