@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -84,16 +85,16 @@ def import_checkpoint(
             described = describe_folder(shelf, opened, recognised, folder, t5)
         else:
             described = describe_file(shelf, opened, recognised, like, folder, t5)
-        steps = Steps(progress, len(recognised.components) + 2, bool(loras))
+        steps = Steps(progress, len(recognised.components) + 1, bool(loras))  # the VAE's are two
         bound = _bind(shelf, described, recognised, folder, dtype, link, steps)
         manifest = _manifest(opened.name, described, bound.components, shelf)
-        steps.next("fitting the preview")
-        manifest = msgspec.structs.replace(manifest, preview=fit_preview(folder, manifest))
-        if loras:
-            manifest = fuse_into(folder, manifest, loras, steps.fusing)
-        manifest = finish_bundle(folder, manifest, steps.hashing)
+        with ThreadPoolExecutor(1) as pool:  # hashing keeps one core busy, and only one
+            preview = pool.submit(fit_preview, folder, manifest)
+            if loras:
+                manifest = fuse_into(folder, manifest, loras, steps.fusing)
+            manifest = finish_bundle(folder, manifest, steps.hashing)
         source = Source(name=opened.name, sha256=_fingerprint(folder, manifest, bound.already))
-        manifest = msgspec.structs.replace(manifest, source=source)
+        manifest = msgspec.structs.replace(manifest, source=source, preview=preview.result())
         write_manifest(folder, manifest)
     return Imported(manifest, described.architecture, frozenset(bound.placed))
 
