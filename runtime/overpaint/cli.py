@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands import export, importing, info, run, serve, verify
+from overpaint.commands import bench, export, importing, info, run, serve, verify
 from overpaint.engines.errors import OverpaintError, UsageError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command(epilog=export.EXAMPLES)(export.export)
 app.command("import", epilog=importing.EXAMPLES)(importing.import_)
 app.command(epilog=info.EXAMPLES)(info.info)
 app.command(epilog=verify.EXAMPLES)(verify.verify)
+app.command(epilog=bench.EXAMPLES)(bench.bench)
 app.command(epilog=serve.EXAMPLES)(serve.serve)
 
 

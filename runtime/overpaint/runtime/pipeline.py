@@ -263,6 +263,10 @@ class Img2Img:
         self._components.wait()
         return self
 
+    def forget_prompts(self) -> None:
+        """Encode every prompt anew from now on, for whoever measures that."""
+        self._engines.text.forget()
+
     def close(self) -> None:
         """Close every engine. May be repeated."""
         self._components.close()

@@ -31,6 +31,10 @@ class TextEncoders:
         self._tokenizers: dict[str, Tokenizer] = {}
         self._embeddings: OrderedDict[tuple[str, str, Prompting], Embedding] = OrderedDict()
 
+    def forget(self) -> None:
+        """Remember no prompt."""
+        self._embeddings.clear()
+
     def chunks(self, text: Text, prompts: list[str], prompting: Prompting) -> int:
         """How many chunks the longest of `prompts` takes."""
         if prompting == Prompting():

@@ -1,0 +1,56 @@
+"""Who takes part: the interpreter each needs, and the command that installs what is missing."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from overpaint.engines.errors import UsageError
+
+OURS: Final = "overpaint"
+PEERS: Final = ("diffusers", "compile", "optimum")
+OPTIMUM_PYTHON: Final = "OVERPAINT_OPTIMUM_PYTHON"
+TORCH_PEER: Final = "pip install 'overpaint[export]'"
+# torch by its exact version: an open range would bring gigabytes of CUDA with it on some indexes.
+TORCH: Final = ("torch==2.13.0",)
+OPTIMUM: Final = (
+    *("optimum-onnx==0.1.0", "transformers<4.58", "diffusers==0.35.2"),
+    *("onnx==1.19.1", "onnxruntime==1.23.2", *TORCH),
+)
+_PEER_PROCESS: Final = Path(__file__).with_name("peer_process.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """`command` starts it; `install` is what brings it."""
+
+    name: str
+    command: tuple[str, ...]
+    install: str | None
+
+
+def ours() -> Contender:
+    return Contender(OURS, (sys.executable, "-m", "overpaint.bench.own_process"), None)
+
+
+def peer(name: str, optimum_python: str | None) -> Contender:
+    """Raises UsageError for a name that is none of PEERS."""
+    if name not in PEERS:
+        raise UsageError(f"--against: expected names out of {', '.join(PEERS)}; got {name!r}")
+    python = sys.executable
+    install = TORCH_PEER
+    if name == "optimum":
+        python = optimum_python or _optimum_in_cache()
+        folder = Path(python).parents[1]
+        # In an environment of its own: it pins older transformers and diffusers than ours.
+        install = f"python3 -m venv {folder} && {folder}/bin/pip install {shlex.join(OPTIMUM)}"
+    return Contender(name, (python, os.fspath(_PEER_PROCESS), name), install)
+
+
+def _optimum_in_cache() -> str:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return os.fspath(Path(cache) / "overpaint" / "optimum" / "bin" / "python")

@@ -1,0 +1,65 @@
+"""overpaint as one contender: the same conversation as peer_process, on our own pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .peer_process import Contender, serve
+
+
+def load() -> Callable[[dict[str, Any]], Contender]:
+    from overpaint.runtime.pipeline import Img2Img
+    from overpaint.runtime.result import Result
+    from overpaint.runtime.settings import Settings
+
+    def open_model(job: dict[str, Any]) -> Contender:
+        pipe = Img2Img.open(job["bundle"], device=job["device"]).wait()
+        settings = Settings(
+            strength=job["strength"],
+            steps=job["steps"],
+            guidance_scale=job["guidance_scale"],
+            sampler=job["sampler"],
+            seed=job["seed"],
+            n=job["images"],
+        )
+        results: list[Result] = []
+
+        def paint() -> list[Any]:
+            # Peers encode the prompt at every call: remembering it would be less work than theirs.
+            pipe.forget_prompts()
+            results[:] = [pipe.run(Path(job["image"]), job["prompt"], settings)]
+            return list(results[0].images)
+
+        def stages() -> dict[str, list[float]]:
+            timings = results[0].timings
+            return {
+                "read": [timings.read],
+                "text": [timings.text],
+                "encode": [timings.encode],
+                "step, engine": [step.engine for step in timings.steps],
+                "step, host": [step.host for step in timings.steps],
+                "decode": [timings.decode],
+            }
+
+        def did() -> dict[str, Any]:
+            manifest, result = pipe.bundle.manifest, results[0]
+            embedded = manifest.guidance_embedding_width is not None
+            return {
+                "denoiser_calls": len(result.timings.steps),
+                "guidance": result.parameters.guidance_scale > 1 and not embedded,
+                "precision": {n: c.compute_dtype for n, c in manifest.components.items()},
+                "device": result.device,
+                "warnings": list(result.warnings),
+            }
+
+        from .machine import installed_versions
+
+        return Contender(paint, stages, did, installed_versions())
+
+    return open_model
+
+
+if __name__ == "__main__":
+    serve(load)

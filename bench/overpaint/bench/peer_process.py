@@ -1,0 +1,246 @@
+"""One contender in a process of its own: it opens a model, then paints whenever it is told to.
+
+    python peer_process.py diffusers|compile|optimum < a job and then commands, a line each
+
+Run by its path, with the interpreter of whichever environment has the library, so it imports
+nothing of overpaint's. Answers are JSON, a line each. After the job: what was imported, opened and
+painted first, in seconds since the process was asked for. After `paint`: milliseconds. After `end`:
+memory, and the process is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Ours -> diffusers' class and what makes it the same sampler (docs/samplers.md).
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "ddim": ("DDIMScheduler", {"clip_sample": False}),
+    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "dpmpp-2m": ("DPMSolverMultistepScheduler", {}),
+    "dpmpp-2m-sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "lcm": ("LCMScheduler", {"clip_sample": False}),
+    "tcd": ("TCDScheduler", {}),
+    "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """An opened model. `paint` makes the pictures; `did` says what the first painting did."""
+
+    paint: Callable[[], list[Any]]
+    stages: Callable[[], dict[str, list[float]]]
+    did: Callable[[], dict[str, Any]]
+    versions: dict[str, str]
+
+
+def serve(load: Callable[[], Callable[[dict[str, Any]], Contender]]) -> None:
+    """Answer on stdout; what libraries print goes to stderr. `load` imports, and returns `open`."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**fields: Any) -> None:
+        answers.write(json.dumps(fields) + "\n")
+        answers.flush()
+
+    job = json.loads(sys.stdin.readline())
+    try:
+        open_model = load()
+        imported = time.time() - job["asked"]
+        contender = open_model(job)
+        opened, resident = time.time() - job["asked"], memory("VmRSS")
+        images = contender.paint()
+        first = time.time() - job["asked"]
+    except ModuleNotFoundError as error:
+        return answer(missing=error.name)
+    except Exception as error:
+        return answer(failed=f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
+    images[0].save(job["picture"])
+    answer(
+        imported=imported,
+        opened=opened,
+        first=first,
+        resident=resident,
+        did={**contender.did(), "images": len(images), "size": list(images[0].size)},
+        versions=contender.versions,
+    )
+    for command in sys.stdin:
+        if command.strip() == "end":
+            return answer(resident=memory("VmRSS"), peak=memory("VmHWM"))
+        started = time.perf_counter()
+        contender.paint()
+        answer(ms=(time.perf_counter() - started) * 1e3, stages=contender.stages())
+    return None
+
+
+def memory(field: str) -> float:
+    """MB of this process: VmRSS now, VmHWM at its peak."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def load_diffusers(*, compiled: bool) -> Callable[[dict[str, Any]], Contender]:
+    import diffusers
+    import torch
+    import transformers
+
+    def open_model(job: dict[str, Any]) -> Contender:
+        dtype = getattr(torch, job["dtype"])
+        pipe = _pipeline(Path(job["folder"]), dtype).to(job["torch_device"])
+        denoiser = "unet" if getattr(pipe, "unet", None) is not None else "transformer"
+        precision = {name: str(module.dtype) for name, module in _modules(pipe).items()}
+        if compiled:
+            setattr(pipe, denoiser, torch.compile(getattr(pipe, denoiser)))
+            pipe.vae.decode = torch.compile(pipe.vae.decode)
+        versions = {"torch": torch.__version__, "diffusers": diffusers.__version__}
+        versions["transformers"] = transformers.__version__
+        return _contender(pipe, job, precision, versions)
+
+    return open_model
+
+
+def load_optimum() -> Callable[[dict[str, Any]], Contender]:
+    from importlib.metadata import version
+
+    import onnxruntime
+    import optimum.onnxruntime as optimum
+    import torch
+
+    def open_model(job: dict[str, Any]) -> Contender:
+        index = json.loads((Path(job["bundle"]) / "model_index.json").read_text())
+        family = index["_class_name"].removesuffix("Pipeline").removesuffix("Img2Img")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = job["threads"]
+        cuda = job["torch_device"] == "cuda"
+        pipe = getattr(optimum, f"ORT{family}Img2ImgPipeline").from_pretrained(
+            job["bundle"],
+            session_options=options,
+            provider="CUDAExecutionProvider" if cuda else "CPUExecutionProvider",
+        )
+        parts = (
+            *("text_encoder", "text_encoder_2", "text_encoder_3", "unet", "transformer"),
+            *("vae_encoder", "vae_decoder"),
+        )
+        found = {name: getattr(pipe, name, None) for name in parts}
+        precision = {name: str(one.dtype) for name, one in found.items() if one is not None}
+        names = ("optimum-onnx", "onnxruntime", "diffusers", "transformers")
+        versions = {name: version(name) for name in names} | {"torch": torch.__version__}
+        return _contender(pipe, job, precision, versions)
+
+    return open_model
+
+
+def _pipeline(folder: Path, dtype: Any) -> Any:
+    """diffusers' image-to-image pipeline from a checkpoint's folder, or a bundle's."""
+    import diffusers
+    import transformers
+
+    index = json.loads((folder / "model_index.json").read_text())
+    parts: dict[str, Any] = {}
+    for name, entry in index.items():
+        if not isinstance(entry, list):
+            continue
+        library, kind = entry
+        path = folder / name
+        if name == "vae" and not path.is_dir():
+            path = folder / "vae_decoder"  # a bundle's: both folders hold the one VAE
+        if kind is None:
+            parts[name] = None
+        elif library == "transformers":
+            told = {} if "token" in name else {"dtype": dtype}
+            parts[name] = getattr(transformers, kind).from_pretrained(path, **told)
+        else:
+            told = {} if name == "scheduler" else {"torch_dtype": dtype}
+            parts[name] = getattr(diffusers, kind).from_pretrained(path, **told)
+    made = getattr(diffusers, index["_class_name"])
+    takes = inspect.signature(made.__init__).parameters
+    plain = {k: v for k, v in index.items() if k in takes and not isinstance(v, list)}
+    kept = {k: v for k, v in parts.items() if k in takes}
+    return diffusers.AutoPipelineForImage2Image.from_pipe(made(**kept, **plain))
+
+
+def _modules(pipe: Any) -> dict[str, Any]:
+    """The networks under the names that bundles give them."""
+    found = {name: part for name, part in pipe.components.items() if hasattr(part, "parameters")}
+    vae = found.pop("vae")
+    return {**found, "vae_encoder": vae, "vae_decoder": vae}
+
+
+def _contender(
+    pipe: Any, job: dict[str, Any], precision: dict[str, str], versions: dict[str, str]
+) -> Contender:
+    import diffusers
+    import torch
+    from PIL import Image
+
+    pipe.set_progress_bar_config(disable=True)
+    if job["sampler"] != "default":
+        name, changes = SCHEDULERS[job["sampler"]]
+        config = pipe.scheduler.config
+        pipe.scheduler = getattr(diffusers, name).from_config(config, **changes)
+    with Image.open(job["image"]) as file:
+        image = file.convert("RGB")
+    options: dict[str, Any] = {
+        "prompt": job["prompt"],
+        "image": image,
+        "strength": job["strength"],
+        "num_inference_steps": job["steps"],
+        "guidance_scale": job["guidance_scale"],
+        "num_images_per_prompt": job["images"],
+    }
+    if "height" in inspect.signature(pipe.__call__).parameters:
+        options |= {"width": image.width, "height": image.height}
+    calls: list[int] = []
+
+    def paint(**more: Any) -> list[Any]:
+        generators = [torch.Generator().manual_seed(job["seed"] + i) for i in range(job["images"])]
+        one = generators if len(generators) > 1 else generators[0]
+        return list(pipe(**options, generator=one, **more).images)
+
+    def count(_pipe: Any, index: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        calls.append(index)
+        return values
+
+    def first_counts() -> list[Any]:
+        # Only the first painting is watched: the timed ones carry nothing of ours.
+        return paint() if calls else paint(callback_on_step_end=count)
+
+    def did() -> dict[str, Any]:
+        bare = {name: dtype.removeprefix("torch.") for name, dtype in precision.items()}
+        return {
+            "denoiser_calls": len(calls),
+            "guidance": bool(pipe.do_classifier_free_guidance),
+            "precision": bare,
+        }
+
+    return Contender(first_counts, dict, did, versions)
+
+
+if __name__ == "__main__":
+    serve(
+        {
+            "diffusers": lambda: load_diffusers(compiled=False),
+            "compile": lambda: load_diffusers(compiled=True),
+            "optimum": load_optimum,
+        }[sys.argv[1]]
+    )
