@@ -24,12 +24,12 @@ class DeviceTensor:
     ) -> None:
         """Allocate it. `pinned` is the OrtMemoryInfo of page-locked memory, or None."""
         dtype = NUMPY_DTYPES[tensor.dtype]
-        create = runtime.OrtValue.ortvalue_from_shape_and_type
-        self.value: Any = create(shape, dtype, "cuda", int(DEVICE))
+        values = runtime.OrtValue
+        self.value: Any = values.ortvalue_from_shape_and_type(shape, dtype, "cuda", int(DEVICE))
         self._runtime = runtime
         self._host: Any | None = None
         if pinned is not None:
-            self._host = create(shape, dtype, memory_info=pinned)
+            self._host = values.ortvalue_from_shape_and_type(shape, dtype, memory_info=pinned)
             self._view: Array = self._host.numpy()
 
     def upload(self, array: Array) -> None:

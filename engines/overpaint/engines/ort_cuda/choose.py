@@ -87,7 +87,7 @@ def _problem(runtime: ModuleType, provider: str) -> str:
     if missing := _missing_libraries(runtime):
         return f"CUDA's libraries are not found ({', '.join(missing)}): {_BRINGS}"
     try:
-        session = on_cuda_thread(
+        trial = on_cuda_thread(
             lambda: runtime.InferenceSession(
                 _IDENTITY,
                 session_options(runtime, 1),
@@ -97,7 +97,7 @@ def _problem(runtime: ModuleType, provider: str) -> str:
         )
     except Exception as error:  # onnxruntime's exceptions share no base of their own
         return f"onnxruntime's {provider} does not start: {said(error)}"
-    if provider not in session.get_providers():
+    if provider not in trial.get_providers():
         return f"onnxruntime's {provider} does not start, and onnxruntime does not say why"
     return ""
 

@@ -204,12 +204,12 @@ class Engine:
             self._call(plan)
 
     def _call(self, plan: _Plan) -> None:
-        options = self._runtime.RunOptions()
+        run_options = self._runtime.RunOptions()
         # Said nothing, a session that was opened with graphs would capture one, as number 0.
         number = NO_GRAPH if plan.graph is None else str(plan.graph)
-        options.add_run_config_entry(GRAPH_ID, number)
+        run_options.add_run_config_entry(GRAPH_ID, number)
         try:
-            self._engine.run_with_iobinding(plan.binding, options)
+            self._engine.run_with_iobinding(plan.binding, run_options)
         except Exception as error:
             raise SessionError(f"{self._name}: the engine failed: {said(error)}") from error
 
