@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands import bench, export, importing, info, run, serve, verify
+from overpaint.commands import bench, build, export, importing, info, run, serve, verify
 from overpaint.engines.errors import OverpaintError, UsageError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command(epilog=run.EXAMPLES)(run.run)
 app.command(epilog=export.EXAMPLES)(export.export)
 app.command("import", epilog=importing.EXAMPLES)(importing.import_)
+app.command(epilog=build.EXAMPLES)(build.build)
 app.command(epilog=info.EXAMPLES)(info.info)
 app.command(epilog=verify.EXAMPLES)(verify.verify)
 app.command(epilog=bench.EXAMPLES)(bench.bench)

@@ -42,7 +42,7 @@ def new_bundle(output: str | os.PathLike[str], force: bool = False) -> Iterator[
     """
     target = Path(output).absolute()
     _check_output(target, force)
-    with _termination_raises():
+    with termination_raises():
         beside = _make_beside(target)
         try:
             yield beside
@@ -154,7 +154,7 @@ def _remember(target: Path, manifest: Manifest) -> None:
 
 
 @contextmanager
-def _termination_raises() -> Iterator[None]:
+def termination_raises() -> Iterator[None]:
     """Make SIGTERM and SIGHUP unwind the stack like Ctrl-C does, where they would just end it."""
     names = ("SIGTERM", "SIGHUP")
     known = [getattr(signal, name) for name in names if hasattr(signal, name)]

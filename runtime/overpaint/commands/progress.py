@@ -15,7 +15,9 @@ class Advance(Protocol):
 
 
 @contextlib.contextmanager
-def progress_bar(title: str, unit: Literal["steps", "bytes"] = "steps") -> Iterator[Advance]:
+def progress_bar(
+    title: str, unit: Literal["steps", "bytes", "percent"] = "steps"
+) -> Iterator[Advance]:
     """Yield a function to advance the bar, which is drawn on stderr if that is a terminal.
 
     The bar appears with the first advance, and is gone at the end.
@@ -29,14 +31,21 @@ def progress_bar(title: str, unit: Literal["steps", "bytes"] = "steps") -> Itera
         DownloadColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
     )
 
+    columns: dict[str, ProgressColumn] = {
+        "steps": MofNCompleteColumn(),
+        "bytes": DownloadColumn(),
+        "percent": TaskProgressColumn(),
+    }
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn() if unit == "steps" else DownloadColumn(),
+        columns[unit],
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

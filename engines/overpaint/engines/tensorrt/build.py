@@ -1,0 +1,206 @@
+"""A bundle's graphs -> plans for this machine's GPU, in `plans/<target>/`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+from ..bundle import Bundle
+from ..errors import BundleError
+from ..ort_plan import origin
+from .builder import Built, build_plan
+from .engine import load_engine
+from .estimate import Estimate, estimate, room_here, shortages
+from .gpu import Gpu, find_gpu, platform_name
+from .install import check_free, former_timing_cache, staging
+from .libraries import FULL, Library, import_cudart, library, short_version
+from .record import (
+    BUILD,
+    TIMING_CACHE,
+    BuildRecord,
+    PlanRecord,
+    encode,
+    target_name,
+)
+from .shapes import PictureShape, Profile, default_shape, profiles
+
+
+class Advance(Protocol):
+    """Say how far it is: `done` of `total`, and what is being done."""
+
+    def __call__(self, done: int, total: int, doing: str = "", /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A build with nothing left open: what `plan_build` made of what was asked."""
+
+    bundle: Bundle
+    target: str
+    shapes: tuple[PictureShape, ...]
+    profiles: dict[str, tuple[Profile, ...]]
+    version_compatible: bool
+    library: Library
+    gpu: Gpu
+    estimate: Estimate
+    warnings: tuple[str, ...]
+
+
+def plan_build(
+    bundle: Bundle,
+    shapes: Sequence[PictureShape] = (),
+    *,
+    exact_version: bool = False,
+    force: bool = False,
+) -> Request:
+    """Decide all that can be decided before anything is built.
+
+    Args:
+        shapes: batches and sizes in pixels; none: one picture of the checkpoint's own size.
+        exact_version: for precisely this TensorRT, and the full runtime only.
+        force: replace the plans that are there for this machine.
+
+    Raises:
+        BundleError: the bundle has no manifest that could vouch for plans.
+        UsageError: a shape that the bundle does not take.
+        OutputExistsError: plans for this machine are there already.
+        MissingExtraError, SessionError: TensorRT or a GPU is missing.
+    """
+    if bundle.inferred:
+        raise BundleError(
+            f"{bundle.folder}: has no overpaint.json to enter plans in; "
+            "make a bundle with overpaint export or import first"
+        )
+    chosen = tuple(dict.fromkeys(shapes)) or (default_shape(bundle),)
+    wanted = profiles(bundle.manifest, chosen)
+    full = library(FULL)
+    cudart = import_cudart()
+    gpu = find_gpu(cudart)
+    named = full.version if exact_version else short_version(full.version)
+    target = target_name(named, gpu.compute_capability, platform_name())
+    check_free(bundle, target, force)
+    guess = estimate(bundle, wanted)
+    return Request(
+        bundle=bundle,
+        target=target,
+        shapes=chosen,
+        profiles=wanted,
+        version_compatible=not exact_version,
+        library=full,
+        gpu=gpu,
+        estimate=guess,
+        warnings=tuple(shortages(guess, room_here(cudart, bundle.folder))),
+    )
+
+
+def build(
+    request: Request, progress: Advance | None = None, cancelled: Event | None = None
+) -> BuildRecord:
+    """Build a plan for each component and enter them in the manifest; nothing is kept of a half.
+
+    `progress` is told thousandths of a component. Ctrl-C, or setting `cancelled`, stops TensorRT
+    at the end of its current step.
+
+    Raises:
+        SessionError: TensorRT cannot build a graph, or cannot load what it built.
+        CancelledError: it was cancelled; nothing was written.
+        KeyboardInterrupt: the same, by Ctrl-C.
+    """
+    stop = cancelled or Event()
+    cache = former_timing_cache(request.bundle, request.target)
+    plans: dict[str, PlanRecord] = {}
+    with staging(request.bundle, request.target) as folder:
+        for index, name in enumerate(request.profiles):
+            begun = time.perf_counter()
+            built = _build_one(request, name, cache, stop, _reporter(progress, request, index))
+            cache = built.timing_cache
+            plans[name] = _write_plan(request, name, built, folder, begun)
+        (folder / TIMING_CACHE).write_bytes(cache)
+        record = _record(request, plans)
+        (folder / BUILD).write_bytes(encode(record))
+    return record
+
+
+def _build_one(
+    request: Request,
+    name: str,
+    cache: bytes,
+    stop: Event,
+    report: Callable[[float, str], None],
+) -> Built:
+    """Build in a thread of its own: TensorRT keeps it for minutes, and Ctrl-C comes to ours."""
+
+    def work() -> Built:
+        return build_plan(
+            request.library.module,
+            request.bundle.folder / request.bundle.component(name).graph,
+            request.profiles[name],
+            version_compatible=request.version_compatible,
+            timing_cache=cache,
+            report=report,
+            cancelled=stop.is_set,
+        )
+
+    with ThreadPoolExecutor(1, thread_name_prefix="build") as pool:
+        building = pool.submit(work)
+        try:
+            return building.result()
+        except KeyboardInterrupt:
+            stop.set()  # leaving the block waits for the step that is under way
+            raise
+
+
+def _write_plan(
+    request: Request, name: str, built: Built, folder: Path, begun: float
+) -> PlanRecord:
+    """Write the plan and load it once: what does not load is not entered."""
+    file = folder / f"{name}.plan"
+    file.write_bytes(built.plan)
+    loaded = load_engine(
+        request.library,
+        file,
+        request.bundle.component(name),
+        version_compatible=request.version_compatible,
+    )
+    return PlanRecord(
+        plan=file.name,
+        size=file.stat().st_size,
+        made_of=origin(request.bundle.manifest, name),
+        profiles=tuple(dict(profile) for profile in request.profiles[name]),
+        activation_bytes=loaded.activation_bytes,
+        seconds=round(time.perf_counter() - begun, 3),
+    )
+
+
+def _record(request: Request, plans: dict[str, PlanRecord]) -> BuildRecord:
+    return BuildRecord(
+        target=request.target,
+        tensorrt=request.library.version,
+        version_compatible=request.version_compatible,
+        compute_capability=request.gpu.compute_capability,
+        gpu=request.gpu.name,
+        platform=platform_name(),
+        shapes=tuple(map(str, request.shapes)),
+        flags=("VERSION_COMPATIBLE",) if request.version_compatible else (),
+        overpaint=version("overpaint"),
+        plans=plans,
+    )
+
+
+def _reporter(
+    progress: Advance | None, request: Request, index: int
+) -> Callable[[float, str], None]:
+    """Fractions of the component at `index` -> thousandths of everything."""
+    name, total = list(request.profiles)[index], 1000 * len(request.profiles)
+
+    def report(fraction: float, phase: str) -> None:
+        if progress is not None:
+            progress(1000 * index + round(1000 * fraction), total, f"{name}: {phase}")
+
+    return report

@@ -1,0 +1,86 @@
+"""Does a folder of plans fit this machine and this bundle? If not: what differs, what mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..manifest import Manifest
+from ..ort_plan import origin
+from .libraries import LEAN, version_tuple
+from .record import BuildRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What plans are held against. `runtimes` is package name -> version, of those that load;
+    `broken` says of the others what kept them from it, where they are installed."""
+
+    gpu: str
+    compute_capability: str
+    platform: str
+    runtimes: Mapping[str, str]
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """What differs, as a clause. `mend` is the command that helps, None for building anew."""
+
+    differs: str
+    mend: str | None = None
+
+
+def misfits(record: BuildRecord, manifest: Manifest, machine: Machine) -> Iterator[Misfit]:
+    """Yield every reason why these plans cannot run here; none where they can."""
+    if record.platform != machine.platform:
+        yield Misfit(f"built for {record.platform}, and this is {machine.platform}")
+    if record.compute_capability != machine.compute_capability:
+        yield Misfit(
+            f"built for compute capability {record.compute_capability} ({record.gpu}), "
+            f"and this GPU has {machine.compute_capability} ({machine.gpu})"
+        )
+    if runtime_for(record, machine) is None:
+        yield _no_runtime(record, machine)
+    for name in manifest.components:
+        plan = record.plans.get(name)
+        if plan is None:
+            yield Misfit(f"there is no plan for {name}")
+        elif plan.made_of != origin(manifest, name):
+            yield Misfit(f"{name} has another graph or other weights than when its plan was built")
+
+
+def runtime_for(record: BuildRecord, machine: Machine) -> str | None:
+    """The package that runs these plans: the lean one before the full one, None if neither can.
+
+    A version-compatible plan runs on the TensorRT that built it and on later ones of its major
+    version, lean or full; an exact one on precisely its own, full
+    (docs.nvidia.com/deeplearning/tensorrt, Engine Compatibility).
+    """
+    built = version_tuple(record.tensorrt)
+    for name in sorted(machine.runtimes, key=lambda name: name != LEAN):
+        here = version_tuple(machine.runtimes[name])
+        if record.version_compatible:
+            if here[0] == built[0] and here[:3] >= built[:3]:
+                return name
+        elif name != LEAN and here == built:
+            return name
+    return None
+
+
+def _no_runtime(record: BuildRecord, machine: Machine) -> Misfit:
+    installed = [f"{name} {version}" for name, version in machine.runtimes.items()]
+    here = ", ".join((*installed, *machine.broken)) or "no TensorRT"
+    built = version_tuple(record.tensorrt)
+    if not record.version_compatible:
+        return Misfit(
+            f"built for exactly TensorRT {record.tensorrt}, and here is {here}",
+            f"pip install tensorrt=={record.tensorrt} cuda-python",
+        )
+    if any(version_tuple(version)[0] > built[0] for version in machine.runtimes.values()):
+        return Misfit(f"built with TensorRT {record.tensorrt}, and here is {here}")
+    wanted = ".".join(map(str, built[:3]))
+    return Misfit(
+        f"built with TensorRT {record.tensorrt}, and here is {here}",
+        f"pip install --upgrade 'tensorrt-lean>={wanted},<{built[0] + 1}' cuda-python",
+    )

@@ -1,0 +1,126 @@
+"""`overpaint build`: engines built for this machine, kept in the bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from overpaint.commands.options import Force, Json
+
+if TYPE_CHECKING:
+    from overpaint.engines.bundle import Bundle
+    from overpaint.engines.tensorrt.build import Request
+
+EXAMPLES = """**Examples**
+
+`overpaint build bundles/sd15 --engine tensorrt`
+
+`overpaint build bundles/sd15 --engine tensorrt --shape 1x512x512 --shape 1x768x512`
+
+`overpaint build bundles/sd15 --engine onnxruntime`
+
+A TensorRT plan is for one GPU's compute capability and for the sizes named, and it is executable
+code: run only plans that you trust. Building one needs overpaint[tensorrt], running one
+overpaint[tensorrt-lean].
+"""
+
+
+def build(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that you may write to.")],
+    engine: Annotated[
+        str, typer.Option(metavar="tensorrt|onnxruntime", help="What the engines are built for.")
+    ],
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BxHxW",
+            help="Pictures at once, height, width; absent, one of the checkpoint's own size. "
+            "Repeatable. TensorRT only.",
+        ),
+    ] = None,
+    exact_version: Annotated[
+        bool,
+        typer.Option(
+            "--exact-version",
+            help="For precisely the TensorRT that is installed, and not for the lean runtime.",
+        ),
+    ] = False,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Build a bundle's engines for this machine: TensorRT plans, or ONNX Runtime's own."""
+    from overpaint.commands.progress import progress_bar
+    from overpaint.engines.bundle import open_bundle
+    from overpaint.engines.errors import UsageError
+
+    if engine not in ("tensorrt", "onnxruntime"):
+        raise UsageError(f"--engine: expected tensorrt or onnxruntime; got {engine!r}")
+    if engine == "onnxruntime" and (shape or exact_version):
+        raise UsageError(
+            "--shape, --exact-version: these are TensorRT's; an ONNX Runtime plan takes every size"
+        )
+    with progress_bar("checking the bundle", unit="bytes") as advance:
+        opened = open_bundle(bundle, progress=advance)
+    if engine == "onnxruntime":
+        _onnxruntime(opened, json=json)
+    else:
+        _tensorrt(opened, shape or [], exact_version=exact_version, force=force, json=json)
+
+
+def _onnxruntime(bundle: Bundle, *, json: bool) -> None:
+    import msgspec
+
+    from overpaint.commands.progress import progress_bar
+    from overpaint.engines.ort_plan import build_plans
+
+    with progress_bar("building") as advance:
+        folder = build_plans(bundle, lambda name, done, total: advance(done, total, name))
+    if json:
+        typer.echo(msgspec.json.encode({"engine": "onnxruntime", "folder": str(folder)}).decode())
+    else:
+        typer.echo(f"{folder}: built. overpaint run --bundle {bundle.folder} opens it from now on")
+
+
+def _tensorrt(
+    bundle: Bundle, shapes: list[str], *, exact_version: bool, force: bool, json: bool
+) -> None:
+    import msgspec
+
+    from overpaint.commands.progress import progress_bar
+    from overpaint.engines.tensorrt.build import build as build_plans
+    from overpaint.engines.tensorrt.build import plan_build
+    from overpaint.engines.tensorrt.record import folder_of
+    from overpaint.engines.tensorrt.shapes import PictureShape
+
+    asked = [PictureShape.parse(text) for text in shapes]
+    request = plan_build(bundle, asked, exact_version=exact_version, force=force)
+    if not json:
+        _announce(request)
+    with progress_bar("building", unit="percent") as advance:
+        record = build_plans(request, advance)
+    if json:
+        typer.echo(msgspec.json.encode(record).decode())
+        return
+    for name, plan in record.plans.items():
+        sizes = f"{len(plan.profiles)} exact shape{'s' * (len(plan.profiles) > 1)}"
+        typer.echo(f"{name}: {plan.size / 1e6:.1f} MB, {sizes}, {plan.seconds:.0f} s")
+    folder = bundle.folder / folder_of(record.target)
+    typer.echo(f"{folder}: built. Try: overpaint info {bundle.folder}")
+
+
+def _announce(request: Request) -> None:
+    """What it will build, and what that may take, before it begins."""
+    guess = request.estimate
+    sizes = ", ".join(str(shape) for shape in request.shapes)
+    low, high = guess.minutes
+    where = f"{request.library} on {request.gpu.name}"
+    typer.echo(f"building {request.target} for {sizes} with {where}")
+    typer.echo(
+        f"guessed from the graphs' sizes, not measured: {max(1, round(low))} to "
+        f"{max(2, round(high))} minutes, {guess.device / 1e9:.1f} GB on the GPU, "
+        f"{guess.host / 1e9:.1f} GB of memory, {guess.plans / 1e6:.0f} MB of plans"
+    )
+    for warning in request.warnings:
+        typer.echo(f"overpaint: warning: {warning}", err=True)

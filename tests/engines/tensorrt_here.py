@@ -1,0 +1,73 @@
+"""A machine with TensorRT and a GPU, as far as overpaint can tell: doubles in place of modules."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.engines.cudart_double import CudartDouble
+from tests.engines.tensorrt_double import TensorRTDouble
+
+from overpaint.engines.bundle import Bundle, open_bundle
+from overpaint.engines.tensorrt import build as builds
+from overpaint.engines.tensorrt.choose import this_machine
+from overpaint.engines.tensorrt.cuda import shared_cuda
+from overpaint.engines.tensorrt.record import BuildRecord
+from overpaint.engines.tensorrt.shapes import PictureShape
+
+EMBEDDED = Path(__file__).parents[2] / "runtime/overpaint/runtime/embedded"
+VERSION = "11.4.0.106"
+
+
+@dataclass
+class Here:
+    """The doubles; `install` changes what is installed, as pip or another machine would."""
+
+    patch: pytest.MonkeyPatch
+    cuda: CudartDouble
+    trt: TensorRTDouble
+
+    def install(
+        self, *, full: str | None = None, lean: str | None = None, cuda: CudartDouble | None = None
+    ) -> None:
+        """Have these versions and this GPU; None is not installed, or the GPU as it was."""
+        self.cuda = cuda or self.cuda
+        self.trt = TensorRTDouble(self.cuda, full or VERSION)
+        modules = {
+            "cuda.bindings.runtime": self.cuda,
+            "tensorrt": self.trt if full else None,
+            "tensorrt_lean": TensorRTDouble(self.cuda, lean, lean=True) if lean else None,
+        }
+        for name, module in modules.items():
+            self.patch.setitem(sys.modules, name, module)
+        forget()
+
+
+def forget() -> None:
+    """Forget what was found out about the machine."""
+    this_machine.cache_clear()
+    shared_cuda.cache_clear()
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Here:
+    cuda = CudartDouble()
+    found = Here(monkeypatch, cuda, TensorRTDouble(cuda))
+    found.install(full=VERSION, lean=VERSION)
+    return found
+
+
+def pocket(folder: Path) -> Bundle:
+    """A copy of the embedded bundle that may be written to."""
+    shutil.copytree(EMBEDDED, folder)
+    return open_bundle(folder)
+
+
+def built(bundle: Bundle, shapes: Sequence[str] = ("1x64x64",), **options: bool) -> BuildRecord:
+    """Build plans into `bundle`."""
+    asked = [PictureShape.parse(shape) for shape in shapes]
+    return builds.build(builds.plan_build(bundle, asked, **options))
