@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from . import layout
 from .bundle import Bundle
 from .candidate import Candidate, Device
 from .errors import MissingExtraError, SessionError, UsageError
@@ -110,14 +109,9 @@ class _Unwritten:
 
 
 def _tensorrt() -> Way:
-    # The way itself will be: from . import tensorrt; return tensorrt
-    return _Unwritten("tensorrt", _why_no_plan_runs)
+    from . import tensorrt
 
-
-def _why_no_plan_runs(bundle: Bundle) -> str:
-    if not any(path.startswith(f"{layout.PLANS}/") for path in bundle.manifest.files):
-        return "the bundle has no TensorRT plan"
-    return "this version of overpaint does not run TensorRT plans"
+    return tensorrt
 
 
 def _cuda() -> Way:
