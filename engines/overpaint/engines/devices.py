@@ -120,6 +120,12 @@ def _cuda() -> Way:
     return ort_cuda
 
 
+def _ort_tensorrt() -> Way:
+    from . import ort_tensorrt
+
+    return ort_tensorrt
+
+
 def _openvino() -> Way:
     # The way itself will be: from . import openvino; return openvino
     return _Unwritten("openvino", _why_no_openvino, on_request=True)
@@ -140,6 +146,7 @@ def _cpu() -> Way:
 WAYS: Final[dict[Device, Callable[[], Way]]] = {
     "tensorrt": _tensorrt,
     "cuda": _cuda,
+    "ort-tensorrt": _ort_tensorrt,
     "openvino": _openvino,
     "cpu": _cpu,
 }  # best first

@@ -1,0 +1,183 @@
+"""When the CUDA provider is chosen, and what is said where it is not."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.engines.cuda_double import CPU, CUDA, Gpu, double
+from tests.engines.micro import make_micro
+
+from overpaint.engines.bundle import Bundle, open_bundle
+from overpaint.engines.candidate import Candidate
+from overpaint.engines.devices import candidates, choose, open_session
+from overpaint.engines.errors import SessionError
+from overpaint.engines.ort_cuda import choose as chooser
+from overpaint.engines.ort_cuda import driver
+from overpaint.engines.ort_cuda.driver import NoGpuError, gpu_name
+
+TENSORRT = "TensorrtExecutionProvider"
+Install = Callable[..., Gpu]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return open_bundle(make_micro(tmp_path_factory.mktemp("b") / "micro"))
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """A machine with a GPU called Double, and an onnxruntime that behaves as told."""
+
+    def with_gpu(**behaviour: Any) -> Gpu:
+        gpu = Gpu(**behaviour)
+        monkeypatch.setitem(sys.modules, "onnxruntime", double(gpu))
+        monkeypatch.setattr(chooser, "gpu_name", lambda: "Double")
+        return gpu
+
+    return with_gpu
+
+
+def cuda(bundle: Bundle) -> Candidate:
+    return next(one for one in candidates(bundle) if one.device == "cuda")
+
+
+def test_where_the_provider_starts_it_is_chosen_before_the_processor(
+    bundle: Bundle, install: Install
+) -> None:
+    install()
+    decision = choose(bundle)
+    assert decision.chosen.device == "cuda"
+    assert decision.chosen.why.endswith("CUDA on Double")
+    assert [one.device for one in decision.passed_over] == ["tensorrt"]
+    with open_session(bundle, "unet", decision) as session:
+        assert session.device == decision.chosen.why
+
+
+def test_the_provider_is_tried_once_a_process(bundle: Bundle, install: Install) -> None:
+    gpu = install()
+    for _ in range(3):
+        choose(bundle)
+    assert gpu.count("open") == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        (
+            {"available": (CPU,)},
+            "has no CUDAExecutionProvider: pip uninstall onnxruntime, then pip",
+        ),
+        (
+            {"missing_libraries": ("libcublas.so.13", "libcudart.so.13")},
+            "CUDA's libraries are not found (libcublas.so.13, libcudart.so.13): "
+            "pip install 'overpaint[cuda]'",
+        ),
+        ({"provider_starts": False}, "does not start, and onnxruntime does not say why"),
+    ],
+)
+def test_where_it_does_not_start_the_processor_is_chosen_and_the_reason_kept(
+    bundle: Bundle, install: Install, behaviour: dict[str, Any], says: str
+) -> None:
+    install(**behaviour)
+    decision = choose(bundle)
+    assert decision.chosen.device == "cpu"
+    [_, passed] = decision.passed_over
+    assert passed.device == "cuda"
+    assert says in passed.why
+    with pytest.raises(SessionError, match=r"--device cuda cannot run .*does not fall back"):
+        choose(bundle, "cuda")
+
+
+def test_a_device_that_is_named_is_refused_and_its_session_too(
+    bundle: Bundle, install: Install
+) -> None:
+    install(provider_starts=False)
+    with pytest.raises(SessionError, match="does not fall back"):
+        open_session(bundle, "unet", "cuda")
+    with pytest.raises(SessionError, match="does not start"):
+        chooser.open_session(bundle, "unet")
+
+
+def test_without_onnxruntime_the_extra_is_named(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert cuda(bundle).why == "onnxruntime is not installed: pip install 'overpaint[cuda]'"
+
+
+def test_tensorrt_inside_onnxruntime_is_taken_on_request_only(
+    bundle: Bundle, install: Install
+) -> None:
+    install(available=(TENSORRT, CUDA, CPU))
+    decision = choose(bundle)
+    assert decision.chosen.device == "cuda"
+    on_request = next(one for one in decision.candidates if one.device == "ort-tensorrt")
+    assert (on_request.available, on_request.on_request) == (True, True)
+    with open_session(bundle, "unet", "ort-tensorrt") as session:
+        assert "Tensorrt on Double" in session.device
+
+
+def test_tensorrt_inside_onnxruntime_is_reported_where_its_library_does_not_load(
+    bundle: Bundle, install: Install
+) -> None:
+    install()
+    with pytest.raises(SessionError, match=r"ort-tensorrt cannot run .* no TensorrtExecution"):
+        choose(bundle, "ort-tensorrt")
+
+
+class Driver:
+    """As much of libcuda as is asked."""
+
+    def __init__(self, init: int = 0, count: int = 1) -> None:
+        self._init, self._count = init, count
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return self._init
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+        count._obj.value = self._count
+        return 0
+
+    def cuDeviceGet(self, device: Any, ordinal: int) -> int:  # noqa: N802
+        return 0
+
+    def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:  # noqa: N802
+        name.value = b"NVIDIA H200"
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (OSError("not found"), "no NVIDIA driver is installed here"),
+        (Driver(init=100), r"finds no GPU \(CUDA error 100\)"),
+        (Driver(count=0), "shows no GPU; CUDA_VISIBLE_DEVICES may hide it"),
+    ],
+)
+def test_where_there_is_no_gpu_the_driver_says_so(
+    monkeypatch: pytest.MonkeyPatch, found: Any, says: str
+) -> None:
+    def load(name: str) -> Any:
+        assert name == driver.LIBRARY
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    with pytest.raises(NoGpuError, match=says):
+        gpu_name()
+
+
+def test_a_gpu_is_called_what_its_driver_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver())
+    assert gpu_name() == "NVIDIA H200"
+
+
+def test_the_trial_graph_is_one_that_onnx_accepts() -> None:
+    import onnx
+
+    onnx.checker.check_model(onnx.load_from_string(chooser._IDENTITY), full_check=True)
