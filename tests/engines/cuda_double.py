@@ -201,6 +201,9 @@ def double(gpu: Gpu) -> Any:
                 for one in self.get_inputs()
             ]
 
+        def get_provider_graph_assignment_info(self) -> Any:
+            return self._real.get_provider_graph_assignment_info()
+
         def io_binding(self) -> IOBinding:
             return IOBinding()
 

@@ -1,0 +1,178 @@
+# ruff: noqa: T201
+"""Each option of the CUDA provider against its alternatives, on a whole img2img. Needs a GPU.
+
+    python bench/cuda_options.py bundles/sd15 --size 512x512 --output options.json
+
+One option is changed at a time; the rest is what the product uses (ort_cuda/options.py). A size's
+first run shows what a search or a capture costs, the median of the later ones what it brings.
+`psnr` compares the picture with the product's own: an option that changes it is not only faster.
+Before all that: the nodes that ONNX Runtime left to the processor. Written after each variant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import numpy as np
+
+from overpaint.commands.sizes import parse_size
+from overpaint.engines import layout
+from overpaint.engines.bundle import Bundle, open_bundle
+from overpaint.engines.ort import import_onnxruntime, session_options
+from overpaint.engines.ort_cuda.choose import open_on, started
+from overpaint.engines.ort_cuda.driver import LIBRARY
+from overpaint.engines.ort_cuda.options import CUDA, OPTIONS, cuda
+from overpaint.engines.ort_cuda.thread import on_cuda_thread
+from overpaint.runtime.components import Components
+from overpaint.runtime.pipeline import Img2Img
+from overpaint.runtime.result import Result
+from overpaint.runtime.settings import Settings
+
+ALTERNATIVES: Final[Mapping[str, tuple[str, ...]]] = {
+    "enable_cuda_graph": ("0",),
+    "arena_extend_strategy": ("kNextPowerOfTwo",),
+    "cudnn_conv_algo_search": ("EXHAUSTIVE", "DEFAULT"),
+    "cudnn_conv_use_max_workspace": ("0",),
+    "prefer_nhwc": ("1",),
+    "fuse_conv_bias": ("1",),
+    "use_tf32": ("1",),
+    "sdpa_kernel": ("1", "2", "8", "16"),  # flash, memory-efficient, cuDNN, plain
+}
+PHOTO: Final = Path(__file__).parents[1] / "examples" / "summer.png"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Milliseconds; `step` is the median call of the denoiser. `memory_mb`: the GPU's, in use."""
+
+    option: str
+    value: str
+    first: float
+    later: float
+    encode: float
+    step: float
+    decode: float
+    memory_mb: int | None
+    psnr: float | None
+
+
+def variants() -> Iterator[tuple[str, str]]:
+    yield "", ""
+    for option, values in ALTERNATIVES.items():
+        yield from ((option, value) for value in values)
+
+
+def measure(
+    bundle: Bundle, option: str, value: str, settings: Settings, repeats: int
+) -> tuple[Measured, np.ndarray]:
+    """A pipeline with one option changed, and the picture that it makes."""
+    changed = {**OPTIONS, option: value} if option else OPTIONS
+    opener = partial(open_on, bundle, wanted=cuda(changed))
+    with Img2Img(bundle, Components(tuple(bundle.manifest.components), opener)).wait() as pipe:
+        runs = [pipe.run(PHOTO, "a lighthouse", settings) for _ in range(repeats + 3)]
+        in_use = memory()
+    later = [run.timings for run in runs[3:]]  # the second run captures, the third replays
+    steps = [step.engine for timings in later for step in timings.steps]
+    found = Measured(
+        option=option or "as it is",
+        value=value,
+        first=_ms(runs[0].timings.total),
+        later=_ms(median(one.total for one in later)),
+        encode=_ms(median(one.encode for one in later)),
+        step=_ms(median(steps)),
+        decode=_ms(median(one.decode for one in later)),
+        memory_mb=in_use,
+        psnr=None,
+    )
+    return found, _pixels(runs[-1])
+
+
+def on_processor(bundle: Bundle, component: str) -> Counter[str]:
+    """The operators of a graph that ONNX Runtime leaves to the processor."""
+    runtime = import_onnxruntime()
+    options = session_options(runtime, 1)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    graph = str(bundle.path(bundle.component(component).graph))
+    engine = on_cuda_thread(
+        lambda: runtime.InferenceSession(
+            graph, options, providers=[(CUDA, {})], enable_fallback=False
+        )
+    )
+    return Counter(
+        node.op_type
+        for share in engine.get_provider_graph_assignment_info()
+        if share.ep_name != CUDA
+        for node in share.get_nodes()
+    )
+
+
+def memory() -> int | None:
+    """MB of the GPU in use, by anybody; None where the driver cannot be asked."""
+
+    def ask() -> int | None:
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        try:
+            status = ctypes.CDLL(LIBRARY).cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+        except OSError:
+            return None
+        return None if status else (total.value - free.value) // 10**6
+
+    return on_cuda_thread(ask)
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB; 99 for the same bytes."""
+    error = float(np.mean((one.astype(float) - other.astype(float)) ** 2))
+    return round(10 * math.log10(255**2 / error), 1) if error else 99.0
+
+
+def _pixels(result: Result) -> np.ndarray:
+    return np.asarray(result.images[0])
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 2)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--size", default="512x512", help="%(default)s")
+    parser.add_argument("--steps", type=int, default=10, help="executed steps, %(default)s")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--output", type=Path, required=True, help="a JSON file, kept up to date")
+    chosen = parser.parse_args(arguments)
+    bundle = open_bundle(chosen.bundle)
+    print(started(cuda()))
+    for name in (bundle.manifest.denoiser, layout.VAE_DECODER):
+        print(f"{name}: left to the processor: {dict(on_processor(bundle, name)) or 'nothing'}")
+    settings = Settings(
+        size=parse_size(chosen.size), steps=chosen.steps, steps_mode="exact", strength=0.8, seed=7
+    )
+    rows: list[Measured] = []
+    for option, value in variants():
+        try:
+            row, picture = measure(bundle, option, value, settings, chosen.repeats)
+        except Exception as error:  # one option that is refused does not stop the others
+            print(f"{option} {value}: {error}", flush=True)
+            continue
+        if not rows:
+            base = picture
+        row = Measured(**{**asdict(row), "psnr": psnr(picture, base)})
+        rows.append(row)
+        chosen.output.write_text(json.dumps([asdict(one) for one in rows], indent=1) + "\n")
+        print(json.dumps(asdict(row)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

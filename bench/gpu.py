@@ -1,0 +1,150 @@
+# ruff: noqa: T201
+"""Everything that is to be measured on a GPU, in one go: ours against diffusers, at true sizes.
+
+    python bench/gpu.py --output bench/results/gpu.json
+    python bench/gpu.py --output gpu.json --cases sd-turbo-1,sdxl --against diffusers
+    python bench/gpu.py --output dry.json --dry-run       on any machine: the embedded model, 64x64
+
+Checkpoints have their architecture's true size and random weights from a seed, in float16; ours are
+imported (no torch needed), the torch peers read the very same files. `overpaint bench` does the
+measuring, each contender in a process of its own; a peer that is not installed is left out with a
+word. A case that fails says why and does not stop the others. Results are written after each case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+OVERPAINT: Final = Path(sys.executable).with_name("overpaint")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One point. `architecture` as `overpaint import --like` has it; None: the embedded model."""
+
+    name: str
+    architecture: str | None
+    size: str
+    steps: int
+    strength: float
+    guidance: float
+
+
+CASES: Final = (
+    Case(name="sd1.5", architecture="sd1.5", size="512x512", steps=20, strength=0.8, guidance=7.5),
+    Case(name="sd-turbo-1", architecture="sd2.1-base", size="512x512", steps=1, strength=1, guidance=1),
+    Case(name="sd-turbo-4", architecture="sd2.1-base", size="512x512", steps=4, strength=1, guidance=1),
+    Case(name="sdxl", architecture="sdxl-base", size="1024x1024", steps=20, strength=0.6,
+         guidance=5),
+    Case(name="sd3.5-medium", architecture="sd3.5-medium", size="1024x1024", steps=20,
+         strength=0.6, guidance=4.5),
+)  # fmt: skip
+DRY: Final = (Case(name="dry", architecture=None, size="64x64", steps=2, strength=0.5, guidance=2),)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True, help="a JSON file, kept up to date")
+    parser.add_argument("--cases", help="names, with commas between; absent, all")
+    parser.add_argument("--against", default="diffusers,compile", help="%(default)s; or none")
+    parser.add_argument("--device", default="cuda", help="%(default)s")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--work", type=Path, help="where checkpoints are written (20 GB)")
+    parser.add_argument("--dry-run", action="store_true", help="one small case on the processor")
+    chosen = parser.parse_args(arguments)
+    known = DRY if chosen.dry_run else CASES
+    names = chosen.cases.split(",") if chosen.cases else [case.name for case in known]
+    if unknown := set(names) - {case.name for case in known}:
+        parser.error(f"--cases: {', '.join(sorted(unknown))}: expected some of "
+                     f"{', '.join(case.name for case in known)}")  # fmt: skip
+    results: list[dict[str, Any]] = []
+    for case in (case for case in known if case.name in names):
+        print(f"{case.name}: {case.size}, {case.steps} steps …", flush=True)
+        start = time.perf_counter()
+        outcome = measured(case, chosen)
+        results.append({"case": asdict(case), **outcome})
+        chosen.output.parent.mkdir(parents=True, exist_ok=True)
+        chosen.output.write_text(json.dumps(results, indent=1) + "\n")
+        for line in told(outcome):
+            print(f"  {line}")
+        print(f"  {time.perf_counter() - start:.0f} s in all", flush=True)
+
+
+def measured(case: Case, chosen: argparse.Namespace) -> dict[str, Any]:
+    """{"report": what `overpaint bench` says}, or {"failed": why}."""
+    try:
+        with model(case, chosen.work) as (bundle, checkpoint):
+            command = [
+                str(OVERPAINT), "bench", *bundle, "--json", "--size", case.size,
+                "--steps", str(case.steps), "--strength", str(case.strength),
+                "--guidance-scale", str(case.guidance), "--repeats", str(chosen.repeats),
+                "--cold", "1", "--device", "cpu" if chosen.dry_run else chosen.device,
+            ]  # fmt: skip
+            if chosen.against != "none":
+                command += ["--against", chosen.against, *checkpoint]
+            return {"report": json.loads(run(command))}
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
+@contextmanager
+def model(case: Case, work: Path | None) -> Iterator[tuple[list[str], list[str]]]:
+    """The words that name a bundle and its checkpoint to `overpaint bench`; gone at the end."""
+    if case.architecture is None:
+        yield [], []
+        return
+    from overpaint.engines.importing import import_checkpoint
+    from overpaint.engines.importing.library import open_library
+    from real_checkpoint import write_folder
+
+    folder = Path(tempfile.mkdtemp(prefix="overpaint-gpu-", dir=work))
+    try:
+        checkpoint = write_folder(
+            open_library(), case.architecture, folder / "checkpoint", without=("text_encoder_3",)
+        )
+        print("  a checkpoint with random weights is written", flush=True)
+        import_checkpoint(checkpoint, folder / "bundle", dtype="float16")
+        print("  imported", flush=True)
+        yield [str(folder / "bundle")], ["--checkpoint", str(checkpoint)]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise RuntimeError(said[-1] if said else f"exit code {done.returncode}")
+    return done.stdout
+
+
+def told(outcome: dict[str, Any]) -> Iterator[str]:
+    """A line a contender."""
+    if why := outcome.get("failed"):
+        yield f"failed: {why}"
+        return
+    for one in outcome["report"]["runs"]:
+        if one["latency_ms"] is None:
+            yield f"{one['peer']:<10} {one['status']}: {one['why']}"
+            continue
+        ratio = f", {one['ratio']['value']:.2f} of ours" if one["ratio"] else ""
+        cold = one["cold_start"]["first_image_s"][0]
+        yield (
+            f"{one['peer']:<10} {one['latency_ms']['p50']:9.1f} ms{ratio}; "
+            f"first picture after {cold:.1f} s; {one['device'] or ''}"
+        )
+
+
+if __name__ == "__main__":
+    main()
