@@ -41,10 +41,16 @@ class Case:
     guidance: float
 
 
+TURBO: Final[dict[str, Any]] = {
+    "architecture": "sd2.1-base",
+    "size": "512x512",
+    "strength": 1,
+    "guidance": 1,
+}
 CASES: Final = (
     Case(name="sd1.5", architecture="sd1.5", size="512x512", steps=20, strength=0.8, guidance=7.5),
-    Case(name="sd-turbo-1", architecture="sd2.1-base", size="512x512", steps=1, strength=1, guidance=1),
-    Case(name="sd-turbo-4", architecture="sd2.1-base", size="512x512", steps=4, strength=1, guidance=1),
+    Case(name="sd-turbo-1", steps=1, **TURBO),
+    Case(name="sd-turbo-4", steps=4, **TURBO),
     Case(name="sdxl", architecture="sdxl-base", size="1024x1024", steps=20, strength=0.6,
          guidance=5),
     Case(name="sd3.5-medium", architecture="sd3.5-medium", size="1024x1024", steps=20,
