@@ -36,7 +36,10 @@ from .weights import CONVERTED, place_weights
 
 _ROOM: Final = 2.2  # what ONNX Runtime takes to load weights, in their sizes (bench/load_time.py)
 _WIDTH: Final = 64
-_CHANNELS: Final = (64, 128, 128, 128)  # at least two in each of 32 norm groups
+_CHANNELS: Final = (64, 128, 128, 128)
+_NORM_GROUPS: Final = 8
+"""Groups of two channels, as 32 would make, have two values at the smallest size, and a norm over
+two nearly equal values blows up what half precision rounds. True networks have ten and more."""
 _HEADS: Final = (2, 4, 4, 4)
 
 
@@ -110,6 +113,7 @@ def _unet(config: Config) -> Config:
     return {
         **config,
         "block_out_channels": _CHANNELS[:levels],
+        "norm_num_groups": _NORM_GROUPS,
         "layers_per_block": 1,
         "attention_head_dim": heads if isinstance(heads, int) else _HEADS[:levels],
         "transformer_layers_per_block": (
@@ -140,7 +144,12 @@ def _transformer(config: Config) -> Config:
 
 def _vae(config: Config) -> Config:
     levels = len(config["block_out_channels"])
-    return {**config, "block_out_channels": _CHANNELS[:levels], "layers_per_block": 1}
+    return {
+        **config,
+        "block_out_channels": _CHANNELS[:levels],
+        "norm_num_groups": _NORM_GROUPS,
+        "layers_per_block": 1,
+    }
 
 
 def _clip(config: Config) -> Config:
