@@ -70,6 +70,8 @@ def test_diffusers_paints_the_same_picture_and_is_compared(measured: Report) -> 
     assert peer.max_difference is not None
     assert peer.max_difference <= 1
     assert peer.work == measured.work
+    stages = {stage.name: stage.calls for stage in peer.stages}
+    assert stages == {"text": 1, "encode": 1, "step, engine": 2, "decode": 1, "other": 1}
     assert peer.ratio is not None
 
 

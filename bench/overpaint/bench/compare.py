@@ -10,7 +10,7 @@ import msgspec
 from overpaint.engines.errors import UsageError
 
 from . import quantiles
-from .records import Report, Run, Verdict
+from .records import FORMAT, Report, Run, Verdict
 from .task import differences
 
 MARGIN: Final = 0.05
@@ -27,6 +27,15 @@ def read_report(path: Path) -> Report:
         raise UsageError(
             f"{path}: expected what overpaint bench --json wrote, but {error}"
         ) from None
+
+
+def is_report(path: Path) -> bool:
+    """Whether a JSON file says of itself that it is a report."""
+    try:
+        said = msgspec.json.decode(path.read_bytes())
+    except msgspec.DecodeError:
+        return False
+    return isinstance(said, dict) and said.get("format") == FORMAT
 
 
 def compare(new: Report, old: Report, margin: float = MARGIN) -> tuple[Verdict, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .peer_process import Contender, serve
+from .peer_process import STEP, Contender, serve
 
 
 def load() -> Callable[[dict[str, Any]], Contender]:
@@ -38,7 +38,7 @@ def load() -> Callable[[dict[str, Any]], Contender]:
                 "read": [timings.read],
                 "text": [timings.text],
                 "encode": [timings.encode],
-                "step, engine": [step.engine for step in timings.steps],
+                STEP: [step.engine for step in timings.steps],
                 "step, host": [step.host for step in timings.steps],
                 "decode": [timings.decode],
             }

@@ -36,6 +36,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "tcd": ("TCDScheduler", {}),
     "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
 }
+STEP = "step, engine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def load_diffusers(*, compiled: bool) -> Callable[[dict[str, Any]], Contender]:
     def open_model(job: dict[str, Any]) -> Contender:
         dtype = getattr(torch, job["dtype"])
         pipe = _pipeline(Path(job["folder"]), dtype).to(job["torch_device"])
-        denoiser = "unet" if getattr(pipe, "unet", None) is not None else "transformer"
+        denoiser = "transformer" if getattr(pipe, "unet", None) is None else "unet"
         precision = {name: str(module.dtype) for name, module in _modules(pipe).items()}
         if compiled:
             setattr(pipe, denoiser, torch.compile(getattr(pipe, denoiser)))
@@ -210,30 +211,46 @@ def _contender(
     }
     if "height" in inspect.signature(pipe.__call__).parameters:
         options |= {"width": image.width, "height": image.height}
-    calls: list[int] = []
+    denoiser = pipe.transformer if getattr(pipe, "unet", None) is None else pipe.unet
+    spent: dict[str, list[float]] = {}
+    _watch(pipe, "encode_prompt", "text", spent)
+    _watch(pipe.vae, "encode", "encode", spent)
+    _watch(denoiser, "forward", STEP, spent)
+    _watch(pipe.vae, "decode", "decode", spent)
 
-    def paint(**more: Any) -> list[Any]:
+    def paint() -> list[Any]:
+        spent.clear()
         generators = [torch.Generator().manual_seed(job["seed"] + i) for i in range(job["images"])]
         one = generators if len(generators) > 1 else generators[0]
-        return list(pipe(**options, generator=one, **more).images)
+        return list(pipe(**options, generator=one).images)
 
-    def count(_pipe: Any, index: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        calls.append(index)
-        return values
-
-    def first_counts() -> list[Any]:
-        # Only the first painting is watched: the timed ones carry nothing of ours.
-        return paint() if calls else paint(callback_on_step_end=count)
+    def stages() -> dict[str, list[float]]:
+        # A GPU works on after a call has returned: only the whole run waits for it.
+        return dict(spent) if job["torch_device"] == "cpu" else {}
 
     def did() -> dict[str, Any]:
         bare = {name: dtype.removeprefix("torch.") for name, dtype in precision.items()}
         return {
-            "denoiser_calls": len(calls),
+            "denoiser_calls": len(spent[STEP]),
             "guidance": bool(pipe.do_classifier_free_guidance),
             "precision": bare,
         }
 
-    return Contender(first_counts, dict, did, versions)
+    return Contender(paint, stages, did, versions)
+
+
+def _watch(owner: Any, method: str, stage: str, spent: dict[str, list[float]]) -> None:
+    """Note the seconds of each call of `owner.method` under `stage`."""
+    call = getattr(owner, method)
+
+    def timed(*arguments: Any, **named: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return call(*arguments, **named)
+        finally:
+            spent.setdefault(stage, []).append(time.perf_counter() - started)
+
+    setattr(owner, method, timed)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+"""Make docs/performance.md from the reports in bench/results.
+
+    python -m overpaint.bench.performance_page bench/results docs/performance.md
+
+A report's file name is its place on the page, and what it is called stands in TITLES.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from .compare import is_report, read_report
+from .records import Report
+from .sheets import Sheet, sheets
+
+TITLES: Final = {
+    "embedded-cpu": "The embedded model on a CPU",
+    "embedded-growth-cpu": "How cost grows, embedded model on a CPU",
+    "footprint-cpu": "Footprint of each environment",
+    "sd15-512-cpu": "Stable Diffusion 1.5's size at 512x512 on a CPU",
+    "sd15-512-openvino": "Stable Diffusion 1.5's size at 512x512 on OpenVINO",
+    "tiny-cpu": "A tiny checkpoint on a CPU",
+}
+INTRODUCTION: Final = """# Performance
+
+Made by `python -m overpaint.bench.performance_page bench/results docs/performance.md` from the
+reports in [bench/results](../bench/results): every figure is in one of them, with the machine, the
+versions and each single measurement. How they were taken, and what each word means:
+[benchmark.md](benchmark.md).
+"""
+
+
+def written(results: Path) -> str:
+    """The page of all reports in `results`; other JSON files there have pages of their own."""
+    found = sorted(results.glob("*.json"))
+    reports = {path.stem: read_report(path) for path in found if is_report(path)}
+    return "\n\n".join(page(reports)) + "\n"
+
+
+def page(reports: dict[str, Report]) -> Iterator[str]:
+    """The lines of the page; `reports` by the name of their file."""
+    yield INTRODUCTION
+    for name, report in reports.items():
+        yield f"## {TITLES.get(name, name)}"
+        for part in sheets(report):
+            if isinstance(part, Sheet):
+                yield markdown(part)
+            else:
+                yield part.replace("\n", "  \n")
+
+
+def markdown(sheet: Sheet) -> str:
+    """A sheet as a table: the first column to the left, figures to the right."""
+    lines = [sheet.columns, (":--", *["--:"] * (len(sheet.columns) - 1)), *sheet.rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in lines)
+
+
+def main() -> None:
+    results, output = map(Path, sys.argv[1:])
+    output.write_text(written(results), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
