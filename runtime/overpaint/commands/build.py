@@ -98,8 +98,12 @@ def _tensorrt(
     request = plan_build(bundle, asked, exact_version=exact_version, force=force)
     if not json:
         _announce(request)
-    with progress_bar("building", unit="percent") as advance:
-        record = build_plans(request, advance)
+    try:
+        with progress_bar("building", unit="percent") as advance:
+            record = build_plans(request, advance)
+    except KeyboardInterrupt:
+        typer.echo("overpaint: stopped; nothing was written", err=True)
+        raise
     if json:
         typer.echo(msgspec.json.encode(record).decode())
         return

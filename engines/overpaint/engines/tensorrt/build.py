@@ -29,6 +29,7 @@ from .record import (
     target_name,
 )
 from .shapes import PictureShape, Profile, default_shape, profiles
+from .stop import cancelled_error, stopped_by_ctrl_c
 
 
 class Advance(Protocol):
@@ -115,7 +116,7 @@ def build(
     stop = cancelled or Event()
     cache = former_timing_cache(request.bundle, request.target)
     plans: dict[str, PlanRecord] = {}
-    with staging(request.bundle, request.target) as folder:
+    with stopped_by_ctrl_c(stop), staging(request.bundle, request.target) as folder:
         for index, name in enumerate(request.profiles):
             begun = time.perf_counter()
             built = _build_one(request, name, cache, stop, _reporter(progress, request, index))
@@ -148,12 +149,10 @@ def _build_one(
         )
 
     with ThreadPoolExecutor(1, thread_name_prefix="build") as pool:
-        building = pool.submit(work)
-        try:
-            return building.result()
-        except KeyboardInterrupt:
-            stop.set()  # leaving the block waits for the step that is under way
-            raise
+        built = pool.submit(work).result()
+    if stop.is_set():
+        raise cancelled_error()
+    return built
 
 
 def _write_plan(

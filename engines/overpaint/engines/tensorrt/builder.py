@@ -8,10 +8,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CancelledError, SessionError
+from ..errors import SessionError
 from .logger import Log, make_log, said
 from .monitor import make_monitor
 from .shapes import Profile
+from .stop import cancelled_error
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -68,7 +69,7 @@ def build_plan(
     config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
     if cancelled():
-        raise CancelledError("the build was cancelled; nothing was written")
+        raise cancelled_error()
     if plan is None:
         raise SessionError(f"{graph}: TensorRT cannot build this graph: {said(log)}")
     return Built(plan, bytes(cache.serialize()))
