@@ -12,7 +12,7 @@ import pytest
 from tests.engines.cuda_double import Gpu, double
 
 from overpaint.engines.ort_cuda import choose as chooser
-from overpaint.runtime import Img2Img
+from overpaint.runtime import Img2Img, warm_up
 from overpaint.runtime.default_bundle import bundle_or_default
 
 SIZES = ((64, 64), (96, 64), (64, 96))
@@ -88,3 +88,21 @@ def test_run_after_run_takes_no_more_memory(on_gpu: Callable[..., Gpu]) -> None:
                 pipe(PICTURE, f"winter {round_}", size=size, seed=round_, steps=2, strength=1.0)
             live.append(gpu.live)
     assert live[1] == live[2] == live[3]
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_after_a_warm_up_a_run_of_that_size_only_replays(
+    on_gpu: Callable[..., Gpu], guidance_scale: float
+) -> None:
+    gpu = on_gpu()
+    with Img2Img.open(bundle_or_default(None), device="cuda") as pipe:
+        warm_up(pipe, SIZES[0], guidance_scale=guidance_scale)
+        done = len(gpu.log)
+        pipe(
+            PICTURE, "a stormy night", size=SIZES[0], guidance_scale=guidance_scale,
+            steps=1, steps_mode="exact",
+        )  # fmt: skip
+        new = gpu.log[done:]
+    words = 2 if guidance_scale > 1 else 1
+    assert new.count("replay") == words + 3, "words, picture, one step, picture"
+    assert new.count("capture") == new.count("run") == new.count("allocate") == 0

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from .pipeline import Img2Img
     from .result import Complete, Result, Step
     from .settings import Settings
+    from .warming import warm_up
 
-__all__ = ["Complete", "ImageLike", "Img2Img", "Result", "Settings", "Step"]
+__all__ = ["Complete", "ImageLike", "Img2Img", "Result", "Settings", "Step", "warm_up"]
 
 _HOMES = {
     "Complete": "result",
@@ -19,6 +20,7 @@ _HOMES = {
     "Result": "result",
     "Settings": "settings",
     "Step": "result",
+    "warm_up": "warming",
 }
 
 
