@@ -70,7 +70,7 @@ def _train(
             name="denoiser",
             minutes=options.unet_minutes,
             rate=6e-4,
-            decay=0.25,
+            decay=0.35,
             ema=0.997,
             seed=options.seed + 1,
         ),
