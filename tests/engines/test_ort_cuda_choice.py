@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -80,10 +81,16 @@ def test_the_provider_is_tried_once_a_process(bundle: Bundle, install: Install) 
     ],
 )
 def test_where_it_does_not_start_the_processor_is_chosen_and_the_reason_kept(
-    bundle: Bundle, install: Install, behaviour: dict[str, Any], says: str
+    bundle: Bundle,
+    install: Install,
+    caplog: pytest.LogCaptureFixture,
+    behaviour: dict[str, Any],
+    says: str,
 ) -> None:
     install(**behaviour)
-    decision = choose(bundle)
+    with caplog.at_level(logging.INFO):
+        decision = choose(bundle)
+    assert f"not on cuda: {decision.passed_over[1].why}" in caplog.text
     assert decision.chosen.device == "cpu"
     [_, passed] = decision.passed_over
     assert passed.device == "cuda"

@@ -9,6 +9,7 @@ for candidate in decision.candidates:  # best first, each with the reason
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -19,6 +20,8 @@ from .errors import MissingExtraError, SessionError, UsageError
 
 if TYPE_CHECKING:
     from .session import Session
+
+_LOG = logging.getLogger(__name__)
 
 
 class Way(Protocol):
@@ -65,7 +68,10 @@ def choose(bundle: Bundle, device: str = "auto") -> Decision:
     for candidate in considered:
         eligible = not candidate.on_request if device == "auto" else candidate.device == device
         if eligible and candidate.available:
-            return Decision(device, candidate, considered)
+            decision = Decision(device, candidate, considered)
+            for better in decision.passed_over:
+                _LOG.info("%s: not on %s: %s", bundle.folder, better.device, better.why)
+            return decision
     if device in ("auto", "cpu"):
         raise MissingExtraError("cpu", "onnxruntime")
     why = next(candidate.why for candidate in considered if candidate.device == device)

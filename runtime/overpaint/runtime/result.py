@@ -68,6 +68,12 @@ class Result:
             (self.devices[name] for name in ("unet", "transformer") if name in self.devices), ""
         )
 
+    @property
+    def passed_over(self) -> dict[str, str]:
+        """Better devices than the one that was taken, and why each could not be."""
+        better = self.decision.passed_over if self.decision else ()
+        return {candidate.device: candidate.why for candidate in better}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
