@@ -1,7 +1,8 @@
 """Whatever our source touches of TensorRT and CUDA is there, in NVIDIA's own Python bindings.
 
 TensorRT itself is not on PyPI, its bindings are. They load where three libraries offer nine
-symbols, which are compiled here and do nothing: enough to ask what classes there are.
+symbols, which are compiled here and do nothing: enough to ask what classes there are. The lean
+runtime is on PyPI, bindings and library, and is the real one here.
 """
 
 from __future__ import annotations
@@ -10,17 +11,25 @@ import ctypes
 import inspect
 import subprocess
 import sys
+import textwrap
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from tests.engines import cudart_double, tensorrt_double
+from tests.engines.micro import make_micro
+from tests.engines.tensorrt_here import Here, built
+from tests.engines.tensorrt_here import here as here
 from tests.engines.trt_surface import Surface, parameters
+
+from overpaint.engines.bundle import open_bundle
+from overpaint.engines.tensorrt.libraries import short_version
 
 PACKAGE = Path(__file__).parents[2] / "engines/overpaint/engines/tensorrt"
 SOURCES = {path.name: path.read_text() for path in sorted(PACKAGE.glob("*.py"))}
 RUN_BY_LEAN = ("engine.py", "execution.py", "logger.py", "session.py")
-LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser", "nvinfer_lean")
+LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 SYMBOLS = (
     "createInferBuilder_INTERNAL",
     "createInferRefitter_INTERNAL",
@@ -58,7 +67,7 @@ def trt(libraries: None) -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def lean(libraries: None) -> ModuleType:
+def lean() -> ModuleType:
     import tensorrt_lean_bindings
 
     return tensorrt_lean_bindings
@@ -88,6 +97,52 @@ def test_the_lean_runtime_has_all_that_sessions_touch(lean: ModuleType) -> None:
     surface = Surface(lean, "trt").walk({name: SOURCES[name] for name in RUN_BY_LEAN})
     assert surface.findings == []
     assert "trt.IExecutionContext.execute_async_v3" in surface.touched
+
+
+def test_the_real_lean_runtime_is_asked_and_its_answer_told(tmp_path: Path) -> None:
+    """In a process of its own: without a driver, one wrong touch would end it."""
+    plan = tmp_path / "unet.plan"
+    plan.write_bytes(b"no plan at all" * 100)
+    said = _in_a_process(f"""
+from pathlib import Path
+from overpaint.engines.tensorrt.engine import load_engine
+from overpaint.engines.tensorrt.libraries import library
+load_engine(library("tensorrt_lean"), Path({str(plan)!r}), None, version_compatible=True)
+""")
+    lean = f"TensorRT {short_version(version('tensorrt-lean-cu13-bindings'))} (lean)"
+    without_driver = f"{lean} does not start: createInferRuntime: Error Code 6"
+    assert said.startswith((without_driver, f"{plan}: {lean} cannot load this plan: ")), said
+
+
+def test_a_host_with_the_real_packages_says_why_a_plan_does_not_run(
+    here: Here, tmp_path: Path
+) -> None:
+    """The plan is the double's, and the GPU it was built for is nobody's."""
+    bundle = open_bundle(make_micro(tmp_path / "micro"))
+    built(bundle)
+    said = _in_a_process(f"""
+from overpaint.engines.bundle import open_bundle
+from overpaint.engines.devices import choose
+choose(open_bundle({str(bundle.folder)!r}), "tensorrt")
+""")
+    assert said.startswith(f"--device tensorrt cannot run {bundle.folder}: ")
+    assert "CUDA failed while looking for a GPU: " in said or "NVIDIA Double" in said, said
+
+
+def _in_a_process(program: str) -> str:
+    """The SessionError that `program` ends in, where tensorrt_lean is the real one."""
+    whole = f"""
+import sys, tensorrt_lean_bindings
+from overpaint.engines.errors import SessionError
+sys.modules["tensorrt_lean"] = tensorrt_lean_bindings
+try:
+{textwrap.indent(program.strip(), "    ")}
+except SessionError as error:
+    print(error)
+"""
+    ran = subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 def test_all_that_is_touched_of_cuda_is_there(cudart: ModuleType) -> None:

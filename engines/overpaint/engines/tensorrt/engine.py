@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ def load_engine(
         runtime = trt.Runtime(log)
     except TypeError as error:  # pybind's word for: the C++ side gave nothing
         raise SessionError(f"{library} does not start: {said(log)}") from error
+    if log.errors:
+        # Without a driver the lean runtime says so and gives an object all the same, which ends the
+        # process when it is used or deleted. So it is neither.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))
+        raise SessionError(f"{library} does not start: {said(log)}")
     # A version-compatible plan carries the runtime that built it, which is loaded like a library.
     runtime.engine_host_code_allowed = version_compatible
     with plan.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
