@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown := set(names) - {case.name for case in known}:
         parser.error(f"--cases: {', '.join(sorted(unknown))}: expected some of "
                      f"{', '.join(case.name for case in known)}")  # fmt: skip
+    if not chosen.dry_run:
+        check(chosen.device)
     results: list[dict[str, Any]] = []
     for case in (case for case in known if case.name in names):
         print(f"{case.name}: {case.size}, {case.steps} steps …", flush=True)
@@ -85,6 +87,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for line in told(outcome):
             print(f"  {line}")
         print(f"  {time.perf_counter() - start:.0f} s in all", flush=True)
+
+
+def check(device: str) -> None:
+    """Better now than after gigabytes of checkpoint: is the device here?"""
+    from overpaint.engines.bundle import open_bundle
+    from overpaint.engines.devices import choose
+    from overpaint.engines.errors import OverpaintError
+    from overpaint.runtime.default_bundle import bundle_or_default
+
+    try:
+        print(choose(open_bundle(bundle_or_default(None)), device).chosen.why)
+    except OverpaintError as error:
+        raise SystemExit(f"bench/gpu.py: {error}") from None
 
 
 def measured(case: Case, chosen: argparse.Namespace) -> dict[str, Any]:

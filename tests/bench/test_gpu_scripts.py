@@ -13,6 +13,7 @@ import pytest
 from tests.engines.cuda_double import CUDA_OPTIONS, Gpu, double
 
 from overpaint.engines.ort_cuda import choose as chooser
+from overpaint.engines.ort_cuda.driver import NoGpuError
 from overpaint.engines.ort_cuda.options import OPTIONS
 from overpaint.runtime.default_bundle import bundle_or_default
 
@@ -66,6 +67,19 @@ def test_a_case_that_fails_says_why_and_the_next_one_runs(
     first, second = json.loads((tmp_path / "gpu.json").read_text())
     assert first["failed"] == "RuntimeError: no GPU is here"
     assert second["report"] == {"runs": []}
+
+
+def test_where_there_is_no_gpu_nothing_is_written(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none() -> str:
+        raise NoGpuError("no NVIDIA driver is installed here")
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", double(Gpu()))
+    monkeypatch.setattr(chooser, "gpu_name", none)
+    with pytest.raises(SystemExit, match=r"gpu\.py: --device cuda cannot run .*no NVIDIA driver"):
+        script("gpu").main(["--output", str(tmp_path / "gpu.json")])
+    assert not list(tmp_path.iterdir())
 
 
 def _embedded(gpu: ModuleType, case: object) -> object:
