@@ -246,13 +246,14 @@ def test_a_provider_that_quietly_falls_back_is_refused(opened: Open, gpu: Gpu) -
 
 
 def test_a_graph_that_cannot_be_loaded_is_one_line(
-    opened: Open, bundle: Bundle, tmp_path: Path
+    opened: Open, bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\x08\x0anot a graph\n")
     with pytest.raises(SessionError, match=r"unet: .*model\.onnx cannot be loaded: ") as caught:
         OrtCudaSession("unet", path, bundle.component("unet"), cuda(), where="the double")
     assert "\n" not in str(caught.value)
+    assert not caplog.records, "nothing is said of CUDA graphs where they are not what is wrong"
 
 
 def test_a_feed_that_does_not_fit_is_said_before_the_gpu_sees_it(opened: Open, gpu: Gpu) -> None:

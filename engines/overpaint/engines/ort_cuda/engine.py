@@ -16,7 +16,6 @@ from itertools import count
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
-from ..cores import usable_cores
 from ..errors import SessionError
 from ..manifest import Component, Tensor
 from ..ort import said, session_options
@@ -108,9 +107,10 @@ class Engine:
                 message = f"{self._name}: {graph} cannot be loaded: {said(error)}"
                 raise SessionError(message) from error
             # A graph that lies in part on the processor is refused; without CUDA graphs it runs.
-            _LOG.warning("%s: runs without CUDA graphs: %s", self._name, said(error))
             self.graphs = False
-            return self._load(graph, ((provider, {**options, GRAPHS: "0"}), *others))
+            engine = self._load(graph, ((provider, {**options, GRAPHS: "0"}), *others))
+            _LOG.warning("%s: runs without CUDA graphs: %s", self._name, said(error))
+            return engine
         if provider not in engine.get_providers():
             raise SessionError(
                 f"{self._name}: onnxruntime would run this on the processor, for its {provider} "
@@ -121,7 +121,7 @@ class Engine:
     def _create(self, graph: str, providers: Providers) -> Any:
         return self._runtime.InferenceSession(
             graph,
-            session_options(self._runtime, usable_cores()),
+            session_options(self._runtime, 1),  # the processor has shapes' arithmetic to do
             providers=[(provider, dict(options)) for provider, options in providers],
             # Or it would print, and quietly take the processor.
             enable_fallback=False,
