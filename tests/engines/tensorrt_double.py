@@ -49,6 +49,7 @@ class IProgressMonitor:
 
 
 class BuilderFlag(enum.Enum):
+    TF32 = 0
     VERSION_COMPATIBLE = 1
 
 
@@ -191,13 +192,16 @@ class ITimingCache:
 class IBuilderConfig:
     def __init__(self, gpu: str) -> None:
         self._gpu = gpu
-        self._flags: set[BuilderFlag] = set()
+        self._flags = {BuilderFlag.TF32}
         self._profiles: list[IOptimizationProfile] = []
         self._cache: ITimingCache | None = None
         self.progress_monitor: Any = None
 
     def set_flag(self, flag: BuilderFlag) -> None:
         self._flags.add(flag)
+
+    def clear_flag(self, flag: BuilderFlag) -> None:
+        self._flags.discard(flag)
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
         self._profiles.append(profile)
@@ -285,6 +289,7 @@ class Builder:
         ] or [{name: (shape,) * 3 for name, shape in shapes.items()}]
         header = {
             "version": self._trt.__version__,
+            "tf32": BuilderFlag.TF32 in config._flags,
             "compatible": BuilderFlag.VERSION_COMPATIBLE in config._flags,
             "capability": self._trt.cuda.capability,
             "shapes": shapes,

@@ -203,6 +203,11 @@ def test_attention_may_always_be_decomposed(
         built(bundle)
 
 
+def test_float32_is_not_computed_in_fewer_digits(micro: Bundle) -> None:
+    built(micro)
+    assert not header(micro, "unet")["tf32"]
+
+
 def test_a_node_that_tensorrt_does_not_know_is_named(micro: Bundle) -> None:
     graph = micro.folder / "unet/model.onnx"
     model = onnx.load(graph, load_external_data=False)

@@ -58,6 +58,7 @@ def build_plan(
         )
     _let_attention_decompose(trt, network)
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # float32 stays float32; for speed there is float16
     if version_compatible:
         config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     _set_shapes(builder, network, config, profiles)
