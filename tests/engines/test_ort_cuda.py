@@ -161,6 +161,18 @@ def test_a_bound_context_survives_that_its_place_is_given_away(opened: Open, exp
     np.testing.assert_array_equal(step(changing)["out_sample"], expected(given))
 
 
+def test_a_context_that_is_bound_where_all_places_are_taken_is_there_at_the_first_step(
+    opened: Open, expected: Any
+) -> None:
+    session = opened()
+    for tokens in range(1, ort_cuda_engine.KEPT + 1):
+        session.run(varied(1, tokens=tokens))
+    given = varied(7, tokens=50)
+    step = session.bind({CONTEXT: given[CONTEXT]})
+    changing = {n: a for n, a in given.items() if n != CONTEXT}
+    np.testing.assert_array_equal(step(changing)["out_sample"], expected(given))
+
+
 def test_threads_share_one_graph_and_get_their_own_numbers(
     opened: Open, expected: Any, gpu: Gpu
 ) -> None:
