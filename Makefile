@@ -1,13 +1,12 @@
 # setup: an environment in .venv with everything   check: lint, types, import contracts
 # test: the suite                                  parity: the whole grid against diffusers
 # pocket: train the embedded model                 demo: repaint the example
-# bench: the small case, its report kept in build/bench.json (--compare takes it; no bar)
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(abspath $(VENV))/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup check test parity bench pocket demo
+.PHONY: setup check test parity pocket demo
 
 # torch comes first and by its exact version: an open range would bring gigabytes of CUDA with it.
 # open_clip_torch carries the real CLIP merges; its dependencies are not wanted.
@@ -29,10 +28,6 @@ test:
 
 parity:
 	$(BIN)/python -m pytest --numprocesses 2 -m parity
-
-bench:
-	mkdir -p build
-	OMP_NUM_THREADS= $(BIN)/overpaint bench --json > build/bench.json
 
 pocket:
 	OMP_NUM_THREADS=$$(nproc) $(BIN)/python -m pocket.train
