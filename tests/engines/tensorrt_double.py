@@ -140,8 +140,22 @@ class ParserError:
         return self._said[2]
 
 
+# Of the operators that NVIDIA's parser has, those that our graphs use: docs/operators.md of
+# onnx-tensorrt 10.1, GroupNormalization as opset 21 has it since 10.9, Attention since 10.14. What
+# is not here has not been looked up; look it up before adding it.
+OPERATORS_LOOKED_UP = """
+Abs Add And ArgMax Attention Cast Concat Constant Conv ConvTranspose Cos Div
+Einsum Equal Expand Gather GatherND Gelu Gemm Greater GreaterOrEqual
+GroupNormalization LayerNormalization Less LessOrEqual Log MatMul Min Mul Neg
+Pad Pow Range Reciprocal ReduceMean Reshape Resize Shape Sigmoid Sin Slice Split
+Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
+"""
+CONSTANT_AXES = {"Pad": 3, "ReduceMean": 1, "Slice": 3, "Squeeze": 1, "Unsqueeze": 1}  # input
+LATEST_OPSET = 25
+
+
 class OnnxParser:
-    """Takes opset 25 and below, and no node of a domain that it does not know."""
+    """Takes the operators above, as far as NVIDIA says that its own does."""
 
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
         self._network = network
@@ -157,9 +171,12 @@ class OnnxParser:
     def parse_from_file(self, model: str) -> bool:
         loaded = onnx.load(Path(model), load_external_data=False)
         _embed(loaded, Path(model).parent)
+        constants = {one.name for one in loaded.graph.initializer}
+        constants |= {n.output[0] for n in loaded.graph.node if n.op_type == "Constant"}
         for node in loaded.graph.node:
-            if node.domain:
-                self._errors.append(ParserError(node.op_type, node.name, "no importer for it"))
+            if why := _refused(node, constants):
+                self._errors.append(ParserError(node.op_type, node.name, why))
+        assert all(one.version <= LATEST_OPSET for one in loaded.opset_import)
         self._network._model = loaded
         self._network._inputs = [ITensor(one.name, _shape(one)) for one in loaded.graph.input]
         self._network._layers = [
@@ -505,6 +522,23 @@ CLASSES = [
     for value in list(globals().values())
     if isinstance(value, type) and value.__module__ == __name__ and value is not TensorRTDouble
 ]
+
+
+def _refused(node: onnx.NodeProto, constants: set[str]) -> str | None:
+    """Why NVIDIA's parser does not take a node."""
+    if node.domain or node.op_type not in OPERATORS_LOOKED_UP.split():
+        return "no importer for it"
+    at = CONSTANT_AXES.get(node.op_type)
+    if at is not None and len(node.input) > at and node.input[at] not in constants:
+        return "axes must be an initializer"
+    if node.op_type == "Attention" and (len(node.output) > 1 or any(node.input[4:])):
+        return "one output, and no past"
+    attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+    if node.op_type == "GroupNormalization" and attributes["num_groups"] == 1:
+        return "one group is reported to be wrong: NVIDIA/TensorRT#4756"
+    if node.op_type == "Resize" and attributes.get("mode") not in (b"nearest", b"linear"):
+        return "unsupported mode"
+    return None
 
 
 def _embed(model: onnx.ModelProto, folder: Path) -> None:

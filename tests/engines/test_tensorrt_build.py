@@ -366,6 +366,25 @@ def test_what_is_short_is_said_before_it_begins(micro: Bundle, here: Here) -> No
     )
 
 
+def test_weights_that_are_converted_before_they_are_used_are_told_of(
+    here: Here, micro: Bundle, tmp_path: Path
+) -> None:
+    """NVIDIA's parser takes what comes out of a Cast for weights that change from run to run."""
+    assert builds.plan_build(micro, [PictureShape(1, 64, 64)]).warnings == ()
+    warnings = builds.plan_build(pocket(tmp_path / "pocket")).warnings
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "text_encoder",
+        "vae_encoder",
+        "unet",
+        "vae_decoder",
+    ]
+    assert warnings[2] == (
+        "unet: its weights are stored in float16 and computed in float32, and TensorRT may run it "
+        "slower, or not at all; a bundle made by overpaint export --dtype float32 --store float32 "
+        "has them as they are used"
+    )
+
+
 def test_a_folder_without_a_manifest_gets_no_plans(micro: Bundle) -> None:
     inferred = Bundle(micro.folder, micro.manifest, ("no overpaint.json",))
     with pytest.raises(BundleError, match="make a bundle with overpaint export or import first"):

@@ -16,7 +16,7 @@ from ..errors import BundleError
 from ..ort_plan import origin
 from .builder import Built, build_plan
 from .engine import load_engine
-from .estimate import Estimate, estimate, room_here, shortages
+from .estimate import Estimate, conversions, estimate, room_here, shortages
 from .gpu import Gpu, find_gpu, platform_name
 from .install import check_free, former_timing_cache, staging
 from .libraries import FULL, Library, import_cudart, library, short_version
@@ -96,7 +96,10 @@ def plan_build(
         library=full,
         gpu=gpu,
         estimate=guess,
-        warnings=tuple(shortages(guess, room_here(cudart, bundle.folder))),
+        warnings=(
+            *shortages(guess, room_here(cudart, bundle.folder)),
+            *conversions(bundle),
+        ),
     )
 
 

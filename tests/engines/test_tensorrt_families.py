@@ -1,0 +1,47 @@
+"""Plans of every family: graphs in operators that NVIDIA has, engines at their exact sizes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.engines.conftest import FAMILIES
+from tests.engines.tensorrt_here import Here, built
+from tests.engines.tensorrt_here import here as here
+
+from overpaint.engines.bundle import open_bundle
+from overpaint.engines.devices import open_session
+from overpaint.engines.session import NUMPY_DTYPES
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_plans_of_every_family_are_built_and_agree_with_the_processor(
+    family: str, bundles: dict[str, Path], here: Here, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundles[family], folder)
+    bundle = open_bundle(folder)
+    side = 4 * bundle.manifest.latents.multiple
+    record = built(bundle, [f"1x{side}x{2 * side}"])
+    assert record.plans.keys() == bundle.manifest.components.keys()
+    denoiser = record.plans[bundle.manifest.denoiser].profiles
+    assert len(denoiser) == 2
+    rng = np.random.default_rng(0)
+    bundle = open_bundle(folder)
+    for name, plan in record.plans.items():
+        with (
+            open_session(bundle, name, "tensorrt") as ours,
+            open_session(bundle, name, "cpu") as theirs,
+        ):
+            for profile in plan.profiles:
+                feed = {
+                    tensor: rng.uniform(0, 2, shape).astype(NUMPY_DTYPES[ours.inputs[tensor].dtype])
+                    for tensor, shape in profile.items()
+                }
+                outputs = ours.run(feed)
+                for output, expected in theirs.run(feed).items():
+                    scale = np.abs(expected).max()
+                    difference = np.abs(outputs[output].astype(float) - expected).max()
+                    assert difference <= 1e-4 * scale, f"{name} {output}"
