@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.checkpoints import write_clip_vocabulary
 from tokenizers import Tokenizer
 
-from overpaint.engines.clip_tokenizer import read_clip_tokenizer
+from overpaint.engines.clip_tokenizer import END, read_clip_tokenizer
 from overpaint.engines.errors import CheckpointError, ParityError
 from overpaint.export.tokenizers import AWKWARD, write_tokenizer
 
@@ -44,9 +44,41 @@ def as_published(folder: Path, pad: str) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=["<|endoftext|>", "!"], ids=["CLIP-L", "CLIP-G"])
+def as_saved_later(folder: Path, pad: str) -> Path:
+    """The files as transformers 4.34 and later save them: tokens by text, options in a list."""
+    folder.mkdir()
+    write_clip_vocabulary(folder)
+    options = {"lstrip": False, "rstrip": False, "single_word": False, "special": True}
+    added = {
+        "49406": {"content": "<|startoftext|>", "normalized": True, **options},
+        "49407": {"content": "<|endoftext|>", "normalized": True, **options},
+    }
+    if pad == "!":
+        added = {"0": {"content": "!", "normalized": False, **options}, **added}
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "added_tokens_decoder": added,
+                "bos_token": "<|startoftext|>",
+                "eos_token": "<|endoftext|>",
+                "unk_token": "<|endoftext|>",
+                "pad_token": pad,
+                "model_max_length": 77,
+                "tokenizer_class": "CLIPTokenizer",
+            }
+        )
+    )
+    return folder
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(write, pad) for write in (as_published, as_saved_later) for pad in (END, "!")],
+    ids=["CLIP-L", "CLIP-G", "CLIP-L, saved later", "CLIP-G, saved later"],
+)
 def clip(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizer, Any]:
-    folder = as_published(tmp_path_factory.mktemp("clip") / "tokenizer", request.param)
+    write, pad = request.param
+    folder = write(tmp_path_factory.mktemp("clip") / "tokenizer", pad)
     return read_clip_tokenizer(folder), transformers.CLIPTokenizer.from_pretrained(folder)
 
 

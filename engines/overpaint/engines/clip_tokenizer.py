@@ -97,14 +97,24 @@ def _special_token(folder: Path, role: str, default: str) -> AddedToken:
         path = folder / file
         if not path.is_file():
             continue
-        token = _json(path).get(role)
+        config = _json(path)
+        token = config.get(role)
         if isinstance(token, str):
-            return AddedToken(token, normalized=False, special=True)
+            token = _added_token(config, token)
         if isinstance(token, dict) and isinstance(token.get("content"), str):
             options = ("lstrip", "normalized", "rstrip", "single_word")
             chosen = {name: bool(token[name]) for name in options if name in token}
             return AddedToken(token["content"], special=True, **chosen)
     return AddedToken(default, normalized=False, special=True)
+
+
+def _added_token(config: dict[str, Any], content: str) -> dict[str, Any]:
+    """A token that is named by its text alone: transformers 4 keeps its options in a list apart."""
+    added = config.get("added_tokens_decoder")
+    for token in added.values() if isinstance(added, dict) else ():
+        if isinstance(token, dict) and token.get("content") == content:
+            return token
+    return {"content": content, "normalized": False}
 
 
 def _vocabulary(path: Path) -> dict[str, int]:
