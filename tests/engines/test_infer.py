@@ -70,6 +70,14 @@ def test_an_optimum_folder_opens_and_every_conclusion_is_listed(folder: Path) ->
     assert not (folder / "overpaint.json").exists()
 
 
+def test_sides_are_such_that_every_level_of_the_unet_halves_them(folder: Path) -> None:
+    """optimum traces the upsampling as a doubling: latents of odd sides fail inside its graph."""
+    write(folder / "unet/config.json", {"in_channels": 4, "block_out_channels": [8] * 4})
+    bundle = open_bundle(folder)
+    assert bundle.manifest.latents.multiple == 64
+    assert any(note.startswith("sides are multiples of 64") for note in bundle.inferred)
+
+
 def test_its_engines_run(folder: Path) -> None:
     bundle = open_bundle(folder)
     with open_session(bundle, "vae_encoder") as session:

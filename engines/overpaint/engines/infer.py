@@ -15,12 +15,12 @@ import msgspec
 from . import layout
 from .bundle import Bundle
 from .errors import BundleError, CheckpointError, IntegrityError
-from .families import Configs, facts_of
+from .families import Config, Configs, facts_of
 from .graph_external import external_tensors_of
 from .graph_tensors import graph_tensors
 from .integrity import external_problems
 from .json_file import read_json
-from .manifest import Component, File, Manifest, Range, Source
+from .manifest import Component, File, Latents, Manifest, Range, Source
 from .manifest_check import meaning_problems
 from .manifest_io import one_line
 from .paths import resident
@@ -57,13 +57,14 @@ def infer_bundle(folder: Path) -> Bundle:
 
 def _manifest(folder: Path, graphs: list[str]) -> Manifest:
     name = folder.resolve().name
-    facts = facts_of(_configs(folder, graphs), name)
+    configs = _configs(folder, graphs)
+    facts = facts_of(configs, name)
     return Manifest(
         name=name,
         family=facts.family,
         denoiser=facts.denoiser,
         components={graph: _component(folder, graph) for graph in graphs},
-        latents=facts.latents,
+        latents=_evenly_halved(facts.latents, configs.components[facts.denoiser]),
         prediction=facts.prediction,
         text=facts.text,
         defaults=facts.defaults,
@@ -91,6 +92,12 @@ def _configs(folder: Path, graphs: list[str]) -> Configs:
         components=components,
         pad_token_ids={name: pad_token_id(folder / name) for name in tokenizers},
     )
+
+
+def _evenly_halved(latents: Latents, denoiser: Config) -> Latents:
+    """A UNet's upsampling was traced to double whatever comes, so each level must halve evenly."""
+    levels = len(denoiser.get("block_out_channels", (None,)))
+    return msgspec.structs.replace(latents, multiple=latents.multiple << (levels - 1))
 
 
 def _component(folder: Path, name: str) -> Component:
@@ -133,6 +140,10 @@ def _notes(manifest: Manifest) -> Iterator[str]:
     yield (
         f"latents of {latents.channels} channels, 1/{latents.downscale} of the picture, scaled by "
         f"{latents.scaling}, from {layout.VAE_DECODER}/{layout.CONFIG}"
+    )
+    yield (
+        f"sides are multiples of {latents.multiple}: optimum's graphs take no latents that a level "
+        "of the denoiser cannot halve"
     )
     yield f"prediction {manifest.prediction}, from {layout.SCHEDULER_CONFIG}"
     for encoder in manifest.text.encoders:
