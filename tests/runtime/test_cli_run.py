@@ -302,7 +302,7 @@ def test_warnings_go_to_stderr(overpaint: Command) -> None:
 def test_control_c_leaves_nothing_behind(
     overpaint: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Img2Img, "events", interrupted)

@@ -45,6 +45,14 @@ def resolved(**options: Any) -> Resolved:
         ("steps_mode", "comfy"),
         ("sigmas", "karass"),
         ("negative_prompt", 3),
+        ("guidance_rescale", 1.5),
+        ("guidance_rescale", None),
+        ("eta", -0.1),
+        ("eta", None),
+        ("denoising_start", 0),
+        ("denoising_end", 1),
+        ("denoising_end", "0.8"),
+        ("max_sequence_length", 513),
         ("prompt_chunks", 1),
         ("prompt_weights", None),
     ],
@@ -108,6 +116,13 @@ def test_seeds_count_up_from_the_first_and_zero_is_a_seed() -> None:
 
 def test_an_absent_seed_is_a_new_one_each_time() -> None:
     assert len({resolved().seed for _ in range(20)}) > 1
+
+
+@pytest.mark.parametrize("other", ["strength", "reference_strength", "mode"])
+def test_what_denoising_start_decides_is_not_decided_twice(other: str) -> None:
+    value: Any = "modify" if other == "mode" else 0.5
+    with pytest.raises(UsageError, match=f"{other}: denoising_start says where to begin"):
+        Settings(denoising_start=0.5, **{other: value})
 
 
 def test_text_to_image_needs_a_size_and_knows_no_strength() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,10 @@ import typer
 from overpaint.commands.output import write
 from overpaint.commands.progress import progress_bar
 from overpaint.commands.work import Task, plan_outputs, split_arguments
-from overpaint.engines.errors import OverpaintError
+from overpaint.engines.errors import OverpaintError, UsageError
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.pipeline import Img2Img
-from overpaint.runtime.result import Complete, Result
+from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings, check_text_to_image, random_seed, seeds
 
 
@@ -27,6 +29,8 @@ class Options:
     bundle: Path | None
     lora: tuple[str, ...]
     like: str | None
+    refiner: Path | None
+    hand_over: float | None
     text_to_image: bool
     device: str
     low_memory: bool
@@ -42,6 +46,8 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     images, prompt = split_arguments(arguments, text_to_image=options.text_to_image)
     if options.text_to_image:
         check_text_to_image(settings)
+    if options.hand_over is not None and options.refiner is None:
+        raise UsageError("--hand-over: it says when a refiner takes over; name one with --refiner")
     # One seed for all pictures, so that one --seed makes all of them again.
     seed = random_seed() if settings.seed is None else settings.seed
     settings = replace(settings, seed=seed)
@@ -54,10 +60,15 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     )
     done: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
-    with _open(options) as pipe:
+    with contextlib.ExitStack() as opened:
+        pipe = opened.enter_context(_open(options))
+        refiner = opened.enter_context(_open(_refiner(options))) if options.refiner else None
         for task in tasks:
             try:
-                result = _paint(pipe, task, prompt, settings, force=options.force)
+                events = pipe.events(
+                    task.image, prompt, settings, refiner=refiner, hand_over=options.hand_over
+                )
+                result = _paint(events, task, prompt, force=options.force)
             except OverpaintError as error:
                 if len(tasks) == 1:
                     raise
@@ -87,9 +98,13 @@ def _open(options: Options) -> Img2Img:
         )
 
 
-def _paint(pipe: Img2Img, task: Task, prompt: str, settings: Settings, *, force: bool) -> Result:
+def _refiner(options: Options) -> Options:
+    return replace(options, bundle=options.refiner, lora=(), like=None)
+
+
+def _paint(events: Iterator[Step | Complete], task: Task, prompt: str, *, force: bool) -> Result:
     with progress_bar(task.image.name if task.image else prompt[:40]) as advance:
-        for event in pipe.events(task.image, prompt, settings):
+        for event in events:
             if isinstance(event, Complete):
                 for image, path in zip(event.result.images, task.outputs, strict=True):
                     write(image, path, force=force)

@@ -21,6 +21,8 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "a (stormy:1.3) sea, [boats]" --prompt-weights -o out.png`
 
+`overpaint run photo.jpg "a lynx" --bundle sdxl --refiner sdxl-refiner --hand-over 0.8 -o out.png`
+
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
 """
 
@@ -66,6 +68,9 @@ def run(
     guidance_scale: Annotated[
         float | None, typer.Option(help="How strictly the prompt is followed; 1 is off.")
     ] = None,
+    guidance_rescale: Annotated[
+        float, typer.Option(help="0 to 1: against colours that guidance washes out.")
+    ] = 0.0,
     negative_prompt: Annotated[
         str | None, typer.Option(help="What the picture should not show.")
     ] = None,
@@ -75,6 +80,21 @@ def run(
     ] = None,
     sigmas: Annotated[
         str | None, typer.Option(metavar="default|karras|exponential|beta", help="Noise levels.")
+    ] = None,
+    eta: Annotated[
+        float, typer.Option(help="0 to 1: fresh noise in each step of ddim, gamma of tcd.")
+    ] = 0.0,
+    denoising_start: Annotated[
+        float | None, typer.Option(help="Begin at this part of the way, and add no noise.")
+    ] = None,
+    denoising_end: Annotated[
+        float | None, typer.Option(help="Stop at this part of the way from noise to picture.")
+    ] = None,
+    refiner: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE", help="Finishes what the bundle begins.")
+    ] = None,
+    hand_over: Annotated[
+        float | None, typer.Option(help="The part of the way before --refiner; absent, 0.8.")
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Absent, a random one, which is printed.")
@@ -89,6 +109,9 @@ def run(
     resize: Annotated[
         str, typer.Option(metavar="stretch|crop|pad", help="How a picture meets the size.")
     ] = "stretch",
+    max_sequence_length: Annotated[
+        int | None, typer.Option(help="How many tokens SD 3's T5 reads, 1 to 512; absent, 256.")
+    ] = None,
     prompt_chunks: Annotated[
         bool, typer.Option("--prompt-chunks", help="Chunk a long prompt instead of cutting it.")
     ] = False,
@@ -117,14 +140,19 @@ def run(
         steps=steps,
         steps_mode=steps_mode,
         guidance_scale=guidance_scale,
+        guidance_rescale=guidance_rescale,
         negative_prompt=negative_prompt,
         sampler=sampler,
         sigmas=sigmas,
+        eta=eta,
+        denoising_start=denoising_start,
+        denoising_end=denoising_end,
         seed=seed,
         rng=rng,
         n=n,
         size=None if size is None else parse_size(size),
         resize=resize,
+        max_sequence_length=max_sequence_length,
         prompt_chunks=prompt_chunks,
         prompt_weights=prompt_weights,
     )
@@ -133,6 +161,8 @@ def run(
         bundle=bundle,
         lora=tuple(lora or ()),
         like=like,
+        refiner=refiner,
+        hand_over=hand_over,
         text_to_image=text_to_image,
         device=device,
         low_memory=low_memory,

@@ -15,7 +15,7 @@ from overpaint.engines.session import NUMPY_DTYPES, Session
 
 from .cancel import Cancel, check
 from .feed import as_feed
-from .guidance import guide
+from .guidance import guide, rescale
 from .result import StepTime
 from .schedule import Row, Schedule, State, advance, begin, model_input, preview
 from .schedule.step import Draw
@@ -45,14 +45,16 @@ def denoise(
     constants: Mapping[str, npt.NDArray[Any]],
     *,
     guidance_scale: float | None,
+    guidance_rescale: float = 0.0,
     draw: Draw,
     cancel: Cancel | None = None,
 ) -> Iterator[Denoised]:
     """Take latents x (B,C,h,w) through the rows of `schedule`, one call of `session` a row.
 
     constants: the denoiser's inputs that stay the same, of batch B, or with guidance 2B with the
-    negative ones first. guidance_scale: None is no guidance. draw: fills (B,C,h,w) with noise,
-    where a row asks for it. cancel: asked before each row; CancelledError if it says yes.
+    negative ones first. guidance_scale: None is no guidance. guidance_rescale: 0 to 1, with
+    guidance. draw: fills (B,C,h,w) with noise, where a row asks for it. cancel: asked before
+    each row; CancelledError if it says yes.
     """
     state = begin(schedule, x)
     # A UNet calls its latents `sample`, SD 3's transformer `hidden_states`.
@@ -75,6 +77,8 @@ def denoise(
         if guidance_scale is not None:
             negative, positive = output.reshape(branches.shape)
             guide(negative, positive, guidance_scale, out=guided)
+            if guidance_rescale:
+                rescale(guided, positive, guidance_rescale)
             output = guided
         advance(state, row, output, draw)
         ended = perf_counter()

@@ -49,18 +49,26 @@ class Parameters:
     steps_run: int
     steps_mode: str
     guidance_scale: float
+    guidance_rescale: float
     sampler: str
     sigmas: str
+    eta: float
+    denoising_start: float | None
+    denoising_end: float | None
     seed: int
     rng: str
     size: tuple[int, int]
     resize: str | None
     mode: str | None
     preset: str | None
+    max_sequence_length: int | None
     prompt_chunks: bool
     prompt_weights: bool
     model: str
     model_sha256: str
+    refiner: str | None
+    refiner_sha256: str | None
+    hand_over: float | None
     device: str
 
     def as_json(self) -> str:
@@ -68,6 +76,7 @@ class Parameters:
 
     def infotext(self) -> str:
         """AUTOMATIC1111's three lines: prompt, negative prompt, the rest."""
+        strength = self.strength if self.denoising_start is None else None  # it had no say
         fields: dict[str, Any] = {
             "Steps": self.steps,
             "Sampler": A1111_SAMPLERS.get(self.sampler, self.sampler),
@@ -75,13 +84,20 @@ class Parameters:
             "CFG scale": f"{self.guidance_scale:g}",
             "Seed": self.seed,
             "Size": f"{self.size[0]}x{self.size[1]}",
-            "Model": json.dumps(self.model) if set(self.model) & set(",:\n") else self.model,
-            "Denoising strength": None if self.strength is None else f"{self.strength:g}",
+            "Model": _quoted(self.model),
+            "Denoising strength": None if strength is None else f"{strength:g}",
+            "Eta": f"{self.eta:g}" if self.eta else None,
+            "Refiner": None if self.refiner is None else _quoted(self.refiner),
+            "Refiner switch at": None if self.hand_over is None else f"{self.hand_over:g}",
             "Version": f"overpaint {version('overpaint')}",
         }
         last = ", ".join(f"{name}: {value}" for name, value in fields.items() if value is not None)
         negative = f"\nNegative prompt: {self.negative_prompt}" if self.negative_prompt else ""
         return f"{self.prompt}{negative}\n{last}"
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name) if set(name) & set(",:\n") else name
 
 
 class Painting(Image.Image):

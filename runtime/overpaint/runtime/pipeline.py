@@ -7,6 +7,7 @@ with Img2Img.open("bundles/sd15") as pipe:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -25,6 +26,7 @@ from .cancel import Cancel
 from .components import Components
 from .default_bundle import bundle_to_open
 from .image import ImageLike, Resize
+from .refine import HAND_OVER, Refiner
 from .result import Complete, Result, Step
 from .run import Engines, run
 from .settings import Mode, Preset, Settings
@@ -102,21 +104,31 @@ class Img2Img:
         steps: int | None = None,
         steps_mode: str | None = None,
         guidance_scale: float | None = None,
+        guidance_rescale: float = 0.0,
         negative_prompt: str | None = None,
         sampler: str | None = None,
         sigmas: str | None = None,
+        eta: float = 0.0,
+        denoising_start: float | None = None,
+        denoising_end: float | None = None,
         seed: int | None = None,
         rng: str | None = None,
         n: int = 1,
         size: tuple[int, int] | None = None,
         resize: Resize = "stretch",
+        max_sequence_length: int | None = None,
         prompt_chunks: bool = False,
         prompt_weights: bool = False,
+        refiner: Img2Img | None = None,
+        hand_over: float | None = None,
         cancel: Cancel | None = None,
     ) -> Result:
         """Repaint `image` as `prompt` says and return the Result; `Settings` explains the options.
 
         `image` None is text to image. What is None comes from preset, mode, or the bundle.
+        `refiner`, another pipeline with latents like these (SDXL's refiner), finishes what this one
+        begins: it takes the latents over after the part `hand_over`, between 0 and 1 and 0.8 where
+        None, of the way from noise to picture.
         `cancel`, a threading.Event or a function that returns a bool, is asked between steps:
         once it says yes, CancelledError is raised.
 
@@ -130,18 +142,23 @@ class Img2Img:
             steps=steps,
             steps_mode=steps_mode,
             guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
             negative_prompt=negative_prompt,
             sampler=sampler,
             sigmas=sigmas,
+            eta=eta,
+            denoising_start=denoising_start,
+            denoising_end=denoising_end,
             seed=seed,
             rng=rng,
             n=n,
             size=size,
             resize=resize,
+            max_sequence_length=max_sequence_length,
             prompt_chunks=prompt_chunks,
             prompt_weights=prompt_weights,
         )
-        return self.run(image, prompt, settings, cancel)
+        return self.run(image, prompt, settings, cancel, refiner, hand_over)
 
     def stream(
         self,
@@ -155,16 +172,23 @@ class Img2Img:
         steps: int | None = None,
         steps_mode: str | None = None,
         guidance_scale: float | None = None,
+        guidance_rescale: float = 0.0,
         negative_prompt: str | None = None,
         sampler: str | None = None,
         sigmas: str | None = None,
+        eta: float = 0.0,
+        denoising_start: float | None = None,
+        denoising_end: float | None = None,
         seed: int | None = None,
         rng: str | None = None,
         n: int = 1,
         size: tuple[int, int] | None = None,
         resize: Resize = "stretch",
+        max_sequence_length: int | None = None,
         prompt_chunks: bool = False,
         prompt_weights: bool = False,
+        refiner: Img2Img | None = None,
+        hand_over: float | None = None,
         cancel: Cancel | None = None,
     ) -> Iterator[Step | Complete]:
         """As a call, but yields a Step after each denoising step, and a Complete at the end.
@@ -179,18 +203,23 @@ class Img2Img:
             steps=steps,
             steps_mode=steps_mode,
             guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
             negative_prompt=negative_prompt,
             sampler=sampler,
             sigmas=sigmas,
+            eta=eta,
+            denoising_start=denoising_start,
+            denoising_end=denoising_end,
             seed=seed,
             rng=rng,
             n=n,
             size=size,
             resize=resize,
+            max_sequence_length=max_sequence_length,
             prompt_chunks=prompt_chunks,
             prompt_weights=prompt_weights,
         )
-        return self.events(image, prompt, settings, cancel)
+        return self.events(image, prompt, settings, cancel, refiner, hand_over)
 
     def text_to_image(
         self,
@@ -200,14 +229,20 @@ class Img2Img:
         preset: Preset | None = None,
         steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_rescale: float = 0.0,
         negative_prompt: str | None = None,
         sampler: str | None = None,
         sigmas: str | None = None,
+        eta: float = 0.0,
+        denoising_end: float | None = None,
         seed: int | None = None,
         rng: str | None = None,
         n: int = 1,
+        max_sequence_length: int | None = None,
         prompt_chunks: bool = False,
         prompt_weights: bool = False,
+        refiner: Img2Img | None = None,
+        hand_over: float | None = None,
         cancel: Cancel | None = None,
     ) -> Result:
         """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
@@ -216,16 +251,20 @@ class Img2Img:
             preset=preset,
             steps=steps,
             guidance_scale=guidance_scale,
+            guidance_rescale=guidance_rescale,
             negative_prompt=negative_prompt,
             sampler=sampler,
             sigmas=sigmas,
+            eta=eta,
+            denoising_end=denoising_end,
             seed=seed,
             rng=rng,
             n=n,
+            max_sequence_length=max_sequence_length,
             prompt_chunks=prompt_chunks,
             prompt_weights=prompt_weights,
         )
-        return self.run(None, prompt, settings, cancel)
+        return self.run(None, prompt, settings, cancel, refiner, hand_over)
 
     def run(
         self,
@@ -233,9 +272,11 @@ class Img2Img:
         prompt: str,
         settings: Settings,
         cancel: Cancel | None = None,
+        refiner: Img2Img | None = None,
+        hand_over: float | None = None,
     ) -> Result:
         """A call whose options are already Settings."""
-        for event in self.events(image, prompt, settings, cancel):
+        for event in self.events(image, prompt, settings, cancel, refiner, hand_over):
             if isinstance(event, Complete):
                 return event.result
         raise AssertionError("a run ends in Complete or an error")
@@ -246,15 +287,33 @@ class Img2Img:
         prompt: str,
         settings: Settings,
         cancel: Cancel | None = None,
+        refiner: Img2Img | None = None,
+        hand_over: float | None = None,
     ) -> Iterator[Step | Complete]:
         """A stream whose options are already Settings."""
+        if refiner is self:
+            raise UsageError("refiner: expected another pipeline, got the one that begins")
+        if refiner is None and hand_over is not None:
+            raise UsageError("hand_over: it says when a refiner takes over, and none is given")
+        with contextlib.ExitStack() as held:
+            finisher = None
+            held.enter_context(self._alone())
+            if refiner is not None:
+                held.enter_context(refiner._alone())
+                at = HAND_OVER if hand_over is None else hand_over
+                finisher = Refiner(refiner._engines, at)
+            yield from run(self._engines, image, prompt, settings, cancel, finisher)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While the block runs, the engines' buffers are this run's."""
         if not self._running.acquire(blocking=False):
             raise UsageError(
                 "this pipeline is already running; finish or close its other stream first, "
                 "or open a pipeline for each thread"
             )
         try:
-            yield from run(self._engines, image, prompt, settings, cancel)
+            yield
         finally:
             self._running.release()
 

@@ -19,6 +19,7 @@ from .settings import Resolved, Settings, resolve
 
 MAX_OWN_PIXELS: Final = 2048 * 2048  # more is run only where a size asks for it
 REPAINTED_PIXELS: Final = 1024 * 1024
+LATENTS: Final = ("latent_sample", "sample", "hidden_states")  # of VAE decoder, UNet, MMDiT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +62,8 @@ def prepare(bundle: Bundle, image: ImageLike | None, prompt: str, settings: Sett
         size = size or _own_size(picture.image.size, sides)
         pixels, notes = to_pixels(fit(picture.image, size, settings.resize)), picture.notes
     assert size is not None  # resolve() refuses text to image without a size
-    schedule = _schedule(bundle, resolved, size)
-    guided = resolved.guidance_scale > 1 and manifest.guidance_embedding_width is None
+    schedule = schedule_for(bundle, resolved, size)
+    guided = is_guided(manifest, resolved)
     return Job(
         prompt=prompt,
         resolved=resolved,
@@ -70,8 +71,8 @@ def prepare(bundle: Bundle, image: ImageLike | None, prompt: str, settings: Sett
         pixels=pixels,
         schedule=schedule,
         guided=guided,
-        batch=_batch(manifest, resolved.n, guided),
-        warnings=(*resolved.warnings, *notes, *_schedule_warnings(schedule, resolved)),
+        batch=batch_size(manifest, resolved.n, guided),
+        warnings=(*resolved.warnings, *notes, *schedule_warnings(schedule, resolved)),
     )
 
 
@@ -89,10 +90,18 @@ def _own_size(size: tuple[int, int], sides: Sides) -> tuple[int, int]:
 
 
 def image_sides(manifest: Manifest) -> Sides:
-    """What the bundle's VAE takes: the range its decoder declares, seen in pixels."""
-    decoder = manifest.components[layout.VAE_DECODER]
+    """What the bundle's VAE decoder and denoiser take: the ranges they declare, in pixels."""
     cell = manifest.latents.downscale
-    ranges = [_range(decoder.ranges, side) for side in decoder.inputs[0].shape[2:]]
+    ranges = [
+        _range(part.ranges, side)
+        for part in (
+            manifest.components[layout.VAE_DECODER],
+            manifest.components[manifest.denoiser],
+        )
+        for tensor in part.inputs
+        if tensor.name in LATENTS
+        for side in tensor.shape[2:]
+    ]
     multiple = manifest.latents.multiple
     low, high = max(r.minimum for r in ranges) * cell, min(r.maximum for r in ranges) * cell
     return Sides(
@@ -106,7 +115,13 @@ def _range(ranges: dict[str, Range], side: int | str) -> Range:
     return Range(minimum=side, maximum=side) if isinstance(side, int) else ranges[side]
 
 
-def _batch(manifest: Manifest, n: int, guided: bool) -> int:
+def is_guided(manifest: Manifest, resolved: Resolved) -> bool:
+    """Whether the negative prompt has a say: not where the denoiser takes the scale itself."""
+    return resolved.guidance_scale > 1 and manifest.guidance_embedding_width is None
+
+
+def batch_size(manifest: Manifest, n: int, guided: bool) -> int:
+    """How many of `n` images the denoiser takes at a time."""
     denoiser = manifest.components[manifest.denoiser]
     most = _range(denoiser.ranges, denoiser.inputs[0].shape[0]).maximum
     if guided and most < 2:
@@ -126,7 +141,8 @@ def check_context(manifest: Manifest, tokens: int) -> None:
         )
 
 
-def _schedule(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> Schedule:
+def schedule_for(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> Schedule:
+    """The rows that `resolved` asks of this bundle, for a picture of `size` (width, height)."""
     cell = bundle.manifest.latents.downscale
     config = read_scheduler_config(bundle.folder / layout.SCHEDULER_CONFIG)
     if bundle.manifest.family in ("sd1", "sd2"):
@@ -140,17 +156,27 @@ def _schedule(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> Sche
         steps_mode=resolved.steps_mode,
         # diffusers' SD 3 pipeline rounds a fraction of a step up, the others down.
         rounding="up" if bundle.manifest.family == "sd3" else "down",
+        denoising_start=resolved.denoising_start,
+        denoising_end=resolved.denoising_end,
         image_tokens=(size[0] // cell // 2) * (size[1] // cell // 2),
+        eta=resolved.eta,
     )
 
 
-def _schedule_warnings(schedule: Schedule, resolved: Resolved) -> tuple[str, ...]:
+def schedule_warnings(schedule: Schedule, resolved: Resolved) -> tuple[str, ...]:
+    """What of a schedule a caller should know who did not ask for it."""
     asked = f"strength {resolved.strength} of {resolved.steps} steps"
     ignored = tuple(
         f"sampler: {schedule.sampler} has no use for {field}, which the checkpoint's scheduler "
         "config asks for"
         for field in schedule.ignored
     )
+    if not schedule.rows and (resolved.denoising_start or resolved.denoising_end):
+        return (
+            *ignored,
+            f"none of {resolved.steps} steps lies between denoising_start and denoising_end: "
+            "nothing is repainted; choose others, more steps, or another strength",
+        )
     if not schedule.rows and resolved.strength:
         return (
             *ignored,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,44 +11,27 @@ import numpy.typing as npt
 from PIL import Image
 
 from overpaint.engines import layout
-from overpaint.engines.bundle import Bundle
-from overpaint.engines.devices import Decision
 
 from . import latents
 from .cancel import Cancel, check
-from .components import Components
 from .feed import as_feed
 from .guidance_embedding import guidance_embedding
 from .image import ImageLike, from_pixels
 from .loop import denoise
-from .metadata import Painting, Parameters
 from .noise import Generator as Noise
 from .noise import generator
 from .prepare import Job, check_context, prepare
-from .result import Complete, Result, Step, StepTime, Timings
+from .refine import Refiner, base_settings, refiner_job
+from .report import result
+from .result import Complete, Step
 from .settings import Settings
-from .stopwatch import Stopwatch
-from .text import CONDITION, Conditioning, Prompting, Request, TextEncoders
+from .stage import Engines, Log, Stage
+from .text import CONDITION, Conditioning, Prompting, Request
+from .text.sd3 import with_t5_length
+
+__all__ = ["Engines", "run"]
 
 Array = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Engines:
-    """What a run works with: a bundle, its sessions, its text encoders and what they remember."""
-
-    bundle: Bundle
-    components: Components
-    text: TextEncoders
-    decision: Decision | None
-
-
-@dataclass(frozen=True, slots=True)
-class Log:
-    """What is noted while a run is under way."""
-
-    watch: Stopwatch = field(default_factory=Stopwatch)
-    steps: list[StepTime] = field(default_factory=list)
 
 
 def run(
@@ -58,22 +40,42 @@ def run(
     prompt: str,
     settings: Settings,
     cancel: Cancel | None,
+    refiner: Refiner | None = None,
 ) -> Iterator[Step | Complete]:
-    """Yield a Step for each call of the denoiser, then Complete. `image` None: text to image."""
+    """Yield a Step for each call of a denoiser, then Complete. `image` None: text to image."""
     log = Log()
     with log.watch.stage("read"):
-        job = prepare(engines.bundle, image, prompt, settings)
+        jobs = _jobs(engines, image, prompt, settings, refiner)
     check(cancel)
     with log.watch.stage("text"):
-        conditioning = _condition(engines, job, log)
+        stages = [Stage(*pair, _condition(*pair, log)) for pair in jobs]
     check(cancel)
+    [(_, job), *_] = jobs
     with log.watch.stage("encode"):
         moments = _encode(engines, job, log)
-    finished = yield from _denoise(engines, job, conditioning, moments, log, cancel)
+    noises = [generator(job.resolved.rng, seed) for seed in job.resolved.seeds]
+    x = _start(engines, job, moments, noises)
+    total = sum(stage.calls for stage in stages)
+    for stage in stages:
+        yield from _denoise(stage, x, noises, total, log, cancel)
     check(cancel)
     with log.watch.stage("decode"):
-        images = _decode(engines, finished, log)
-    yield Complete(_result(engines, job, conditioning, images, log))
+        images = _decode(stages[-1].engines, x, log)
+    yield Complete(result(stages, images, log))
+
+
+def _jobs(
+    engines: Engines,
+    image: ImageLike | None,
+    prompt: str,
+    settings: Settings,
+    refiner: Refiner | None,
+) -> list[tuple[Engines, Job]]:
+    """Who does what: one job, or the base's and the refiner's."""
+    if refiner is None:
+        return [(engines, prepare(engines.bundle, image, prompt, settings))]
+    job = prepare(engines.bundle, image, prompt, base_settings(settings, refiner))
+    return [(engines, job), (refiner.engines, refiner_job(engines.bundle, job, refiner))]
 
 
 def _condition(engines: Engines, job: Job, log: Log) -> Conditioning:
@@ -87,9 +89,10 @@ def _condition(engines: Engines, job: Job, log: Log) -> Conditioning:
     resolved, text = job.resolved, engines.text
     prompting = Prompting(chunks=resolved.prompt_chunks, weights=resolved.prompt_weights)
     prompts = [request.prompt, *([request.negative_prompt or ""] if request.guided else [])]
-    chunks = text.chunks(manifest.text, prompts, prompting)
+    wanted = with_t5_length(manifest.text, resolved.max_sequence_length)
+    chunks = text.chunks(wanted, prompts, prompting)
     encode = functools.partial(text.encode, watch=log.watch, prompting=prompting, chunks=chunks)
-    conditioning = CONDITION[manifest.family](manifest.text, request, encode)
+    conditioning = CONDITION[manifest.family](wanted, request, encode)
     check_context(manifest, conditioning.positive["encoder_hidden_states"].shape[1])
     return conditioning
 
@@ -103,37 +106,30 @@ def _encode(engines: Engines, job: Job, log: Log) -> Array | None:
 
 
 def _denoise(
-    engines: Engines,
-    job: Job,
-    conditioning: Conditioning,
-    moments: Array | None,
-    log: Log,
-    cancel: Cancel | None,
-) -> Generator[Step, None, list[Array]]:
-    """Yield the steps of all images, `job.batch` at a time; return their latents (b,C,h,w)."""
-    manifest, seeds = engines.bundle.manifest, job.resolved.seeds
-    groups = [
-        [generator(job.resolved.rng, seed) for seed in seeds[first : first + job.batch]]
-        for first in range(0, len(seeds), job.batch)
-    ]
-    finished = [_start(engines, job, moments, noises) for noises in groups]
+    stage: Stage, x: Array, noises: list[Noise], total: int, log: Log, cancel: Cancel | None
+) -> Generator[Step, None, None]:
+    """Take the latents x (n,C,h,w) of all images, in place, through the rows of `stage`, as many
+    images at a time as its denoiser takes; yield the steps, which are `total` in the whole run."""
+    engines, job, conditioning = stage.engines, stage.job, stage.conditioning
     if not job.schedule.rows:
-        return finished
-    total = len(job.schedule.rows) * len(groups)
+        return
+    manifest = engines.bundle.manifest
     with engines.components.use(manifest.denoiser, log.watch) as session:
-        for i, noises in enumerate(groups):
+        for first in range(0, len(noises), job.batch):
+            some = slice(first, first + job.batch)
             rows = denoise(
                 session,
-                finished[i],
+                x[some],
                 job.schedule,
-                _constants(engines, job, conditioning, len(noises)),
+                _constants(engines, job, conditioning, len(noises[some])),
                 guidance_scale=job.resolved.guidance_scale if job.guided else None,
-                draw=functools.partial(_fill, noises),
+                guidance_rescale=job.resolved.guidance_rescale,
+                draw=functools.partial(_fill, noises[some]),
                 cancel=cancel,
             )
             for row in rows:
                 log.steps.append(row.time)
-                finished[i] = row.state.x
+                x[some] = row.state.x
                 with log.watch.away():
                     yield Step(
                         index=len(log.steps),
@@ -141,7 +137,6 @@ def _denoise(
                         prediction=row.prediction(),
                         factors=manifest.preview,
                     )
-    return finished
 
 
 def _constants(
@@ -164,7 +159,7 @@ def _start(engines: Engines, job: Job, moments: Array | None, noises: list[Noise
         return _draw(noises, shape) * np.float32(schedule.initial)
     # Image by image posterior first, then noise: a generator's order in diffusers.
     z = latents.encode(moments, _draw(noises, shape), manifest.latents)
-    if not schedule.rows:
+    if not schedule.noise:  # nothing to run, or a picture that counts as noisy: none is drawn
         return z
     return z * np.float32(schedule.signal) + _draw(noises, shape) * np.float32(schedule.noise)
 
@@ -182,65 +177,12 @@ def _fill(noises: list[Noise], out: Array) -> None:
         noise.fill(one)
 
 
-def _decode(engines: Engines, finished: list[Array], log: Log) -> list[Image.Image]:
+def _decode(engines: Engines, x: Array, log: Log) -> list[Image.Image]:
     """One image at a time: the decoder is where memory peaks, and batches do not speed it up."""
     images: list[Image.Image] = []
     with engines.components.use(layout.VAE_DECODER, log.watch) as session:
-        for z in np.concatenate(finished):
+        for z in x:
             sample = latents.decode(z[None], engines.bundle.manifest.latents)
             pixels = session.run(as_feed(session, {"latent_sample": sample}))["sample"]
             images += from_pixels(pixels)
     return images
-
-
-def _result(
-    engines: Engines, job: Job, conditioning: Conditioning, images: list[Image.Image], log: Log
-) -> Result:
-    resolved, manifest, stages = job.resolved, engines.bundle.manifest, log.watch.stages
-    devices = dict(engines.components.devices)
-    parameters = [
-        Parameters(
-            prompt=job.prompt,
-            negative_prompt=resolved.negative_prompt,
-            strength=resolved.strength,
-            steps=resolved.steps,
-            steps_run=job.schedule.executed,
-            steps_mode=resolved.steps_mode,
-            guidance_scale=resolved.guidance_scale,
-            sampler=resolved.sampler,
-            sigmas=resolved.sigmas,
-            seed=seed,
-            rng=resolved.rng,
-            size=job.size,
-            resize=None if resolved.strength is None else resolved.resize,
-            mode=resolved.mode,
-            preset=resolved.preset,
-            prompt_chunks=resolved.prompt_chunks,
-            prompt_weights=resolved.prompt_weights,
-            model=manifest.name,
-            model_sha256=manifest.source.sha256,
-            device=devices.get(manifest.denoiser, devices[layout.VAE_DECODER]),
-        )
-        for seed in resolved.seeds
-    ]
-    cut = tuple(
-        f"the prompt is too long for the text encoder; cut: {c!r}" for c in conditioning.cut
-    )
-    return Result(
-        images=tuple(Painting.of(*pair) for pair in zip(images, parameters, strict=True)),
-        seeds=resolved.seeds,
-        steps_run=parameters[0].steps_run,
-        timings=Timings(
-            total=log.watch.total,
-            load=stages.get("load", 0.0),
-            read=stages["read"],
-            text=stages["text"],
-            encode=stages["encode"],
-            decode=stages["decode"],
-            steps=tuple(log.steps),
-        ),
-        devices=devices,
-        decision=engines.decision,
-        warnings=(*engines.bundle.inferred, *job.warnings, *cut),
-        parameters=parameters[0],
-    )

@@ -20,6 +20,7 @@ from overpaint.engines.manifest import Defaults
 from .image import RESIZE_MODES
 from .noise import RNGS
 from .schedule import SAMPLERS, SIGMAS, STEPS_MODES
+from .schedule.strength import check_window
 
 Mode = Literal["modify", "copy"]
 Preset = Literal["fast", "high"]
@@ -58,10 +59,17 @@ class Settings:
     mode: "modify" repaints, "copy" stays within strength 0.05 of the picture.
     preset: "fast" or "high" choose steps and guidance; copy mode ignores it, and says so.
     steps_mode: "diffusers" runs int(steps * strength) steps, "exact" runs `steps` of them.
+    guidance_rescale: 0 to 1, how far the guided prediction's deviation is pulled back to that of
+        the prompt's own: against washed-out pictures of v-prediction at zero terminal SNR.
     negative_prompt: None is an absent one, which is not the empty "".
+    eta: 0 to 1, DDIM's η and TCD's γ: the share of fresh noise in each step.
+    denoising_start, denoising_end: between 0 and 1, the part of the way from noise to picture that
+        is run. With a start the picture counts as that far on its way: it gets no noise, and
+        strength has no say. With an end the noise that is left is decoded too.
     seed: 0 to 2**64 - 1; absent, a random one. Image i of `n` uses seed + i.
     size: (width, height) in pixels; absent, the image's own, floored to the bundle's multiple.
     prompt_chunks: a prompt longer than the text encoder is chunked, not cut.
+    max_sequence_length: 1 to 512, how many tokens SD 3's T5 reads; absent, the bundle's 256.
     prompt_weights: `(word:1.2)`, `[word]` and BREAK as AUTOMATIC1111's web UI reads them.
     """
 
@@ -72,14 +80,19 @@ class Settings:
     steps: int | None = None
     steps_mode: str | None = None
     guidance_scale: float | None = None
+    guidance_rescale: float = 0.0
     negative_prompt: str | None = None
     sampler: str | None = None
     sigmas: str | None = None
+    eta: float = 0.0
+    denoising_start: float | None = None
+    denoising_end: float | None = None
     seed: int | None = None
     rng: str | None = None
     n: int = 1
     size: tuple[int, int] | None = None
     resize: str = "stretch"
+    max_sequence_length: int | None = None
     prompt_chunks: bool = False
     prompt_weights: bool = False
 
@@ -87,8 +100,12 @@ class Settings:
         _real("strength", self.strength, 0, 1)
         _real("reference_strength", self.reference_strength, 0, 1)
         _real("guidance_scale", self.guidance_scale, 0, math.inf)
+        _real("guidance_rescale", self.guidance_rescale, 0, 1, none=False)
+        _real("eta", self.eta, 0, 1, none=False)
+        check_window(self.denoising_start, self.denoising_end)
         _whole("steps", self.steps, 1)
         _whole("seed", self.seed, 0, MAX_SEED)
+        _whole("max_sequence_length", self.max_sequence_length, 1, 512)
         if self.n is None:
             raise UsageError("n: expected a whole number, got None")
         _whole("n", self.n, 1)
@@ -109,6 +126,9 @@ class Settings:
                 "strength and reference_strength say the same thing (strength = 1 - "
                 "reference_strength); give one of them"
             )
+        for name in ("strength", "reference_strength", "mode"):
+            if self.denoising_start is not None and getattr(self, name) is not None:
+                raise UsageError(f"{name}: denoising_start says where to begin; give one of them")
         if self.mode == "copy" and self.strength is not None and self.strength > COPY_STRENGTH:
             raise UsageError(
                 f"strength: copy mode keeps it at or below {COPY_STRENGTH}, got {self.strength}; "
@@ -127,9 +147,13 @@ class Resolved:
     steps: int
     steps_mode: str
     guidance_scale: float
+    guidance_rescale: float
     negative_prompt: str | None
     sampler: str
     sigmas: str
+    eta: float
+    denoising_start: float | None
+    denoising_end: float | None
     seed: int
     rng: str
     n: int
@@ -137,6 +161,7 @@ class Resolved:
     resize: str
     mode: str | None
     preset: str | None
+    max_sequence_length: int | None
     prompt_chunks: bool
     prompt_weights: bool
     warnings: tuple[str, ...] = ()
@@ -176,9 +201,13 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
             mode.guidance_scale,
             defaults.guidance_scale,
         ),
+        guidance_rescale=settings.guidance_rescale,
         negative_prompt=settings.negative_prompt,
         sampler=_first(settings.sampler, defaults.sampler),
         sigmas=_first(settings.sigmas, "default"),
+        eta=settings.eta,
+        denoising_start=settings.denoising_start,
+        denoising_end=settings.denoising_end,
         seed=random_seed() if settings.seed is None else settings.seed,
         rng=_first(settings.rng, "torch"),
         n=settings.n,
@@ -186,6 +215,7 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
         resize=settings.resize,
         mode=settings.mode,
         preset=settings.preset,
+        max_sequence_length=settings.max_sequence_length,
         prompt_chunks=settings.prompt_chunks,
         prompt_weights=settings.prompt_weights,
         warnings=warnings,
@@ -203,7 +233,7 @@ def _strength(settings: Settings, mode: Bundled, defaults: Defaults) -> float:
 
 def check_text_to_image(settings: Settings) -> None:
     """Raise UsageError if `settings` speak of an image, or name no size."""
-    for name in ("strength", "reference_strength", "mode"):
+    for name in ("strength", "reference_strength", "mode", "denoising_start"):
         if getattr(settings, name) is not None:
             raise UsageError(f"{name} needs an image to start from; text to image has none")
     if settings.size is None:
@@ -214,8 +244,8 @@ def _first(*candidates: Any) -> Any:
     return next(candidate for candidate in candidates if candidate is not None)
 
 
-def _real(name: str, value: object, low: float, high: float) -> None:
-    if value is None:
+def _real(name: str, value: object, low: float, high: float, *, none: bool = True) -> None:
+    if value is None and none:
         return
     span = f"from {low} to {high}" if high < math.inf else f"of {low} or more"
     number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -19,6 +19,7 @@ Words = Annotated[str, StringConstraints(max_length=MAX_LENGTH)]
 RowName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9 _-]{0,31}$")]
 Prompt = Annotated[str, StringConstraints(max_length=LIMITS.prompt)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Part = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 Sampler = Annotated[str, Field(json_schema_extra={"enum": [*SAMPLERS]})]
 Sigmas = Annotated[str, Field(json_schema_extra={"enum": [*SIGMAS]})]
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")]
@@ -47,6 +48,10 @@ class JobRequest(Closed):
     steps: Annotated[int, Field(ge=1, le=LIMITS.steps)] | None = None
     steps_mode: Literal["diffusers", "exact"] | None = None
     guidance_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] | None = None
+    guidance_rescale: Share = Field(0.0, description="against colours that guidance washes out")
+    eta: Share = Field(0.0, description="fresh noise in each step of ddim, gamma of tcd")
+    denoising_start: Part | None = Field(None, description="begin here, and add no noise")
+    denoising_end: Part | None = Field(None, description="stop here on the way to the picture")
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     sampler: Sampler | None = None
     sigmas: Sigmas | None = None
@@ -54,6 +59,9 @@ class JobRequest(Closed):
     n: Annotated[int, Field(ge=1, le=LIMITS.n)] = 1
     size: Size | None = Field(None, description="WIDTHxHEIGHT; null is the picture's own")
     resize: Literal["stretch", "crop", "pad"] = "stretch"
+    max_sequence_length: Annotated[int, Field(ge=1, le=512)] | None = Field(
+        None, description="how many tokens SD 3's T5 reads; null is 256"
+    )
     prompt_chunks: bool = Field(False, description="chunk a long prompt instead of cutting it")
     prompt_weights: bool = Field(False, description="read (word:1.2) in the prompt as a weight")
     styles: Annotated[dict[RowName, Words], Field(max_length=MAX_ROWS)] | None = Field(
@@ -70,6 +78,10 @@ class JobRequest(Closed):
             steps=self.steps,
             steps_mode=self.steps_mode,
             guidance_scale=self.guidance_scale,
+            guidance_rescale=self.guidance_rescale,
+            eta=self.eta,
+            denoising_start=self.denoising_start,
+            denoising_end=self.denoising_end,
             negative_prompt=self.negative_prompt,
             sampler=self.sampler,
             sigmas=self.sigmas,
@@ -78,6 +90,7 @@ class JobRequest(Closed):
             n=self.n,
             size=parse_size(self.size) if self.size else None,
             resize=self.resize,
+            max_sequence_length=self.max_sequence_length,
             prompt_chunks=self.prompt_chunks,
             prompt_weights=self.prompt_weights,
         )

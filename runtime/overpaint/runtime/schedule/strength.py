@@ -94,7 +94,8 @@ def check_eta(eta: float, *, sampler: str, taken: bool) -> None:
 def check_window(start: float | None, end: float | None) -> None:
     """Fractions of the way from noise to picture, in order."""
     for name, value in (("denoising_start", start), ("denoising_end", end)):
-        if value is not None and not 0 < value < 1:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and 0 < value < 1):
             raise UsageError(f"{name}: expected a number between 0 and 1, got {value!r}")
     if start is not None and end is not None and start >= end:
         raise UsageError(f"denoising_start ({start}) must come before denoising_end ({end})")

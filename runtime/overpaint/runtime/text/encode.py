@@ -29,7 +29,7 @@ class TextEncoders:
         self._folder = folder
         self._components = components
         self._tokenizers: dict[str, Tokenizer] = {}
-        self._embeddings: OrderedDict[tuple[str, str, Prompting], Embedding] = OrderedDict()
+        self._embeddings: OrderedDict[tuple[str, int, str, Prompting], Embedding] = OrderedDict()
 
     def forget(self) -> None:
         """Remember no prompt."""
@@ -68,7 +68,7 @@ class TextEncoders:
     def _recall(
         self, encoder: TextEncoder, prompt: str, prompting: Prompting, watch: Stopwatch
     ) -> Embedding:
-        key = encoder.component, prompt, prompting
+        key = encoder.component, encoder.length, prompt, prompting
         if key not in self._embeddings:
             self._embeddings[key] = self._run(encoder, prompt, prompting, watch)
             if len(self._embeddings) > CACHED_PROMPTS:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
-from overpaint.engines.errors import ManifestError
+from overpaint.engines.errors import ManifestError, UsageError
 from overpaint.engines.manifest import Text
 
 from .conditioning import Array, Conditioning, Encode, Request, cut_by
@@ -22,6 +23,19 @@ def condition(text: Text, request: Request, encode: Encode) -> Conditioning:
         return Conditioning(positive, None, cut)
     negative, negative_cut = _encode(text, request.negative_prompt or "", encode)
     return Conditioning(positive, negative, cut + negative_cut)
+
+
+def with_t5_length(text: Text, tokens: int | None) -> Text:
+    """`text` with T5 reading so many tokens; None leaves it. UsageError where there is no T5."""
+    if tokens is None:
+        return text
+    if text.t5_length is None:
+        raise UsageError("max_sequence_length: it is T5's, and this bundle's family has none")
+    encoders = tuple(
+        msgspec.structs.replace(one, length=tokens) if one.kind == "t5" else one
+        for one in text.encoders
+    )
+    return msgspec.structs.replace(text, encoders=encoders, t5_length=tokens)
 
 
 def _encode(text: Text, prompt: str, encode: Encode) -> tuple[dict[str, Array], tuple[str, ...]]:

@@ -1,0 +1,86 @@
+"""A second checkpoint finishes what the first began: SDXL's base, then its refiner, as one run.
+
+The latents are handed over as they are, noise and all; nothing is decoded on the way. Source:
+Podell et al. 2023, "SDXL", section 2.5; diffusers' `denoising_end` and `denoising_start`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from overpaint.engines.bundle import Bundle
+from overpaint.engines.errors import UsageError
+
+from .prepare import Job, batch_size, image_sides, is_guided, schedule_for, schedule_warnings
+from .settings import Settings
+from .stage import Engines
+
+HAND_OVER: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Refiner:
+    """The engines that finish, and the part of the way from noise to picture run before them."""
+
+    engines: Engines
+    hand_over: float = HAND_OVER
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.hand_over, int | float) and not isinstance(self.hand_over, bool)
+        if not number or not 0 < self.hand_over < 1:
+            raise UsageError(
+                f"hand_over: expected a number between 0 and 1, got {self.hand_over!r}"
+            )
+
+
+def base_settings(settings: Settings, refiner: Refiner) -> Settings:
+    """`settings` for the checkpoint that begins. Raises UsageError where they end it themselves."""
+    if settings.denoising_end is not None:
+        raise UsageError("denoising_end: with a refiner the base ends at hand_over; leave it out")
+    return replace(settings, denoising_end=refiner.hand_over)
+
+
+def refiner_job(base: Bundle, job: Job, refiner: Refiner) -> Job:
+    """What is left of `job`, the base's, for the refiner: the very rows that the base leaves out.
+
+    Raises UsageError where the two do not fit together, or either has nothing to do.
+    """
+    bundle = refiner.engines.bundle
+    theirs, ours = base.manifest.latents, bundle.manifest.latents
+    if theirs != ours:
+        raise UsageError(
+            f"refiner: expected latents like those of {base.manifest.name} ({theirs.channels} "
+            f"channels, scaled by {theirs.scaling}); those of {bundle.manifest.name} are "
+            f"{ours.channels}, scaled by {ours.scaling}"
+        )
+    image_sides(bundle.manifest).check(job.size)
+    resolved = replace(
+        job.resolved,
+        steps=job.schedule.requested,
+        steps_mode="diffusers",
+        denoising_start=refiner.hand_over,
+        denoising_end=None,
+    )
+    schedule = schedule_for(bundle, resolved, job.size)
+    if schedule.sampler != job.schedule.sampler:
+        raise UsageError(
+            f"sampler: {base.manifest.name} would run {job.schedule.sampler} and the refiner "
+            f"{schedule.sampler}, which scale noise differently; name one for both"
+        )
+    if not job.schedule.rows or not schedule.rows:
+        idle = "the refiner" if job.schedule.rows else base.manifest.name
+        raise UsageError(
+            f"hand_over: at {refiner.hand_over:g}, {idle} has none of the {resolved.steps} steps "
+            "to run; choose another hand_over, more steps, or another strength"
+        )
+    guided = is_guided(bundle.manifest, resolved)
+    return replace(
+        job,
+        resolved=resolved,
+        pixels=None,
+        schedule=schedule,
+        guided=guided,
+        batch=batch_size(bundle.manifest, resolved.n, guided),
+        warnings=schedule_warnings(schedule, resolved),
+    )

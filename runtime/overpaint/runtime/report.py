@@ -1,0 +1,90 @@
+"""What a finished run tells about itself: the parameters of each image, and the Result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from overpaint.engines import layout
+
+from .metadata import Painting, Parameters
+from .result import Result, Timings
+from .stage import Log, Stage
+
+
+def result(stages: Sequence[Stage], images: Sequence[Image.Image], log: Log) -> Result:
+    """The Result of `stages`: a base's, and a refiner's where there is one."""
+    base, seconds = stages[0], log.watch.stages
+    devices = _devices(stages)
+    parameters = [_parameters(stages, devices, seed) for seed in base.job.resolved.seeds]
+    warnings = [
+        warning
+        for stage in stages
+        for warning in (*stage.engines.bundle.inferred, *stage.job.warnings)
+    ]
+    cut = dict.fromkeys(cut for stage in stages for cut in stage.conditioning.cut)
+    warnings += [f"the prompt is too long for the text encoder; cut: {c!r}" for c in cut]
+    return Result(
+        images=tuple(Painting.of(*pair) for pair in zip(images, parameters, strict=True)),
+        seeds=base.job.resolved.seeds,
+        steps_run=parameters[0].steps_run,
+        timings=Timings(
+            total=log.watch.total,
+            load=seconds.get("load", 0.0),
+            read=seconds["read"],
+            text=seconds["text"],
+            encode=seconds["encode"],
+            decode=seconds["decode"],
+            steps=tuple(log.steps),
+        ),
+        devices=devices,
+        decision=base.engines.decision,
+        warnings=tuple(warnings),
+        parameters=parameters[0],
+    )
+
+
+def _devices(stages: Sequence[Stage]) -> dict[str, str]:
+    """What ran each component; a refiner's are called `refiner/unet` and so on."""
+    devices = dict(stages[0].engines.components.devices)
+    for stage in stages[1:]:
+        used = stage.engines.components.devices
+        devices |= {f"refiner/{name}": device for name, device in used.items()}
+    return devices
+
+
+def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> Parameters:
+    base, resolved = stages[0], stages[0].job.resolved
+    manifest = base.engines.bundle.manifest
+    refiner = stages[1].engines.bundle.manifest if len(stages) > 1 else None
+    return Parameters(
+        prompt=base.job.prompt,
+        negative_prompt=resolved.negative_prompt,
+        strength=resolved.strength,
+        steps=resolved.steps,
+        steps_run=sum(stage.job.schedule.executed for stage in stages),
+        steps_mode=resolved.steps_mode,
+        guidance_scale=resolved.guidance_scale,
+        guidance_rescale=resolved.guidance_rescale,
+        sampler=resolved.sampler,
+        sigmas=resolved.sigmas,
+        eta=resolved.eta,
+        denoising_start=resolved.denoising_start,
+        denoising_end=None if refiner else resolved.denoising_end,
+        seed=seed,
+        rng=resolved.rng,
+        size=base.job.size,
+        resize=None if resolved.strength is None else resolved.resize,
+        mode=resolved.mode,
+        preset=resolved.preset,
+        max_sequence_length=resolved.max_sequence_length,
+        prompt_chunks=resolved.prompt_chunks,
+        prompt_weights=resolved.prompt_weights,
+        model=manifest.name,
+        model_sha256=manifest.source.sha256,
+        refiner=refiner.name if refiner else None,
+        refiner_sha256=refiner.source.sha256 if refiner else None,
+        hand_over=resolved.denoising_end if refiner else None,
+        device=devices.get(manifest.denoiser) or devices[layout.VAE_DECODER],
+    )

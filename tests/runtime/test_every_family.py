@@ -1,0 +1,121 @@
+"""What holds for each family's real engines, and not for the samplers and sizes of the grid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from tests.checkpoints import tiny_checkpoint
+from tests.conftest import Export
+from tests.parity import LIMIT, PROMPT, SEED, difference, photograph
+
+from overpaint.engines.errors import UsageError
+from overpaint.runtime import Img2Img, pipeline
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+FAMILIES = ("tiny_sd1", "tiny_sd2", "tiny_sdxl", "tiny_refiner", "tiny_sd3")
+SIZE = (64, 64)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_text_to_image_and_image_to_image_share_one_session_of_each_component(
+    family: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: Counter[str] = Counter()
+    open_session = pipeline.open_session
+
+    def counting(bundle: Any, name: str, *more: Any) -> Any:
+        opened[name] += 1
+        return open_session(bundle, name, *more)
+
+    monkeypatch.setattr(pipeline, "open_session", counting)
+    with Img2Img.open(request.getfixturevalue(f"{family}_bundle")) as pipe:
+        for _ in range(2):
+            pipe(photograph(SIZE), PROMPT, strength=0.6, steps=2)
+            assert pipe.text_to_image(PROMPT, size=SIZE, steps=2).images[0].size == SIZE
+        assert opened == Counter(dict.fromkeys(pipe.bundle.manifest.components, 1))
+
+
+@pytest.fixture(scope="module")
+def turbo(exported: Export, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SD 3.5 Large Turbo, tiny: four steps, no guidance, and no T5."""
+    folder = tmp_path_factory.mktemp("turbo") / "checkpoint"
+    return exported("sd3-turbo.bundle", tiny_checkpoint("sd3", folder, turbo=True, t5=False))
+
+
+def test_turbos_four_steps_do_not_discard_the_picture(turbo: Path) -> None:
+    """At the bundle's own strength, two pictures stay two; above it they would become one."""
+    pictures = [photograph(SIZE), photograph(SIZE).transpose(1)]
+    with Img2Img.open(turbo) as pipe:
+        defaults = pipe.bundle.manifest.defaults
+        assert (defaults.steps, defaults.strength, defaults.guidance_scale) == (4, 0.75, 1.0)
+        one, other = (pipe(picture, PROMPT, seed=SEED) for picture in pictures)
+        assert difference(np.asarray(one.images[0]), np.asarray(other.images[0])) > 20
+        assert not any("is ignored" in warning for warning in one.warnings)
+        one, other = (pipe(picture, PROMPT, seed=SEED, strength=0.8) for picture in pictures)
+        assert difference(np.asarray(one.images[0]), np.asarray(other.images[0])) == 0
+        assert any("the picture is ignored" in warning for warning in one.warnings)
+
+
+@pytest.mark.parametrize("tokens", [77, 300, 512])
+def test_t5_reads_as_many_tokens_as_are_asked_for(
+    tokens: int, tiny_sd3: Path, tiny_sd3_bundle: Path
+) -> None:
+    prompt = ", ".join([PROMPT] * 60)  # longer than any of them
+    theirs = diffusers.StableDiffusion3Pipeline.from_pretrained(tiny_sd3)
+    theirs.set_progress_bar_config(disable=True)
+    wanted = theirs(
+        prompt,
+        width=64,
+        height=64,
+        num_inference_steps=3,
+        guidance_scale=4.0,
+        max_sequence_length=tokens,
+        generator=torch.Generator().manual_seed(SEED),
+    ).images[0]
+    asked: dict[str, Any] = {"size": SIZE, "steps": 3, "guidance_scale": 4.0, "seed": SEED}
+    with Img2Img.open(tiny_sd3_bundle) as pipe:
+        usual = pipe.text_to_image(prompt, **asked)
+        result = pipe.text_to_image(prompt, **asked, max_sequence_length=tokens)
+    assert difference(np.asarray(wanted), np.asarray(result.images[0])) <= LIMIT
+    assert difference(np.asarray(usual.images[0]), np.asarray(result.images[0])) > 3 * LIMIT
+
+
+def test_only_t5_reads_more_tokens(tiny_sd1_bundle: Path) -> None:
+    with (
+        Img2Img.open(tiny_sd1_bundle) as pipe,
+        pytest.raises(UsageError, match="max_sequence_length: it is T5's"),
+    ):
+        pipe(photograph(SIZE), PROMPT, max_sequence_length=512)
+
+
+def test_a_distilled_denoiser_takes_guidance_as_an_input_and_diffusers_picture_comes_out(
+    exported: Export, tmp_path: Path
+) -> None:
+    """w = g - 1 is embedded, and no negative prompt is run beside the prompt."""
+    checkpoint = tiny_checkpoint("sd1", tmp_path / "checkpoint", time_cond_proj_dim=16)
+    theirs = diffusers.StableDiffusionImg2ImgPipeline.from_pretrained(checkpoint)
+    theirs.set_progress_bar_config(disable=True)
+    theirs.scheduler = diffusers.LCMScheduler.from_config(
+        theirs.scheduler.config, clip_sample=False
+    )
+    asked: dict[str, Any] = {"strength": 0.8, "guidance_scale": 8.5}
+    wanted = theirs(
+        PROMPT,
+        image=photograph(SIZE),
+        num_inference_steps=5,
+        generator=torch.Generator().manual_seed(SEED),
+        **asked,
+    ).images[0]
+    with Img2Img.open(exported("sd1-lcm.bundle", checkpoint)) as pipe:
+        options: dict[str, Any] = {"steps": 5, "sampler": "lcm", "seed": SEED}
+        result = pipe(photograph(SIZE), PROMPT, **options, **asked)
+        weaker = pipe(photograph(SIZE), PROMPT, **options, strength=0.8, guidance_scale=2.0)
+    assert difference(np.asarray(wanted), np.asarray(result.images[0])) <= LIMIT
+    assert difference(np.asarray(wanted), np.asarray(weaker.images[0])) > 3 * LIMIT
