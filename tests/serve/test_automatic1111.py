@@ -68,6 +68,19 @@ def test_img2img_gives_the_pixels_that_the_native_api_gives(
     assert np.array_equal(np.asarray(result.image), server.pixels(media))
 
 
+def test_words_are_weighed_as_that_servers_users_type_them(
+    server: Running, api: webuiapi.WebUIApi
+) -> None:
+    def pixels(prompt: str) -> np.ndarray:
+        result = api.img2img(images=[photo()], prompt=prompt, seed=5, cfg_scale=1, **SMALL)
+        return np.asarray(result.image, int)
+
+    plain = pixels("a red picture")
+    assert np.array_equal(pixels("a (red:1.0) picture"), plain), "the brackets are no text"
+    assert np.abs(pixels("a (red:1.4) picture") - plain).max() > 2
+    assert not np.array_equal(pixels("a (red:1.4) picture"), pixels("a [red] picture"))
+
+
 def test_the_info_and_the_png_say_how_it_was_made(api: webuiapi.WebUIApi) -> None:
     result = api.img2img(images=[photo()], prompt="red", seed=5, batch_size=2, n_iter=2, **SMALL)
     assert len(result.images) == 4

@@ -62,6 +62,7 @@ class Generation(BaseModel):
             n=self.batch_size * self.n_iter,
             sampler=sampler,
             sigmas=sigmas,
+            prompt_weights=True,  # as there: (word:1.2), [word] and BREAK are always read
         )
 
     def refuse_scripts(self) -> None:
