@@ -123,7 +123,13 @@ def test_an_unknown_option_is_exit_code_2() -> None:
 
 def test_info_says_what_a_bundle_is_and_what_runs_it(tiny_sd1_bundle: Path) -> None:
     shown = overpaint("info", tiny_sd1_bundle).stdout
-    for expected in ("sd1, epsilon prediction", "text_encoder", "parity", "runs on", "tensorrt"):
+    for expected in (
+        "(Stable Diffusion 1.x), epsilon",
+        "text_encoder",
+        "parity",
+        "runs on",
+        "tensorrt",
+    ):
         assert expected in shown
     told = json.loads(overpaint("info", tiny_sd1_bundle, "--json").stdout)
     assert told["family"] == "sd1"

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from . import layout
 from .bundle import Bundle
 from .candidate import Candidate
 from .devices import candidates
+from .json_file import read_json
 from .manifest import Component, Defaults, Latents, Lora, Manifest, Parity, Source, Text
 
 
@@ -35,6 +37,7 @@ class ComponentInfo:
 class Description:
     """A bundle on this machine. `total_bytes` counts a file once, though two folders have it.
 
+    `scheduler` is the class that scheduler_config.json names, which the sampler "default" runs.
     `inferred` is empty for a bundle with a manifest. `devices` are best first; `runs_on` is the
     first that is available and not only on request, None where nothing installed can run it.
     """
@@ -49,6 +52,8 @@ class Description:
     latents: Latents
     text: Text
     defaults: Defaults
+    scheduler: str
+    guidance_embedding_width: int | None
     source: Source
     loras: tuple[Lora, ...]
     producers: dict[str, str]
@@ -76,6 +81,8 @@ def describe(bundle: Bundle) -> Description:
         latents=manifest.latents,
         text=manifest.text,
         defaults=manifest.defaults,
+        scheduler=str(read_json(bundle.path(layout.SCHEDULER_CONFIG)).get("_class_name")),
+        guidance_embedding_width=manifest.guidance_embedding_width,
         source=manifest.source,
         loras=manifest.loras,
         producers=manifest.producers,

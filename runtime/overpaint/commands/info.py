@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -11,6 +11,7 @@ from overpaint.commands.options import BundleArgument, Json
 
 if TYPE_CHECKING:
     from overpaint.engines.describe import Description
+    from overpaint.engines.manifest import Manifest
 
 EXAMPLES = """**Examples**
 
@@ -18,6 +19,18 @@ EXAMPLES = """**Examples**
 
 `overpaint info bundles/sd15 --json`
 """
+
+
+FAMILIES: Final = {
+    "sd1": "Stable Diffusion 1.x",
+    "sd2": "Stable Diffusion 2.x",
+    "sdxl": "Stable Diffusion XL",
+    "sdxl-refiner": "the refiner of Stable Diffusion XL",
+    "sd3": "Stable Diffusion 3 or 3.5",
+}
+
+
+MANY: Final = 1 << 16  # more pictures than any bundle takes at a time
 
 
 def info(bundle: BundleArgument = None, json: Json = False) -> None:
@@ -28,21 +41,23 @@ def info(bundle: BundleArgument = None, json: Json = False) -> None:
     from overpaint.engines.describe import describe
     from overpaint.runtime.default_bundle import bundle_or_default
 
-    description = describe(open_bundle(bundle_or_default(bundle)))
+    opened = open_bundle(bundle_or_default(bundle))
+    description = describe(opened)
     if json:
         typer.echo(msgspec.json.encode(description).decode())
         return
-    for line in lines(description):
+    for line in lines(description, opened.manifest):
         typer.echo(line)
 
 
-def lines(what: Description) -> Iterator[str]:
+def lines(what: Description, manifest: Manifest) -> Iterator[str]:
     """The description for people."""
     size = what.total_bytes / 1e6
-    yield f"{what.name}: {what.family}, {what.prediction} prediction"
+    yield f"{what.name}: {what.family} ({FAMILIES[what.family]}), {what.prediction} prediction"
     yield f"  size         {size:.1f} MB in {what.files} files"
     yield f"  folder       {what.folder}"
-    yield f"  made from    {what.source.name} (sha256 {what.source.sha256[:16]}…)"
+    sha256 = f"sha256 {what.source.sha256[:16]}…" if what.source.sha256 else "not hashed"
+    yield f"  made from    {what.source.name} ({sha256})"
     producers = ", ".join(f"{name} {version}" for name, version in what.producers.items())
     yield f"  made by      {producers or 'unknown'}"
     for lora in what.loras:
@@ -52,11 +67,9 @@ def lines(what: Description) -> Iterator[str]:
         f"  defaults     strength {defaults.strength:g}, {defaults.steps} steps, guidance "
         f"{defaults.guidance_scale:g}, sampler {defaults.sampler}"
     )
-    latents = what.latents
-    yield (
-        f"  latents      {latents.channels} channels, {latents.downscale}x{latents.downscale} "
-        f"pixels each; sides are multiples of {latents.multiple}"
-    )
+    yield f"  scheduler    {what.scheduler}, which the sampler default runs"
+    yield from _text(what)
+    yield from _pictures(what, manifest)
     yield "  components"
     for part in what.components:
         error = "not measured" if part.error is None else f"{part.error:.1e}"
@@ -72,3 +85,39 @@ def lines(what: Description) -> Iterator[str]:
         yield f"    {available:<4} {candidate.device:<9} {candidate.why}"
     for note in what.inferred:
         yield f"  inferred     {note}"
+
+
+def _text(what: Description) -> Iterator[str]:
+    """What reads the prompt, and what the family makes of a negative one."""
+    for encoder in what.text.encoders:
+        yield (
+            f"  text         {encoder.component}: {encoder.kind.upper()}, {encoder.length} tokens, "
+            f"padded with {encoder.pad_token_id}"
+        )
+    if what.text.t5_length and not any(one.kind == "t5" for one in what.text.encoders):
+        yield f"  text         no T5: {what.text.t5_length} rows of zeros in its place"
+    if what.text.aesthetic_score:
+        yield "  text         told an aesthetic score: 6, and 2.5 beside the negative prompt"
+    if what.text.zeros_for_absent_negative:
+        yield '  text         an absent negative prompt is zeros, which is not the empty ""'
+    if what.guidance_embedding_width is not None:
+        yield "  text         guidance is an input of the denoiser; a negative prompt has no say"
+
+
+def _pictures(what: Description, manifest: Manifest) -> Iterator[str]:
+    """What the latents are, and which pictures can be asked for."""
+    from overpaint.runtime.prepare import batch_size, image_sides
+
+    latents, sides = what.latents, image_sides(manifest)
+    shift = f", shifted by {latents.shift:g}" if latents.shift else ""
+    yield (
+        f"  latents      {latents.channels} channels, {latents.downscale}x{latents.downscale} "
+        f"pixels each; scaled by {latents.scaling:g}{shift}"
+    )
+    yield (
+        f"  pictures     sides are multiples of {latents.multiple}, {sides.minimum} to "
+        f"{sides.maximum} pixels; {batch_size(manifest, MANY, guided=False)} at a time, "
+        f"{batch_size(manifest, MANY, guided=True)} with guidance"
+    )
+    if what.family == "sdxl-refiner":
+        yield "  finishes     what SDXL begins: overpaint run --bundle SDXL --refiner THIS"

@@ -1,0 +1,55 @@
+"""`overpaint info` says of each family's bundle what a person needs to use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from overpaint.cli import app
+
+SAID = {
+    "tiny_sd1": (
+        "sd1 (Stable Diffusion 1.x), epsilon prediction",
+        "defaults     strength 0.8, 50 steps, guidance 7.5",
+        "PNDMScheduler, which the sampler default runs",
+        "text_encoder: CLIP, 77 tokens, padded with 49407",
+        "4 channels, 8x8 pixels each; scaled by 0.18215",
+        "sides are multiples of 8, 8 to 4096 pixels; 32 at a time, 16 with guidance",
+    ),
+    "tiny_sd2": (
+        "sd2 (Stable Diffusion 2.x), v_prediction prediction",
+        "DDIMScheduler, which the sampler default runs",
+        "text_encoder: CLIP, 77 tokens, padded with 0",
+    ),
+    "tiny_sdxl": (
+        "sdxl (Stable Diffusion XL), epsilon prediction",
+        "defaults     strength 0.3, 50 steps, guidance 5",
+        "EulerDiscreteScheduler, which the sampler default runs",
+        "text_encoder_2: CLIP, 77 tokens, padded with 0",
+        'an absent negative prompt is zeros, which is not the empty ""',
+        "scaled by 0.13025",
+    ),
+    "tiny_refiner": (
+        "sdxl-refiner (the refiner of Stable Diffusion XL)",
+        "told an aesthetic score: 6, and 2.5 beside the negative prompt",
+        "finishes     what SDXL begins",
+    ),
+    "tiny_sd3": (
+        "sd3 (Stable Diffusion 3 or 3.5), flow prediction",
+        "FlowMatchEulerDiscreteScheduler, which the sampler default runs",
+        "text_encoder_3: T5, 256 tokens, padded with 0",
+        "16 channels, 8x8 pixels each; scaled by 1.5305, shifted by 0.0609",
+        # The tiny MMDiT's positions end at 24 patches of 2x2 latents of 8x8 pixels.
+        "sides are multiples of 16, 16 to 384 pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", SAID)
+def test_info_says_what_a_person_needs(family: str, request: pytest.FixtureRequest) -> None:
+    bundle: Path = request.getfixturevalue(f"{family}_bundle")
+    told = CliRunner().invoke(app, ["info", str(bundle)]).output
+    for said in (*SAID[family], "made from", "made by", "parity", "runs on", "components"):
+        assert said in told
