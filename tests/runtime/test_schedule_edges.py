@@ -89,6 +89,18 @@ def test_a_strength_outside_0_to_1_is_refused(strength: Any) -> None:
         run(20, strength)
 
 
+@pytest.mark.parametrize("skipped", range(0, 100, 3))
+def test_strength_cuts_by_position_though_karras_timesteps_repeat(skipped: int) -> None:
+    """Of 100 steps five share a timestep with the one before: by value, they would be lost."""
+    config = read({**SD.written, "_class_name": "DPMSolverMultistepScheduler"})
+    whole = run(100, 1.0, "dpmpp-2m", config=config, sigmas="karras").rows
+    assert len(whole) - len({row.timestep for row in whole}) == 5
+    part = run(100, 1 - skipped / 100, "dpmpp-2m", config=config, sigmas="karras")
+    kept = [row.timestep for row in part.rows]
+    assert kept == [row.timestep for row in whole[-len(kept) :]]
+    assert len(kept) == 100 - steps_to_skip(100, 1 - skipped / 100, "down")
+
+
 @pytest.mark.parametrize("steps", [0, -1, 1001, 2.5, True, "20"])
 def test_steps_outside_the_trainings_are_refused(steps: Any) -> None:
     with pytest.raises(UsageError, match="steps: expected a whole number from 1 to 1000"):
