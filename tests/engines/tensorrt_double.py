@@ -202,8 +202,8 @@ class ITimingCache:
     def __init__(self, data: bytes) -> None:
         self._data = data or b"{}"
 
-    def serialize(self) -> bytes:
-        return self._data
+    def serialize(self) -> memoryview:
+        return memoryview(self._data)  # as IHostMemory: a buffer, and not bytes
 
 
 class IBuilderConfig:
@@ -254,7 +254,7 @@ class Builder:
 
     def build_serialized_network(
         self, network: INetworkDefinition, config: IBuilderConfig
-    ) -> bytes | None:
+    ) -> memoryview | None:
         if any(layer._attention and not layer._attention.decomposable for layer in network._layers):
             return self._fail("no fused kernel for this attention, and it may not be decomposed")
         shapes = {tensor.name: tensor.shape for tensor in network._inputs}
@@ -299,7 +299,7 @@ class Builder:
 
     def _plan(
         self, network: INetworkDefinition, config: IBuilderConfig, shapes: dict[str, Any]
-    ) -> bytes:
+    ) -> memoryview:
         profiles = [
             {name: one._shapes.get(name, (shape,) * 3) for name, shape in shapes.items()}
             for one in config._profiles
@@ -314,7 +314,8 @@ class Builder:
         }
         model = network._model
         assert model is not None
-        return MAGIC + json.dumps(header).encode() + b"\n" + model.SerializeToString()
+        plan = MAGIC + json.dumps(header).encode() + b"\n" + model.SerializeToString()
+        return memoryview(plan)  # as IHostMemory: a buffer, and not bytes
 
     def _fail(self, why: str) -> None:
         self._logger.log(ILogger.ERROR, why)

@@ -14,8 +14,8 @@ from tests.engines.tensorrt_double import TensorRTDouble
 
 from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.tensorrt import build as builds
+from overpaint.engines.tensorrt import cuda as sharing
 from overpaint.engines.tensorrt.choose import this_machine
-from overpaint.engines.tensorrt.cuda import shared_cuda
 from overpaint.engines.tensorrt.record import BuildRecord
 from overpaint.engines.tensorrt.shapes import PictureShape
 
@@ -50,7 +50,7 @@ class Here:
 def forget() -> None:
     """Forget what was found out about the machine."""
     this_machine.cache_clear()
-    shared_cuda.cache_clear()
+    sharing._make_cuda.cache_clear()
 
 
 @pytest.fixture

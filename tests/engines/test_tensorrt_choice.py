@@ -15,7 +15,7 @@ from tests.engines.tensorrt_here import here as here
 
 from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.describe import describe
-from overpaint.engines.devices import candidates, choose
+from overpaint.engines.devices import candidates, choose, open_session
 from overpaint.engines.errors import SessionError
 from overpaint.engines.manifest_io import write_manifest
 from overpaint.engines.tensorrt import choose as choosing
@@ -203,6 +203,23 @@ def test_an_exact_plan_names_the_version_that_it_needs(here: Here, tmp_path: Pat
     assert choose(bundle).chosen.why.startswith(f"tensorrt {VERSION} on")
     here.install(full="11.4.0.107", lean=VERSION)
     assert f"pip install tensorrt=={VERSION} cuda-python" in why(bundle)
+
+
+def test_an_exact_plan_is_taken_before_a_compatible_one(bundle: Bundle, here: Here) -> None:
+    built(bundle, exact_version=True)
+    both = open_bundle(bundle.folder)
+    assert choose(both).chosen.why.startswith(f"tensorrt {VERSION} on")
+    here.install(lean=VERSION)
+    assert choose(both).chosen.why.startswith(f"tensorrt_lean {VERSION} on")
+
+
+def test_a_sibling_of_the_gpu_runs_the_plan_and_is_told_so(bundle: Bundle, here: Here) -> None:
+    here.install(lean=VERSION, cuda=CudartDouble("NVIDIA Sibling", (9, 0)))
+    assert choose(bundle).chosen.why == (
+        f"tensorrt_lean {VERSION} on NVIDIA Sibling, plans for 1x64x64, tuned on NVIDIA Double"
+    )
+    with open_session(bundle, "unet", "tensorrt") as session:
+        assert session.device == "TensorRT 11.4 (lean) on NVIDIA Sibling"
 
 
 def test_a_tensorrt_that_does_not_load_is_quoted(

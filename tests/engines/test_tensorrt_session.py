@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,11 @@ def test_engines_share_the_memory_of_their_activations(bundle: Bundle, here: Her
     assert here.cuda.in_use("device") == 0
     assert here.cuda.in_use("pinned") == 0
     assert here.cuda.graphs == 0
+
+
+def test_engines_that_are_opened_at_once_have_one_stream(here: Here) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: shared_cuda(), range(32)))) == 1
 
 
 def test_graphs_are_recorded_anew_when_the_shared_memory_moves(

@@ -14,7 +14,7 @@ from ..candidate import Candidate
 from ..errors import MissingExtraError, OverpaintError, SessionError
 from .fit import Machine, misfits, runtime_for
 from .gpu import find_gpu, platform_name
-from .libraries import FULL, LEAN, import_cudart, library
+from .libraries import FULL, LEAN, import_cudart, library, version_tuple
 from .record import BUILD, BuildRecord, decode, folder_of
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def candidate(bundle: Bundle) -> Candidate:
         return Candidate("tensorrt", False, why)
     except OverpaintError as error:
         return Candidate("tensorrt", False, str(error).rstrip("."))
-    sizes = ", ".join(choice.record.shapes)
-    version = machine.runtimes[choice.runtime]
-    return Candidate(
-        "tensorrt", True, f"{choice.runtime} {version} on {machine.gpu}, plans for {sizes}"
-    )
+    record, version = choice.record, machine.runtimes[choice.runtime]
+    why = f"{choice.runtime} {version} on {machine.gpu}, plans for {', '.join(record.shapes)}"
+    if record.gpu != machine.gpu:
+        why += f", tuned on {record.gpu}"
+    return Candidate("tensorrt", True, why)
 
 
 def open_session(bundle: Bundle, component: str) -> Session:
@@ -61,8 +61,9 @@ def open_session(bundle: Bundle, component: str) -> Session:
     """
     from .session import TensorRTSession  # NumPy, which deciding needs not
 
-    choice = choose(bundle, this_machine())
-    return TensorRTSession(bundle, component, choice.record, library(choice.runtime))
+    machine = this_machine()
+    choice = choose(bundle, machine)
+    return TensorRTSession(bundle, component, choice.record, library(choice.runtime), machine.gpu)
 
 
 def choose(bundle: Bundle, machine: Machine) -> Choice:
@@ -85,14 +86,19 @@ def choose(bundle: Bundle, machine: Machine) -> Choice:
 
 
 def records(bundle: Bundle) -> Iterator[BuildRecord]:
-    """The record of every folder of plans that the manifest lists, the newest TensorRT first."""
+    """The record of every folder of plans that the manifest lists: the newest TensorRT first, and
+    exact plans before version-compatible ones, for who built them wanted them."""
     paths = [
         path
         for path in bundle.manifest.files
         if path.startswith(f"{layout.PLANS}/trt") and path.endswith(f"/{BUILD}")
     ]
-    for path in sorted(paths, reverse=True):
-        yield decode(bundle.path(path).read_bytes(), str(bundle.folder / path))
+    found = [decode(bundle.path(p).read_bytes(), str(bundle.folder / p)) for p in paths]
+    yield from sorted(
+        found,
+        key=lambda one: (version_tuple(one.tensorrt), not one.version_compatible),
+        reverse=True,
+    )
 
 
 @functools.cache

@@ -106,7 +106,9 @@ class Cuda:
         return checked(self._cudart, result, doing)
 
 
-@functools.cache
+_MAKING = threading.Lock()
+
+
 def shared_cuda() -> Cuda:
     """The process's own; every session uses it.
 
@@ -114,6 +116,12 @@ def shared_cuda() -> Cuda:
         MissingExtraError: CUDA's Python calls are not installed.
         SessionError: there is no GPU.
     """
+    with _MAKING:  # engines are opened in several threads
+        return _make_cuda()
+
+
+@functools.cache
+def _make_cuda() -> Cuda:
     return Cuda(import_cudart())
 
 

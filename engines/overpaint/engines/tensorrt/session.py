@@ -30,7 +30,7 @@ class TensorRTSession:
     """
 
     def __init__(
-        self, bundle: Bundle, component: str, record: BuildRecord, library: Library
+        self, bundle: Bundle, component: str, record: BuildRecord, library: Library, gpu: str
     ) -> None:
         """Load the plan and run each of its shapes once, so that the first request is not slower.
 
@@ -41,7 +41,7 @@ class TensorRTSession:
         plan = f"{folder_of(record.target)}/{record.plans[component].plan}"
         self.inputs: Mapping[str, Tensor] = _by_name(described.inputs)
         self.outputs: Mapping[str, Tensor] = _by_name(described.outputs)
-        self.device = f"{library} on {record.gpu}"
+        self.device = f"{library} on {gpu}"
         self._name = component
         self._bundle, self._record = bundle, record
         self._check = FeedCheck(component, self.inputs, described.ranges)
