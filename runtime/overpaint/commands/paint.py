@@ -132,6 +132,7 @@ def _as_data(task: Task, result: Result) -> dict[str, Any]:
         "seeds": result.seeds,
         **parameters,
         "devices": result.devices,
+        "passed_over": result.passed_over,
         "timings": {**asdict(result.timings), "denoise": result.timings.denoise},
         "warnings": result.warnings,
     }

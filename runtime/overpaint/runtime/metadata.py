@@ -40,7 +40,10 @@ A1111_SAMPLERS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """Everything that, with the input picture, makes an image again. `size` is (width, height)."""
+    """Everything that, with the input picture, makes an image again. `size` is (width, height).
+
+    `passed_over`: the better devices that could not be taken.
+    """
 
     prompt: str
     negative_prompt: str | None
@@ -70,6 +73,7 @@ class Parameters:
     refiner_sha256: str | None
     hand_over: float | None
     device: str
+    passed_over: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         return json.dumps({"version": version("overpaint"), **asdict(self)}, ensure_ascii=False)

@@ -56,7 +56,7 @@ def _devices(stages: Sequence[Stage]) -> dict[str, str]:
 
 def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> Parameters:
     base, resolved = stages[0], stages[0].job.resolved
-    manifest = base.engines.bundle.manifest
+    manifest, decision = base.engines.bundle.manifest, base.engines.decision
     refiner = stages[1].engines.bundle.manifest if len(stages) > 1 else None
     return Parameters(
         prompt=base.job.prompt,
@@ -87,4 +87,5 @@ def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> 
         refiner_sha256=refiner.source.sha256 if refiner else None,
         hand_over=resolved.denoising_end if refiner else None,
         device=devices.get(manifest.denoiser) or devices[layout.VAE_DECODER],
+        passed_over=tuple(better.device for better in decision.passed_over) if decision else (),
     )
