@@ -50,6 +50,18 @@ def test_the_light_install_repaints_a_photo(host: Path, tmp_path: Path) -> None:
         assert after.convert("RGB").tobytes() != before.convert("RGB").tobytes()
 
 
+def test_the_light_install_knows_the_architectures_that_import_fills(
+    host: Path, tmp_path: Path
+) -> None:
+    """Refused for what it holds, and not for want of graphs: the wheel carries them."""
+    empty = tmp_path / "empty.safetensors"
+    empty.write_bytes((2).to_bytes(8, "little") + b"{}")
+    command = [host / "overpaint", "import", empty, "--output", tmp_path / "bundle"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "holds no model that is known here; sd1.5, sd2.1, " in done.stderr
+
+
 def test_the_installed_environment_stays_small(host: Path) -> None:
     """The bar is 280 MB on disk, the embedded model included, pip and setuptools not."""
     site = next((host.parent / "lib").glob("python*/site-packages"))

@@ -126,7 +126,6 @@ _T5_XXL: Final[Config] = {
     "is_gated_act": True,
     "dense_act_fn": "gelu_new",
     "decoder_start_token_id": 0,
-    "tie_word_embeddings": False,
 }
 _PROJECTED: Final = "CLIPTextModelWithProjection"
 

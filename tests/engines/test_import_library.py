@@ -1,0 +1,169 @@
+"""The packaged architectures are those of the true models, made by this code, and small."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.checkpoints import clip_vocabulary
+
+from overpaint.engines import layout
+from overpaint.engines.importing.clip_vocabulary import vocabulary
+from overpaint.engines.importing.contents import (
+    folder_tensors,
+    naming_in_single_file,
+    single_file_tensors,
+)
+from overpaint.engines.importing.library import MERGES, PACKAGED, Library, open_library
+from overpaint.engines.importing.recognise import recognise, slots_of
+from overpaint.engines.importing.safetensors_file import Stored
+from overpaint.engines.importing.source import IDENTITY
+from overpaint.export import library as making
+from overpaint.export.architectures import ARCHITECTURES
+from overpaint.export.trace import trace
+
+PARAMETERS = {
+    # as the models' own cards and papers count them, or diffusers and transformers do
+    ("sd1.5", "unet"): 859_520_964,
+    ("sd1.5", "vae"): 83_653_863,
+    ("sd1.5", "text_encoder"): 123_060_480,
+    ("sd2.1", "unet"): 865_910_724,
+    ("sd2.1", "text_encoder"): 340_387_840,
+    ("sdxl-base", "unet"): 2_567_463_684,
+    ("sdxl-base", "text_encoder_2"): 694_659_840,
+    ("sdxl-refiner", "unet"): 2_259_526_660,
+    ("sd3-medium", "transformer"): 2_028_328_000,
+    ("sd3-medium", "vae"): 83_819_683,
+    ("sd3-medium", "text_encoder"): 123_650_304,
+    ("sd3-medium", "text_encoder_3"): 4_762_310_656,
+    ("sd3.5-medium", "transformer"): 2_243_171_520,
+    ("sd3.5-large", "transformer"): 8_056_627_520,
+}
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    return open_library()
+
+
+@pytest.mark.parametrize(("name", "component"), PARAMETERS)
+def test_a_packaged_architecture_has_its_models_parameters(
+    name: str, component: str, library: Library
+) -> None:
+    slots = slots_of(library, name, component)
+    buffers = sum(math.prod(slots[key].shape) for key in slots if key == "pos_embed.pos_embed")
+    total = sum(math.prod(slot.shape) for slot in slots.values())
+    assert total - buffers == PARAMETERS[name, component]
+
+
+def test_every_architecture_that_is_written_down_is_packaged(library: Library) -> None:
+    assert list(library.architectures) == list(ARCHITECTURES)
+    for name, architecture in ARCHITECTURES.items():
+        packaged = library.architectures[name]
+        assert packaged.like == architecture.like
+        assert packaged.pads == architecture.pads
+        assert set(packaged.configs) == set(architecture.components)
+        assert packaged.scheduler["_class_name"] == architecture.scheduler[0]
+        assert packaged.scheduler.items() >= architecture.scheduler[1].items()
+        for component, (_, _, config) in architecture.components.items():
+            assert packaged.configs[component].items() >= config.items()
+
+
+def test_the_packaged_graphs_are_of_these_configs_and_this_exporter(library: Library) -> None:
+    """After a change to either: python -m overpaint.export.library"""
+    assert library.index.exporter == making.exporter_hash()
+    for name, architecture in ARCHITECTURES.items():
+        for dtype, graphs in library.architectures[name].graphs.items():
+            configs = library.architectures[name].configs
+            for part in making._parts(architecture, configs, dtype):
+                graph = library.index.graphs[graphs[part.component]]
+                assert graph.traced_from == making.traced_from(part), (name, part.component)
+
+
+def test_the_command_still_makes_a_packaged_graph_to_the_byte(library: Library) -> None:
+    architecture = ARCHITECTURES["sd1.5"]
+    configs = library.architectures["sd1.5"].configs
+    parts = making._parts(architecture, configs, "float32")
+    [part] = [part for part in parts if part.component == "text_encoder"]
+    graph = library.index.graphs[library.graphs("sd1.5", "float32")["text_encoder"]]
+    assert hashlib.sha256(trace(part)).hexdigest() == graph.sha256
+
+
+def test_every_packaged_graph_is_whole_and_its_parity_is_known(library: Library) -> None:
+    for name, graph in library.index.graphs.items():
+        library.template(name)
+        parity = graph.component.parity
+        assert parity is not None
+        assert parity.measured_on == "reduced"
+        assert 0 < parity.max_abs_error <= parity.limit * parity.max_abs_reference
+    stored = {path.name.removesuffix(".onnx.xz") for path in (PACKAGED / "graphs").iterdir()}
+    assert stored == set(library.index.graphs)
+
+
+def test_all_of_it_is_less_than_a_megabyte() -> None:
+    assert sum(file.stat().st_size for file in PACKAGED.rglob("*") if file.is_file()) < 1_000_000
+
+
+def test_the_packaged_vocabulary_is_clips(library: Library) -> None:
+    merges = lzma.decompress((library.folder / MERGES).read_bytes()).decode()
+    tokens, pairs = clip_vocabulary()
+    assert vocabulary(merges) == tokens
+    assert merges.splitlines() == [" ".join(pair) for pair in pairs]
+
+
+def single_file_names(library: Library, name: str) -> Iterator[tuple[str, Stored]]:
+    """The tensors of a single file of true size, by name and shape alone."""
+    family = library.architectures[name].family
+    for component in library.architectures[name].configs:
+        slots = slots_of(library, name, component)
+        prefix, naming = naming_in_single_file(family, component)
+        find = naming(slots)
+        for weight, slot in slots.items():
+            source = find(weight)
+            assert source is not None, weight
+            if source == IDENTITY:
+                continue
+            shape = slot.shape[::-1] if source.transposed else slot.shape
+            if source.rows[0].of > 1:
+                rows = shape[0] * source.rows[0].of // len(source.rows)
+                shape = (rows, *shape[1:])
+            stored = prefix + source.rows[0].name
+            yield stored, Stored(Path("model.safetensors"), stored, "F16", shape, 0)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_true_checkpoints_are_recognised_as_files_and_as_folders(
+    name: str, library: Library
+) -> None:
+    same = tuple(
+        other
+        for other in library.architectures
+        if library.architectures[other].graphs == library.architectures[name].graphs
+    )
+    file = dict(single_file_names(library, name))
+    as_file = recognise(
+        library, lambda family, one: single_file_tensors(file, family, one), "a file"
+    )
+    assert as_file.names == same
+    folders = {
+        component: folder_tensors(
+            {
+                weight: Stored(Path("model.safetensors"), weight, "BF16", slot.shape, 0)
+                for weight, slot in slots_of(library, name, component).items()
+            }
+        )
+        for component in library.architectures[name].configs
+    }
+    as_folder = recognise(library, lambda family, one: folders.get(one), "a folder")
+    assert as_folder.names == same
+
+
+def test_a_bundles_components_are_those_of_its_architecture(library: Library) -> None:
+    for architecture in library.architectures.values():
+        for graphs in architecture.graphs.values():
+            expected = {*architecture.configs} - {"vae"} | {layout.VAE_ENCODER, layout.VAE_DECODER}
+            assert set(graphs) == expected
