@@ -71,7 +71,7 @@ def main() -> None:
 
 def measured(folder: Path, form: str, threads: int) -> dict[str, float]:
     """One process's figures, and its share of memory once a second one has run beside it."""
-    command = [sys.executable, __file__, folder, "--measure", form, "--threads", str(threads)]
+    command = [sys.executable, __file__, str(folder), "--measure", form, "--threads", str(threads)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
         assert first.stdout is not None
         row: dict[str, float] = json.loads(first.stdout.readline())
