@@ -82,7 +82,7 @@ def lines(what: Description, manifest: Manifest) -> Iterator[str]:
     yield f"  runs on      {what.runs_on or 'nothing that is installed here'}"
     for candidate in what.devices:
         available = "yes" if candidate.available else "no"
-        yield f"    {available:<4} {candidate.device:<9} {candidate.why}"
+        yield f"    {available:<4} {candidate.device:<12} {candidate.why}"
     for note in what.inferred:
         yield f"  inferred     {note}"
 
