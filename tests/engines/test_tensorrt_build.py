@@ -22,6 +22,7 @@ from tests.engines.tensorrt_double import MAGIC
 from tests.engines.tensorrt_here import VERSION, Here, built, pocket
 from tests.engines.tensorrt_here import here as here
 
+from overpaint.engines import plan_folder
 from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.errors import (
     BundleError,
@@ -34,7 +35,7 @@ from overpaint.engines.errors import (
 from overpaint.engines.manifest import Manifest
 from overpaint.engines.manifest_io import parse
 from overpaint.engines.tensorrt import build as builds
-from overpaint.engines.tensorrt import builder, estimate, install
+from overpaint.engines.tensorrt import builder, estimate
 from overpaint.engines.tensorrt.monitor import Phases
 from overpaint.engines.tensorrt.shapes import PictureShape, default_shape, profiles
 from overpaint.engines.verify import verify_bundle
@@ -306,7 +307,7 @@ def test_plans_whose_placing_is_interrupted_are_never_listed(
     micro: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built(micro)
-    monkeypatch.setattr(install, "_hashed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(plan_folder, "_hashed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         built(open_bundle(micro.folder), force=True)
     assert verify_bundle(micro.folder).whole
@@ -407,12 +408,27 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it(micro: Bundle, 
         built(micro)
 
 
+def test_a_full_disk_ends_in_one_line_and_leaves_nothing(
+    micro: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state(micro)
+
+    def refuse(self: Path, data: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(UsageError, match="plans cannot be written there: No space left on device"):
+        built(micro)
+    monkeypatch.undo()
+    assert state(micro) == before
+
+
 def test_a_bundle_that_may_not_be_written_to_is_told_as_such(
     micro: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(install.tempfile, "mkdtemp", refuse)
-    with pytest.raises(UsageError, match="plans: cannot be written: Permission denied"):
+    monkeypatch.setattr(plan_folder.tempfile, "mkdtemp", refuse)
+    with pytest.raises(UsageError, match=r"plans cannot be written there: Permission denied\. C"):
         built(micro)

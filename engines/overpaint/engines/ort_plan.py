@@ -14,20 +14,17 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from . import layout
 from .bundle import Bundle
 from .errors import SessionError, UsageError
-from .hashing import sha256_files
-from .manifest import File, Manifest
-from .manifest_io import write_manifest
-from .paths import resident
+from .manifest import Manifest
+from .plan_folder import new_plans
 
 RECORD: Final = "build.json"
 SMALLEST_OUTSIDE: Final = 1024  # bytes; smaller weights stay in the graph
@@ -64,40 +61,29 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
             "bundles that overpaint export or import made"
         )
     runtime = import_onnxruntime()
-    place = f"{layout.PLANS}/{target(runtime.__version__)}"
-    folder, beside = bundle.folder / place, bundle.folder / f"{place}.part"
-    names = list(bundle.manifest.components)
-    try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        for done, name in enumerate(names):
-            progress(name, done, len(names))
+    name = target(runtime.__version__)
+    components = list(bundle.manifest.components)
+    with new_plans(bundle, name) as folder:
+        for done, component in enumerate(components):
+            progress(component, done, len(components))
             options = session_options(runtime, 1)
-            options.optimized_model_filepath = os.fspath(beside / f"{name}.onnx")
+            options.optimized_model_filepath = os.fspath(folder / f"{component}.onnx")
             for key, value in (
-                ("file_name", f"{name}.weights"),
+                ("file_name", f"{component}.weights"),
                 ("min_size_in_bytes", str(SMALLEST_OUTSIDE)),
             ):
                 entry = f"session.optimized_model_external_initializers_{key}"
                 options.add_session_config_entry(entry, value)
-            graph = os.fspath(bundle.path(bundle.component(name).graph))
+            graph = os.fspath(bundle.path(bundle.component(component).graph))
             try:
                 runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # onnxruntime's exceptions share no base of their own
-                raise SessionError(f"{name}: no plan was made: {said(error)}") from error
-        made_of = {name: origin(bundle.manifest, name) for name in names}
+                raise SessionError(f"{component}: no plan was made: {said(error)}") from error
+        made_of = {component: origin(bundle.manifest, component) for component in components}
         record = Record(onnxruntime=runtime.__version__, made_of=made_of)
-        (beside / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-        _enter(bundle, place, beside, folder)
-    except OSError as error:
-        raise UsageError(
-            f"{bundle.folder}: plans cannot be written there: {error.strerror}. "
-            "Copy the bundle to where you may write, and build there"
-        ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    progress(names[-1], len(names), len(names))
-    return folder
+        (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    progress(components[-1], len(components), len(components))
+    return bundle.folder / layout.PLANS / name
 
 
 def fitting_plan(bundle: Bundle, component: str) -> Path | None:
@@ -137,28 +123,3 @@ def _vectors() -> str:
         return "any"
     found = next((name for name in _INSTRUCTION_SETS if name in words), "any")
     return found.removesuffix("f")
-
-
-def _enter(bundle: Bundle, place: str, beside: Path, folder: Path) -> None:
-    """Put the plans where they belong, and their hashes into the manifest. Former plans leave the
-    manifest first: whatever interrupts this, what the manifest lists is there and unchanged."""
-    files: Mapping[str, File] = {
-        path: file
-        for path, file in bundle.manifest.files.items()
-        if not path.startswith(f"{place}/")
-    }
-    _write(bundle, files)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
-    names = sorted(f"{place}/{path.name}" for path in folder.iterdir())
-    statuses = {name: resident(bundle.folder, name) for name in names}
-    new = {
-        name: File(size=statuses[name].st_size, sha256=sha256, weights=name.endswith(".weights"))
-        for name, sha256 in sha256_files(bundle.folder, statuses)
-    }
-    _write(bundle, {**files, **new})
-
-
-def _write(bundle: Bundle, files: Mapping[str, Any]) -> None:
-    manifest = msgspec.structs.replace(bundle.manifest, files=dict(files))
-    write_manifest(bundle.folder, manifest)

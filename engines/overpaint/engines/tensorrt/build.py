@@ -12,13 +12,13 @@ from threading import Event
 from typing import Protocol
 
 from ..bundle import Bundle
-from ..errors import BundleError
+from ..errors import BundleError, OutputExistsError
 from ..ort_plan import origin
+from ..plan_folder import new_plans
 from .builder import Built, build_plan
 from .engine import load_engine
 from .estimate import Estimate, conversions, estimate, room_here, shortages
 from .gpu import Gpu, find_gpu, platform_name
-from .install import check_free, former_timing_cache, staging
 from .libraries import FULL, Library, import_cudart, library, short_version
 from .record import (
     BUILD,
@@ -26,6 +26,7 @@ from .record import (
     BuildRecord,
     PlanRecord,
     encode,
+    folder_of,
     target_name,
 )
 from .shapes import PictureShape, Profile, default_shape, profiles
@@ -85,7 +86,7 @@ def plan_build(
     gpu = find_gpu(cudart)
     named = full.version if exact_version else short_version(full.version)
     target = target_name(named, gpu.compute_capability, platform_name())
-    check_free(bundle, target, force)
+    _check_free(bundle, target, force)
     guess = estimate(bundle, wanted)
     return Request(
         bundle=bundle,
@@ -117,9 +118,9 @@ def build(
         KeyboardInterrupt: the same, by Ctrl-C.
     """
     stop = cancelled or Event()
-    cache = former_timing_cache(request.bundle, request.target)
+    cache = _former_timing_cache(request.bundle, request.target)
     plans: dict[str, PlanRecord] = {}
-    with stopped_by_ctrl_c(stop), staging(request.bundle, request.target) as folder:
+    with stopped_by_ctrl_c(stop), new_plans(request.bundle, request.target) as folder:
         for index, name in enumerate(request.profiles):
             begun = time.perf_counter()
             built = _build_one(request, name, cache, stop, _reporter(progress, request, index))
@@ -129,6 +130,21 @@ def build(
         record = _record(request, plans)
         (folder / BUILD).write_bytes(encode(record))
     return record
+
+
+def _check_free(bundle: Bundle, target: str, force: bool) -> None:
+    """Raise OutputExistsError if the target's plans are there and are to stay."""
+    folder = folder_of(target)
+    if not force and any(path.startswith(f"{folder}/") for path in bundle.manifest.files):
+        raise OutputExistsError(
+            f"{bundle.folder / folder}: exists already; say --force to build it again"
+        )
+
+
+def _former_timing_cache(bundle: Bundle, target: str) -> bytes:
+    """What the last build for this target measured; empty where there is none."""
+    path = f"{folder_of(target)}/{TIMING_CACHE}"
+    return bundle.path(path).read_bytes() if path in bundle.manifest.files else b""
 
 
 def _build_one(
