@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from .compare import is_report, read_report
+from .first_trials import first_trials
 from .records import Report
 from .sheets import Sheet, sheets
 
 TITLES: Final = {
     "embedded-cpu": "The embedded model on a CPU",
+    "embedded-compile-cpu": "The embedded model on a CPU, beside torch.compile",
     "embedded-growth-cpu": "How cost grows, embedded model on a CPU",
     "footprint-cpu": "Footprint of each environment",
     "sd15-512-cpu": "Stable Diffusion 1.5's size at 512x512 on a CPU",
@@ -31,13 +33,21 @@ reports in [bench/results](../bench/results): every figure is in one of them, wi
 versions and each single measurement. How they were taken, and what each word means:
 [benchmark.md](benchmark.md).
 """
+TRIALS: Final = """## First trials, confirmed or corrected
+
+What was expected came from another processor (two cores, faster at matrix products). A step is one
+call of the denoiser with guidance, batch 2 at 512x512, made by `python bench/unet_step.py`;
+environments paint with the embedded model."""
 
 
 def written(results: Path) -> str:
     """The page of all reports in `results`; other JSON files there have pages of their own."""
     found = sorted(results.glob("*.json"))
     reports = {path.stem: read_report(path) for path in found if is_report(path)}
-    return "\n\n".join(page(reports)) + "\n"
+    lines = list(page(reports))
+    if (trials := first_trials(results, reports.get("footprint-cpu"))) is not None:
+        lines += [TRIALS, markdown(trials)]
+    return "\n\n".join(lines) + "\n"
 
 
 def page(reports: dict[str, Report]) -> Iterator[str]:

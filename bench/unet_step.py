@@ -1,0 +1,161 @@
+# ruff: noqa: T201
+"""One step of a bundle's UNet at 512x512, batch 2: torch, ONNX Runtime and OpenVINO beside a floor.
+
+    python bench/unet_step.py bundles/sd15 --output bench/results/unet-step-cpu.json
+    python bench/unet_step.py bundles/sd15 --forms torch-bf16,openvino-bf16 --repeats 5
+
+Each form is a process of its own, one after the other; the first call is thrown away. Errors are
+root mean squares against torch in float32, as a share of its own. Random weights do as well as
+trained ones. A second call with the same --output adds its forms to those that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from overpaint.bench.graph_cost import graph_cost
+from overpaint.bench.limits import floor_ms
+from overpaint.bench.machine import this_machine
+from overpaint.bench.rates import bandwidth_gbs, matrix_gflops
+from overpaint.engines.cores import usable_cores
+
+FORMS = ("torch", "torch-bf16", "onnxruntime", "openvino", "openvino-bf16")
+LATENT, TOKENS, BATCH = 64, 77, 2
+SIZES = {"batch": BATCH, "latent_height": LATENT, "latent_width": LATENT, "tokens": TOKENS}
+
+Feed = dict[str, np.ndarray[Any, Any]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--forms", default=",".join(FORMS))
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--measure", choices=FORMS, help="measure one form in this process")
+    asked = parser.parse_args()
+    unet = asked.bundle / "unet"
+    if asked.measure:
+        print(json.dumps(measure(asked.measure, unet, asked.repeats)))
+        return
+    report = read(asked.output) or {"format": "overpaint-unet-step", "forms": {}}
+    report |= about(unet)
+    for form in asked.forms.split(","):
+        command = [sys.executable, __file__, asked.bundle, "--measure", form]
+        command += ["--repeats", str(asked.repeats)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        report["forms"][form] = json.loads(done.stdout)
+        print(f"{form:14} {report['forms'][form]}", flush=True)
+        if asked.output:
+            asked.output.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"floor {report['floor_s']} s at {report['matrix_gflops']} GFLOP/s")
+
+
+def read(path: Path | None) -> dict[str, Any]:
+    if path is None or not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def about(unet: Path) -> dict[str, Any]:
+    """The machine, the arithmetic of one step, and how long it must take at least in float32."""
+    machine = this_machine()
+    gflops, gbs = matrix_gflops(), bandwidth_gbs()
+    nodes = graph_cost(unet / "model.onnx", SIZES)
+    return {
+        "processor": machine.processor,
+        "threads": machine.threads,
+        "versions": machine.versions,
+        "batch": BATCH,
+        "size": [LATENT * 8, LATENT * 8],
+        "tflop": round(sum(node.flop for node in nodes) / 1e12, 3),
+        "tflop_without_attention": round(
+            sum(node.flop for node in nodes if node.kind != "Attention") / 1e12, 3
+        ),
+        "matrix_gflops": round(gflops, 1),
+        "floor_s": round(floor_ms(nodes, gflops, gbs, 4) / 1e3, 2),
+    }
+
+
+def measure(form: str, unet: Path, repeats: int) -> dict[str, Any]:
+    """Seconds of each step after the first, and the seconds until the network was loaded."""
+    rng = np.random.default_rng(0)
+    width = json.loads((unet / "config.json").read_text())["cross_attention_dim"]
+    feed = {
+        "sample": rng.standard_normal((BATCH, 4, LATENT, LATENT)).astype(np.float32),
+        "timestep": np.asarray(500, np.float32),
+        "encoder_hidden_states": rng.standard_normal((BATCH, TOKENS, width)).astype(np.float32),
+    }
+    started = time.perf_counter()
+    step = OPEN[form.removesuffix("-bf16")](unet, form.endswith("-bf16"))
+    loaded = time.perf_counter() - started
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        out = step(feed)
+        times.append(time.perf_counter() - started)
+    told = {"load_s": round(loaded, 2), "step_s": [round(one, 3) for one in times[1:]]}
+    name = hashlib.sha256(str(unet.resolve()).encode()).hexdigest()[:16]
+    reference = Path(tempfile.gettempdir()) / f"unet-step-{name}"
+    if form == "torch":
+        np.save(reference, out)
+    elif reference.with_suffix(".npy").exists():
+        truth = np.load(reference.with_suffix(".npy"))
+        error = np.sqrt(((out - truth) ** 2).mean() / (truth**2).mean())
+        told["relative_error"] = float(f"{error:.2e}")
+    return told
+
+
+def open_torch(unet: Path, half: bool) -> Callable[[Feed], Any]:
+    import diffusers
+    import torch
+
+    torch.set_num_threads(usable_cores())
+    dtype = torch.bfloat16 if half else torch.float32
+    model = diffusers.UNet2DConditionModel.from_pretrained(unet, torch_dtype=dtype)
+
+    @torch.inference_mode()
+    def step(feed: Feed) -> Any:
+        x, t, context = (torch.from_numpy(value) for value in feed.values())
+        return model(x.to(dtype), t, context.to(dtype)).sample.float().numpy()
+
+    return step
+
+
+def open_onnxruntime(unet: Path, half: bool) -> Callable[[Feed], Any]:
+    from overpaint.engines.ort import PROVIDER, import_onnxruntime, session_options
+
+    runtime = import_onnxruntime()
+    options = session_options(runtime, usable_cores())
+    session = runtime.InferenceSession(unet / "model.onnx", options, providers=[PROVIDER])
+    return lambda feed: session.run(None, feed)[0]
+
+
+def open_openvino(unet: Path, half: bool) -> Callable[[Feed], Any]:
+    import openvino
+
+    config = {
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        "INFERENCE_NUM_THREADS": usable_cores(),
+    }
+    compiled = openvino.Core().compile_model(unet / "model.onnx", "CPU", config)
+    return lambda feed: compiled(feed)[0]
+
+
+OPEN = {"torch": open_torch, "onnxruntime": open_onnxruntime, "openvino": open_openvino}
+
+
+if __name__ == "__main__":
+    main()
