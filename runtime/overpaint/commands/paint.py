@@ -33,6 +33,7 @@ class Options:
     hand_over: float | None
     text_to_image: bool
     device: str
+    precision: str
     low_memory: bool
     force: bool
     json: bool
@@ -89,12 +90,14 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
 def _open(options: Options) -> Img2Img:
     with progress_bar("making a bundle") as advance:
         bundle = bundle_to_open(options.bundle, options.lora, options.like, advance)
-    with progress_bar("checking the bundle", unit="bytes") as advance:
+    with progress_bar("checking the bundle", unit="percent") as advance:
         return Img2Img.open(
             bundle,
             device=options.device,
+            precision=options.precision,
             low_memory=options.low_memory,
             progress=advance,
+            comparing=lambda done, total: advance(done, total, "comparing bf16 with f32, once"),
         )
 
 
@@ -119,8 +122,15 @@ def _tell(task: Task, result: Result) -> None:
     for path, seed in zip(task.outputs, result.seeds, strict=True):
         typer.echo(
             f"{path}  seed {seed}, {result.steps_run} of {result.parameters.steps} steps, "
-            f"{result.timings.total:.2f} s on {result.device}"
+            f"{result.timings.total:.2f} s on {result.device}{_quality(result)}"
         )
+
+
+def _quality(result: Result) -> str:
+    decision = result.decision
+    if decision is None or decision.psnr_db is None:
+        return ""
+    return f" ({decision.psnr_db:.1f} dB against f32)"
 
 
 def _as_data(task: Task, result: Result) -> dict[str, Any]:
@@ -133,6 +143,7 @@ def _as_data(task: Task, result: Result) -> dict[str, Any]:
         **parameters,
         "devices": result.devices,
         "passed_over": result.passed_over,
+        "psnr_db": result.decision.psnr_db if result.decision else None,
         "timings": {**asdict(result.timings), "denoise": result.timings.denoise},
         "warnings": result.warnings,
     }

@@ -121,6 +121,9 @@ def run(
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|openvino|cuda|tensorrt", help="What runs the engines.")
     ] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="f32|bf16", help="bf16: faster, with --device openvino only.")
+    ] = "f32",
     low_memory: Annotated[
         bool, typer.Option("--low-memory", help="Open each engine for its use only.")
     ] = False,
@@ -165,6 +168,7 @@ def run(
         hand_over=hand_over,
         text_to_image=text_to_image,
         device=device,
+        precision=precision,
         low_memory=low_memory,
         force=force,
         json=json,

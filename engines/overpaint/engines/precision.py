@@ -1,0 +1,68 @@
+"""What an engine computes in, and how far bfloat16 is from float32 on a bundle's own pictures.
+
+bfloat16 has 8 significant bits. Whether a picture survives that depends on the weights, so it is
+measured: one picture of this bundle in both, on this processor, by the runtime (`precision_gate`).
+The figure is kept in the user's cache folder; where there is none, it is measured each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from .bundle import Bundle
+from .verified import cache_folder
+
+Precision: TypeAlias = Literal["f32", "bf16"]
+
+BAR_DB: Final = 30.0
+"""Peak signal-to-noise ratio of the final picture, below which bfloat16 is refused."""
+
+_UNITS: Final = ("amx_bf16", "avx512_bf16")
+_CPUINFO: Final = Path("/proc/cpuinfo")
+
+
+def measured(bundle: Bundle) -> float | None:
+    """PSNR in dB of this bundle's bf16 picture by the OpenVINO installed here, None if unknown."""
+    if (path := _path(bundle)) is None:
+        return None
+    try:
+        return float(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def remember(bundle: Bundle, psnr_db: float) -> None:
+    """Keep what was measured; does nothing where it cannot."""
+    if (path := _path(bundle)) is None:
+        return
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(f"{psnr_db:.2f}\n", encoding="ascii")
+
+
+def _path(bundle: Bundle) -> Path | None:
+    """Named by all that the figure depends on: the engines' files, the version, the processor."""
+    if (folder := cache_folder()) is None or bundle.inferred:  # no hashes to know it again by
+        return None
+    parts = tuple(f"{name}/" for name in bundle.manifest.components)
+    files = sorted(
+        f"{file.sha256} {path}"
+        for path, file in bundle.manifest.files.items()
+        if path.startswith(parts)
+    )
+    key = "\n".join((version("openvino"), *_units(), *files))
+    return Path(folder, "bf16", hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
+
+
+def _units() -> tuple[str, ...]:
+    """What computes bfloat16 here: units round differently."""
+    try:
+        flags = set(_CPUINFO.read_text().split())
+    except OSError:
+        return (os.name,)
+    return tuple(unit for unit in _UNITS if unit in flags)
