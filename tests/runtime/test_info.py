@@ -16,7 +16,7 @@ SAID = {
         "PNDMScheduler, which the sampler default runs",
         "text_encoder: CLIP, 77 tokens, padded with 49407",
         "4 channels, 8x8 pixels each; scaled by 0.18215",
-        "sides are multiples of 8, 8 to 4096 pixels; 32 at a time, 16 with guidance",
+        "sides are multiples of 8; 8 to 4096 pixels; 32 at a time, 16 with guidance",
     ),
     "tiny_sd2": (
         "sd2 (Stable Diffusion 2.x), v_prediction prediction",
@@ -42,7 +42,7 @@ SAID = {
         "text_encoder_3: T5, 256 tokens, padded with 0",
         "16 channels, 8x8 pixels each; scaled by 1.5305, shifted by 0.0609",
         # The tiny MMDiT's positions end at 24 patches of 2x2 latents of 8x8 pixels.
-        "sides are multiples of 16, 16 to 384 pixels",
+        "sides are multiples of 16; 16 to 384 pixels",
     ),
 }
 

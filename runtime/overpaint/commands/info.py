@@ -114,10 +114,12 @@ def _pictures(what: Description, manifest: Manifest) -> Iterator[str]:
         f"  latents      {latents.channels} channels, {latents.downscale}x{latents.downscale} "
         f"pixels each; scaled by {latents.scaling:g}{shift}"
     )
-    yield (
-        f"  pictures     sides are multiples of {latents.multiple}, {sides.minimum} to "
-        f"{sides.maximum} pixels; {batch_size(manifest, MANY, guided=False)} at a time, "
+    declared = (
+        f"{sides.minimum} to {sides.maximum} pixels; "
+        f"{batch_size(manifest, MANY, guided=False)} at a time, "
         f"{batch_size(manifest, MANY, guided=True)} with guidance"
     )
+    limits = "no limits declared" if what.inferred else declared
+    yield f"  pictures     sides are multiples of {latents.multiple}; {limits}"
     if what.family == "sdxl-refiner":
         yield "  finishes     what SDXL begins: overpaint run --bundle SDXL --refiner THIS"
