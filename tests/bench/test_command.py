@@ -161,6 +161,7 @@ def test_a_report_to_compare_with_decides_the_exit_code(measured: Report, tmp_pa
         (("--strength", "1.5"), "strength: expected a number from 0 to 1, got 1.5"),
         (("--repeats", "0"), "--repeats: expected 1 or more, got 0"),
         (("--device", "abacus"), "--device: expected one of"),
+        (("--precision", "bf16", "--device", "cpu"), "--precision bf16 needs --device openvino"),
         (("--compare", "nowhere.json"), "nowhere.json: cannot be read"),
     ],
 )

@@ -29,6 +29,7 @@ TASK = Task(
     sampler="default",
     seed=0,
     device="cpu",
+    precision="f32",
 )
 FAKE = Path(__file__).with_name("fake_contender.py")
 

@@ -18,6 +18,7 @@ AXES = Axes(
     images=(1, 2),
     sampler=("default",),
     device=("cpu",),
+    precision=("f32",),
 )
 
 

@@ -107,6 +107,7 @@ def _completed(axes: Axes, bundle: Bundle) -> Axes:
         images=axes.images or (1,),
         sampler=axes.sampler or (defaults.sampler,),
         device=axes.device or ("auto",),
+        precision=axes.precision or ("f32",),
     )
 
 
@@ -122,6 +123,7 @@ def _base(asked: Asked, axes: Axes, bundle: Bundle) -> Task:
         sampler=axes.sampler[0],
         seed=asked.seed,
         device=axes.device[0],
+        precision=axes.precision[0],
     )
 
 
@@ -132,10 +134,8 @@ def _check(asked: Asked, axes: Axes, bundle: Bundle) -> None:
             raise UsageError(f"{name}: expected 1 or more, got {value}")
     if asked.warmup < 0:
         raise UsageError(f"--warmup: expected 0 or more, got {asked.warmup}")
-    for _, _, task in [
-        ("", "", _base(asked, axes, bundle)),
-        *points(axes, _base(asked, axes, bundle)),
-    ]:
+    base = _base(asked, axes, bundle)
+    for task in (base, *(task for _, _, task in points(axes, base))):
         Settings(
             size=task.size,
             n=task.images,
@@ -145,8 +145,7 @@ def _check(asked: Asked, axes: Axes, bundle: Bundle) -> None:
             sampler=task.sampler,
             seed=task.seed,
         )
-    for device in axes.device:
-        choose(bundle, device)
+        choose(bundle, task.device, task.precision)
 
 
 def _sweep(

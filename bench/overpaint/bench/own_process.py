@@ -15,7 +15,7 @@ def load() -> Callable[[dict[str, Any]], Contender]:
     from overpaint.runtime.settings import Settings
 
     def open_model(job: dict[str, Any]) -> Contender:
-        pipe = Img2Img.open(job["bundle"], device=job["device"]).wait()
+        pipe = Img2Img.open(job["bundle"], device=job["device"], precision=job["precision"]).wait()
         settings = Settings(
             strength=job["strength"],
             steps=job["steps"],
@@ -49,7 +49,10 @@ def load() -> Callable[[dict[str, Any]], Contender]:
             return {
                 "denoiser_calls": len(result.timings.steps),
                 "guidance": result.parameters.guidance_scale > 1 and not embedded,
-                "precision": {n: c.compute_dtype for n, c in manifest.components.items()},
+                "precision": {
+                    name: "bfloat16" if job["precision"] == "bf16" else component.compute_dtype
+                    for name, component in manifest.components.items()
+                },
                 "device": result.device,
                 "warnings": list(result.warnings),
             }

@@ -14,7 +14,7 @@ from .task import Task
 
 T = TypeVar("T")
 
-AXES: Final = ("size", "steps", "strength", "images", "sampler", "device")
+AXES: Final = ("size", "steps", "strength", "images", "sampler", "device", "precision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,7 @@ class Axes:
     images: tuple[int, ...]
     sampler: tuple[str, ...]
     device: tuple[str, ...]
+    precision: tuple[str, ...]
 
 
 def listed(option: str, text: str | None, read: Callable[[str], T], example: str) -> tuple[T, ...]:

@@ -19,6 +19,8 @@ EXAMPLES = """**Examples**
 
 `overpaint bench bundles/sd15 --steps 10,20,40 --size 512x512,384x384,256x256 --images 1,2,4`
 
+`overpaint bench bundles/sd15 --device openvino --precision f32,bf16`
+
 `overpaint bench --compare last-week.json`
 
 `overpaint bench --footprint environments/`
@@ -51,6 +53,12 @@ def bench(
     device: Annotated[
         str | None,
         typer.Option(metavar="NAME[,…]", help="auto, cpu, openvino, cuda, tensorrt."),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="f32|bf16[,…]", help="bf16 needs --device openvino; torch's peers follow."
+        ),
     ] = None,
     guidance_scale: Annotated[
         float | None, typer.Option(help="1 is off, and half the work; absent, the bundle's own.")
@@ -115,6 +123,7 @@ def bench(
             images=listed("--images", images, int, "1,2,4"),
             sampler=listed("--sampler", sampler, str, "euler,ddim"),
             device=listed("--device", device, str, "cpu,openvino"),
+            precision=listed("--precision", precision, str, "f32,bf16"),
         ),
         guidance_scale=guidance_scale,
         seed=seed,
