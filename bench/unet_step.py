@@ -90,7 +90,8 @@ def about(unet: Path) -> dict[str, Any]:
 
 
 def measure(form: str, unet: Path, repeats: int) -> dict[str, Any]:
-    """Seconds of each step after the first, and the seconds until the network was loaded."""
+    """Seconds of each step after the first, on the clock and of the processor (which do not depend
+    on what else the machine does), and the seconds until the network was loaded."""
     rng = np.random.default_rng(0)
     width = json.loads((unet / "config.json").read_text())["cross_attention_dim"]
     feed = {
@@ -101,12 +102,17 @@ def measure(form: str, unet: Path, repeats: int) -> dict[str, Any]:
     started = time.perf_counter()
     step = OPEN[form.removesuffix("-bf16")](unet, form.endswith("-bf16"))
     loaded = time.perf_counter() - started
-    times = []
+    times, processor = [], []
     for _ in range(repeats + 1):
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         out = step(feed)
-        times.append(time.perf_counter() - started)
-    told = {"load_s": round(loaded, 2), "step_s": [round(one, 3) for one in times[1:]]}
+        times.append(round(time.perf_counter() - started, 3))
+        processor.append(round(time.process_time() - used, 3))
+    told: dict[str, Any] = {
+        "load_s": round(loaded, 2),
+        "step_s": times[1:],
+        "step_cpu_s": processor[1:],
+    }
     name = hashlib.sha256(str(unet.resolve()).encode()).hexdigest()[:16]
     reference = Path(tempfile.gettempdir()) / f"unet-step-{name}"
     if form == "torch":
