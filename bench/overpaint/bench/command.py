@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from overpaint.engines.errors import OverpaintError, UsageError
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.settings import Settings
 
-from .compare import compare, read_report
+from .compare import check_machine, compare, read_report
 from .contenders import Contender, ours, peer
 from .footprint import footprint
 from .graph_shapes import import_onnx
@@ -49,9 +48,6 @@ class Asked:
     plot: Path | None
 
 
-Bar = Callable[[int, int, str], None]
-
-
 def bench(asked: Asked, progress: Progress) -> Report:
     """Measure what was asked. What cannot work is refused before anything is measured.
 
@@ -77,6 +73,8 @@ def bench(asked: Asked, progress: Progress) -> Report:
         cold=asked.cold,
     )
     machine = this_machine()
+    if old is not None:
+        check_machine(machine, old.machine)
     runs = measure(contenders, task, plan, progress)
     sweep = tuple(_sweep(contenders[0], axes, task, plan, progress))
     report = Report(

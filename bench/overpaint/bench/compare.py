@@ -10,7 +10,7 @@ import msgspec
 from overpaint.engines.errors import UsageError
 
 from . import quantiles
-from .records import FORMAT, Report, Run, Verdict
+from .records import FORMAT, Machine, Report, Run, Verdict
 from .task import differences
 
 MARGIN: Final = 0.05
@@ -47,16 +47,20 @@ def compare(new: Report, old: Report, margin: float = MARGIN) -> tuple[Verdict, 
     Raises:
         UsageError: another machine or other work, so that a ratio would say nothing.
     """
-    here, there = new.machine, old.machine
-    for name in ("processor", "cores", "threads", "accelerators"):
-        one, other = getattr(here, name), getattr(there, name)
-        if one != other:
-            raise UsageError(f"--compare: measured on another machine: {name} {other}, here {one}")
+    check_machine(new.machine, old.machine)
     before = {run.peer: run for run in old.runs if run.latency_ms is not None}
     both = [run for run in new.runs if run.latency_ms is not None and run.peer in before]
     if not both:
         raise UsageError("--compare: the old report has none of the contenders measured now")
     return tuple(_verdict(run, before[run.peer], margin) for run in both)
+
+
+def check_machine(here: Machine, there: Machine) -> None:
+    """Raises UsageError where figures of one say nothing about the other."""
+    for name in ("processor", "cores", "threads", "accelerators"):
+        one, other = getattr(here, name), getattr(there, name)
+        if one != other:
+            raise UsageError(f"--compare: measured on another machine: {name} {other}, here {one}")
 
 
 def _verdict(new: Run, old: Run, margin: float) -> Verdict:
