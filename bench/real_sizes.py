@@ -18,19 +18,19 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import to_builtins
 from PIL import Image
 
+from overpaint.bench.machine import this_machine
 from overpaint.engines.importing.library import open_library
 from overpaint.engines.manifest_io import read_manifest
 from real_checkpoint import write_file, write_folder
@@ -54,7 +54,8 @@ _OVERPAINT: Final = Path(sys.executable).with_name("overpaint")
 class Measured:
     """`seconds` of wall time and `cpu_seconds`, `peak_mb` of resident memory, `disk_mb` added.
 
-    `painting`: what a run was told; `pixels`: SHA-256 of its picture.
+    `painting`: what a run was told; `pixels`: SHA-256 of its picture. `shared`: other work ran on
+    the machine, so that the wall time says nothing.
     """
 
     architecture: str
@@ -65,15 +66,17 @@ class Measured:
     disk_mb: int
     painting: str = ""
     pixels: str = ""
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Where everything lies while one architecture is measured; `painting` is for runs."""
+    """Where everything lies while one architecture is measured; the rest as `Measured` has it."""
 
     root: Path
     architecture: str
     painting: str
+    shared: bool = False
 
     @property
     def folder(self) -> Path:
@@ -131,6 +134,7 @@ def measure(work: Work, steps: Sequence[str]) -> Iterator[Measured]:
             disk_mb=(_disk(work.root) - before) >> 20,
             painting=work.painting if step.startswith("run") else "",
             pixels=_pixels(made) if step.startswith("run") else "",
+            shared=work.shared,
         )
         _check_same(work)
 
@@ -178,27 +182,15 @@ def _disk(folder: Path) -> int:
     return sum({(one.st_dev, one.st_ino): one.st_blocks * 512 for one in statuses}.values())
 
 
-def machine() -> dict[str, str | int]:
-    """What the figures depend on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "?")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "processor": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(memory / 2**30),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("onnxruntime", "torch", "diffusers")},
-    }
-
-
 def record(path: Path, row: Measured) -> None:
     """Put a row into a file of results, in the place of an earlier one of the same step."""
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = [one for one in rows if (one["architecture"], one["step"]) != _key(asdict(row))]
     rows = sorted([*rows, asdict(row)], key=_order)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    path.write_text(
+        json.dumps({"machine": to_builtins(this_machine()), "rows": rows}, indent=1) + "\n"
+    )
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -209,8 +201,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     ]
     for row in rows:
         step = STEPS[row["step"]] + (f", `{row['painting']}`" if row["painting"] else "")
-        cells = f"{row['seconds']} s | {row['cpu_seconds']} s | {row['peak_mb']:,} MB"
-        lines.append(f"| `{row['architecture']}` | {step} | {cells} | {row['disk_mb']:,} MB |")
+        wall = "shared" if row["shared"] else f"{row['seconds']} s"
+        cells = f"{wall} | {row['cpu_seconds']} s | {row['peak_mb']:,} MB | {row['disk_mb']} MB"
+        lines.append(f"| `{row['architecture']}` | {step} | {cells} |")
     return "\n".join(lines) + "\n"
 
 
@@ -234,6 +227,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="do not remove it at the end")
     parser.add_argument("--steps", default=",".join(STEPS), help="%(default)s")
     parser.add_argument("--painting", default="--size 512x512 --steps 2 --steps-mode exact")
+    parser.add_argument("--shared", action="store_true", help="other work runs: no wall times")
     parser.add_argument("--results", type=Path, help="a JSON file to put the figures into")
     parser.add_argument("--table", type=Path, help="print such a file as a table, and end")
     chosen = parser.parse_args()
@@ -243,7 +237,7 @@ def main() -> None:
     if chosen.work is None or not chosen.architectures:
         parser.error("expected --work FOLDER and the name of an architecture")
     for name in chosen.architectures:
-        work = Work(chosen.work, name, chosen.painting)
+        work = Work(chosen.work, name, chosen.painting, chosen.shared)
         try:
             for row in measure(work, chosen.steps.split(",")):
                 print(json.dumps(asdict(row)), flush=True)
