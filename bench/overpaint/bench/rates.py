@@ -14,12 +14,12 @@ from overpaint.engines.ort import PROVIDER, import_onnxruntime, session_options
 from .graph_shapes import import_onnx
 
 _SIDE = 2048
-_REPEATS = 12
+_REPEATS = 40
 _MB = 256  # for each thread, larger than any cache
 
 
 def matrix_gflops() -> float:
-    """The best of a dozen products of two 2048 x 2048 matrices in ONNX Runtime, on all cores."""
+    """The best of forty products of two 2048 x 2048 matrices in ONNX Runtime, on all cores."""
     onnx, runtime = import_onnx(), import_onnxruntime()
     sides = [_SIDE, _SIDE]
     tensor = onnx.helper.make_tensor_value_info
@@ -40,7 +40,7 @@ def matrix_gflops() -> float:
 
 
 def bandwidth_gbs() -> float:
-    """The best of a dozen readings of memory by all cores, each its own 256 MB."""
+    """The best of forty readings of memory by all cores, each its own 256 MB."""
     threads = usable_cores()
     blocks = [np.ones(_MB * 10**6 // 8, np.float64) for _ in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
