@@ -176,7 +176,9 @@ def _pipeline(folder: Path, dtype: Any) -> Any:
     made = getattr(diffusers, index["_class_name"])
     takes = inspect.signature(made.__init__).parameters
     plain = {k: v for k, v in index.items() if k in takes and not isinstance(v, list)}
-    kept = {k: v for k, v in parts.items() if k in takes}
+    # An index may leave out what its pipeline insists on: a safety checker, which nobody has here.
+    required = [k for k, v in takes.items() if v.default is v.empty and k != "self"]
+    kept = {k: parts.get(k) for k in takes if k in parts or k in required}
     return diffusers.AutoPipelineForImage2Image.from_pipe(made(**kept, **plain))
 
 
