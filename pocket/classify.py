@@ -69,13 +69,6 @@ def _references(season: Season, time: Time) -> tuple[Floats, ...]:
     return tuple(references)
 
 
-def wash(picture: Picture) -> float:
-    """Median change of colour over 8 pixels along a row, 0 to 255, inside the margin: near zero
-    for a poster's flat areas, several levels where a watercolour's washes ran."""
-    inner = picture[10:-10, 10:-10].astype(np.float32)
-    return float(np.median(np.abs(inner[:, 8:] - inner[:, :-8]).mean(axis=2)))
-
-
 def margin(picture: Picture) -> float:
     """Mean distance of the outermost pixels to bare paper, 0 to 255: small for a watercolour."""
     p = picture.astype(np.float32)

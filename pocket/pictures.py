@@ -1,5 +1,5 @@
 """`python -m pocket.pictures`: the example and every picture of the documentation, from the
-bundle that ships: the input and its repainting, strength by prompt, and a denoising as it runs."""
+bundle that ships: the input and two repaintings, strength by prompt, and a denoising as it runs."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def main() -> None:
     summer = paint(EXAMPLE)
     Image.fromarray(summer).save(EXAMPLES / "summer.png")
     with Img2Img.open() as pipe:
-        save("before-after", row([summer, repaint(pipe, summer, PROMPTS[0])]), 3)
+        save("before-after", row([summer, *(repaint(pipe, summer, p) for p in PROMPTS[:2])]), 2.5)
         save("strength", strength_grid(pipe, summer), 1.5)
         frames = denoising(pipe, summer, "winter mountains at night, watercolour")
     save("denoising", row([*frames[:: max(1, len(frames) // 6)], frames[-1]]), 1.5)

@@ -22,8 +22,8 @@ def test_strength_0_is_the_autoencoders_round_trip_at_28_db_or_better(style: Sty
     assert journeys.round_trip(style) >= 28.0
 
 
-def test_the_distance_to_the_input_grows_with_strength_from_half_on() -> None:
-    distances = [journeys.distance(strength) for strength in (0.0, 0.5, 0.7, 1.0)]
+def test_the_distance_to_the_input_grows_with_strength() -> None:
+    distances = [journeys.distance(strength) for strength in (0.0, 0.1, 0.3, 0.5, 0.7, 1.0)]
     assert all(farther > 1.02 * nearer for nearer, farther in pairwise(distances))
 
 
@@ -32,9 +32,6 @@ def test_from_half_strength_on_the_season_is_the_prompts(strength: float) -> Non
     assert journeys.arrived(strength)[0] >= 0.90
 
 
-@pytest.mark.xfail(
-    strict=True, reason="measured: 47 % at 0.5 and 75 % at 0.7; not trained on pairs yet"
-)
 @pytest.mark.parametrize("strength", [0.5, 0.7])
 def test_from_half_strength_on_the_time_of_day_is_the_prompts(strength: float) -> None:
     assert journeys.arrived(strength)[1] >= 0.90
@@ -46,31 +43,22 @@ def test_at_full_strength_season_and_time_are_the_prompts() -> None:
     assert time >= 0.90
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="measured: 94 % are the prompt's season at 0.1; the smooth noise of the training takes "
-    "a contradicting palette away at the smallest strength",
-)
 def test_at_a_small_strength_season_and_time_are_still_the_pictures() -> None:
     season, time = journeys.arrived(0.1)
     assert season <= 0.25
     assert time <= 0.25
 
 
-@pytest.mark.parametrize("strength", [0.5, 0.7])
-def test_the_skyline_stays_while_the_season_changes(strength: float) -> None:
+@pytest.mark.parametrize(("strength", "bar"), [(0.5, 0.40), (0.7, 0.25)])
+def test_the_skyline_stays_while_the_season_changes(strength: float, bar: float) -> None:
     kept = journeys.outline(strength)
-    assert kept >= 0.25
+    assert kept >= bar
     assert kept >= journeys.outline(1.0) + 0.15
 
 
-@pytest.mark.xfail(
-    strict=True, reason="measured: the watercolour is the more washed one in 69 % of the pairs"
-)
-def test_naming_the_other_style_changes_the_texture() -> None:
-    poster, watercolour = (journeys.washes(style, 0.5) for style in STYLES)
-    assert np.greater(watercolour, poster).mean() >= 0.85
-    assert np.mean(watercolour) > 1.3 * np.mean(poster)
+@pytest.mark.parametrize("style", STYLES)
+def test_naming_a_style_gives_it_whatever_the_input_is_in(style: Style) -> None:
+    assert journeys.styled(style, 0.5) >= 0.90
 
 
 def test_naming_the_other_style_keeps_the_skyline() -> None:
@@ -78,7 +66,7 @@ def test_naming_the_other_style_keeps_the_skyline() -> None:
 
 
 def test_guidance_raises_agreement_with_the_prompt() -> None:
-    assert journeys.disagreement(0.4, 7.0) < 0.9 * journeys.disagreement(0.4, 1.0)
+    assert journeys.disagreement(0.3, 7.0) < 0.9 * journeys.disagreement(0.3, 1.0)
 
 
 def test_a_negative_prompt_moves_the_picture_away_from_what_it_names() -> None:
