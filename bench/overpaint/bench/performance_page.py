@@ -22,9 +22,7 @@ TITLES: Final = {
     "embedded-compile-cpu": "The embedded model on a CPU, beside torch.compile",
     "embedded-growth-cpu": "How cost grows, embedded model on a CPU",
     "footprint-cpu": "Footprint of each environment",
-    "sd15-512-cpu": "Stable Diffusion 1.5's size at 512x512 on a CPU",
-    "sd15-512-openvino": "Stable Diffusion 1.5's size at 512x512 on OpenVINO",
-    "tiny-cpu": "A tiny checkpoint on a CPU",
+    "sd15-384-cpu": "Stable Diffusion 1.5 at its true size, random weights, on a CPU",
 }
 INTRODUCTION: Final = """# Performance
 

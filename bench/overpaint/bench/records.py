@@ -95,7 +95,7 @@ class Ratio(Record, frozen=True, kw_only=True):
     """Median latency over overpaint's, on the same work in the same run; above 1 is slower."""
 
     value: float
-    interval: tuple[float, float]
+    interval: Interval
 
 
 class Run(Record, frozen=True, kw_only=True):

@@ -105,8 +105,7 @@ def _cells(run: Run) -> dict[str, str]:
             "p99 ms": with_interval(latency.p99, latency.p99_interval),
         }
     if ratio:
-        low, high = ratio.interval
-        cells["times overpaint's p50"] = f"{ratio.value:.2f} [{low:.2f}, {high:.2f}]"
+        cells["times overpaint's p50"] = with_interval(ratio.value, ratio.interval)
     if run.images_per_second:
         cells["images/s"] = f"{run.images_per_second:.3g}"
     if cold:
@@ -132,8 +131,12 @@ def _cells(run: Run) -> dict[str, str]:
 
 def with_interval(value: float, interval: Interval) -> str:
     """`12.3 [12.1, –]`: an end that is open is a dash."""
-    low, high = ("–" if end is None else f"{end:.4g}" for end in interval)
-    return f"{value:.4g} [{low}, {high}]"
+    low, high = ("–" if end is None else _number(end) for end in interval)
+    return f"{_number(value)} [{low}, {high}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
 
 
 def _notes(runs: tuple[Run, ...]) -> Iterator[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from overpaint.engines.errors import OverpaintError
 
 from . import quantiles
 from .records import Latency, Ratio, Run, Stage
 from .task import differences
+
+FEWEST_ROUNDS: Final = 6  # fewer say nothing of their spread, as for a median
 
 
 def ratio(run: Run, times: Sequence[float], base: Run, base_times: Sequence[float]) -> Ratio:
@@ -23,9 +26,12 @@ def ratio(run: Run, times: Sequence[float], base: Run, base_times: Sequence[floa
         raise OverpaintError(
             f"no ratio of {run.peer} to {base.peer}, which did other work: {'; '.join(unlike)}"
         )
-    low, high = quantiles.ratio_interval(times, base_times, paired=True)
+    low: float | None = None
+    high: float | None = None
+    if len(times) >= FEWEST_ROUNDS:
+        low, high = (round(x, 4) for x in quantiles.ratio_interval(times, base_times, paired=True))
     value = quantiles.quantile(times, 0.5) / quantiles.quantile(base_times, 0.5)
-    return Ratio(value=round(value, 4), interval=(round(low, 4), round(high, 4)))
+    return Ratio(value=round(value, 4), interval=(low, high))
 
 
 def latency_of(times: Sequence[float]) -> Latency:
