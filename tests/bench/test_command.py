@@ -18,7 +18,20 @@ from overpaint.bench.plot import plot
 from overpaint.bench.records import Point, Report, Run
 from overpaint.bench.tables import show
 
-QUICK = ("--size", "64x64", "--steps", "4", "--repeats", "2", "--warmup", "0", "--cold", "1")
+QUICK = (
+    "--size",
+    "64x64",
+    "--steps",
+    "4",
+    "--strength",
+    "0.5",
+    "--repeats",
+    "2",
+    "--warmup",
+    "0",
+    "--cold",
+    "1",
+)
 
 
 def overpaint(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
