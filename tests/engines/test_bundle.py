@@ -340,11 +340,8 @@ def test_an_output_nobody_may_write_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_process_told_to_end_leaves_no_half_bundle(tmp_path: Path, number: int) -> None:
     script = f"""
-        import signal, time
+        import time
         from overpaint.engines.new_bundle import new_bundle
-        # a shell may start its children with some signals ignored
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with new_bundle({str(tmp_path / "b")!r}) as folder:
             (folder / "half").write_text("x")
             print("ready", flush=True)
