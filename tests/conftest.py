@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 from tests import kept
 
-# Tests press Ctrl-C and hang up; a shell starts its background jobs deaf to both.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 BuildOnce: TypeAlias = Callable[[str, Callable[[Path], object]], Path]
 Export: TypeAlias = Callable[..., Path]
+
+
+@pytest.fixture
+def hearing_signals() -> Iterator[None]:
+    """For tests that press Ctrl-C or hang up: a shell starts its background jobs deaf to both, and
+    what ran before in this process may have left handlers of its own."""
+    wanted = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    former = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -338,6 +338,7 @@ def test_an_output_nobody_may_write_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.usefixtures("hearing_signals")
 def test_a_process_told_to_end_leaves_no_half_bundle(tmp_path: Path, number: int) -> None:
     script = f"""
         import time

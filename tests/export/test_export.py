@@ -270,6 +270,7 @@ def test_not_a_number_is_never_within_the_limit(
         export_remembering(tiny_sd1, tmp_path / "bundle")
 
 
+@pytest.mark.usefixtures("hearing_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
 def test_an_interrupted_export_leaves_nothing(
     tiny_sd1: Path, tmp_path: Path, number: signal.Signals

@@ -240,6 +240,7 @@ def test_a_terminal_shows_a_progress_bar_and_a_pipe_none(
     assert len(piped.stdout.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("hearing_signals")
 def test_control_c_ends_at_once_with_130_and_leaves_nothing(
     photograph: Path, tiny_sd1_bundle: Path
 ) -> None:

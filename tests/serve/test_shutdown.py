@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 from tests.serve.process import started, wait_until
 
 
@@ -51,6 +52,7 @@ def test_at_the_deadline_what_is_left_is_cancelled(folder: Path) -> None:
         assert server.process.wait(20) == 0
 
 
+@pytest.mark.usefixtures("hearing_signals")
 def test_a_second_signal_ends_at_once(folder: Path) -> None:
     with started(folder, step_seconds=0.1, drain=60) as server:
         server.submit(steps=150)
@@ -82,6 +84,7 @@ def test_an_engine_that_hangs_does_not_keep_the_process(folder: Path) -> None:
         assert server.process.wait(30) == 1
 
 
+@pytest.mark.usefixtures("hearing_signals")
 def test_an_idle_server_ends_quickly(folder: Path) -> None:
     with started(folder, step_seconds=0, drain=60) as server:
         began = time.monotonic()
