@@ -23,6 +23,8 @@ TITLES: Final = {
     "embedded-growth-cpu": "How cost grows, embedded model on a CPU",
     "footprint-cpu": "Footprint of each environment",
     "sd15-384-cpu": "Stable Diffusion 1.5 at its true size, random weights, on a CPU",
+    "sd15-512-f32-cpu": "The same at 512x512 on OpenVINO",
+    "sd15-512-bf16-cpu": "The same at 512x512 on OpenVINO, both in bfloat16",
 }
 INTRODUCTION: Final = """# Performance
 
