@@ -25,6 +25,7 @@ check:
 
 test:
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -m alone
 
 parity:
 	$(BIN)/python -m pytest --numprocesses 2 -m parity

@@ -268,6 +268,7 @@ def test_a_cancelled_build_leaves_the_bundle_as_it_was(micro: Bundle, here: Here
     assert next(steps) == 21  # TensorRT was stopped at the end of that very step
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("hearing_signals")
 def test_ctrl_c_stops_tensorrt_and_leaves_nothing(micro: Bundle, here: Here) -> None:
     """It comes to the main thread, while TensorRT keeps another one."""

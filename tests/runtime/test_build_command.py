@@ -102,6 +102,7 @@ def test_without_tensorrt_one_line_says_how_to_get_it(
     )
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("hearing_signals")
 def test_ctrl_c_ends_in_one_line(here: Here, micro: Path, overpaint: Overpaint) -> None:
     import os
