@@ -53,7 +53,7 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
         SessionError: ONNX Runtime cannot make a plan of a graph.
         MissingExtraError: onnxruntime is not installed.
     """
-    from .ort import import_onnxruntime, said, session_options
+    from .ort import PROVIDER, import_onnxruntime, said, session_options
 
     if bundle.inferred:
         raise UsageError(
@@ -76,7 +76,7 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
                 options.add_session_config_entry(entry, value)
             graph = os.fspath(bundle.path(bundle.component(component).graph))
             try:
-                runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+                runtime.InferenceSession(graph, options, providers=[PROVIDER])
             except Exception as error:  # onnxruntime's exceptions share no base of their own
                 raise SessionError(f"{component}: no plan was made: {said(error)}") from error
         made_of = {component: origin(bundle.manifest, component) for component in components}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..bundle import Bundle
 from ..errors import FeedError, SessionError
 from ..feed_check import FeedCheck
 from ..manifest import Tensor
+from ..ort_metadata import by_name
 from ..session import NUMPY_DTYPES, Array, Step
 from .cuda import shared_cuda
 from .engine import load_engine, profiles_of
@@ -39,8 +40,8 @@ class TensorRTSession:
         """
         described = bundle.component(component)
         plan = f"{folder_of(record.target)}/{record.plans[component].plan}"
-        self.inputs: Mapping[str, Tensor] = _by_name(described.inputs)
-        self.outputs: Mapping[str, Tensor] = _by_name(described.outputs)
+        self.inputs: Mapping[str, Tensor] = by_name(described.inputs)
+        self.outputs: Mapping[str, Tensor] = by_name(described.outputs)
         self.device = f"{library} on {gpu}"
         self._name = component
         self._bundle, self._record = bundle, record
@@ -181,10 +182,6 @@ class TensorRTSession:
             for _ in range(2):
                 execution.upload(zeros, zeros)
                 execution.run()
-
-
-def _by_name(tensors: tuple[Tensor, ...]) -> Mapping[str, Tensor]:
-    return MappingProxyType({tensor.name: tensor for tensor in tensors})
 
 
 def _open_batch(tensor: Tensor) -> bool:
