@@ -59,7 +59,8 @@ class Decision:
 
 
 def choose(bundle: Bundle, device: str = "auto", precision: str = "f32") -> Decision:
-    """Decide what runs `bundle`. A device named outright is taken or refused, never replaced.
+    """Decide what runs `bundle`. A device named outright is taken or refused, never replaced; no
+    other is asked then, for asking may start it.
 
     `precision` is OpenVINO's: everywhere else the graph decides what is computed in what.
 
@@ -72,9 +73,10 @@ def choose(bundle: Bundle, device: str = "auto", precision: str = "f32") -> Deci
     if device not in known:
         raise UsageError(f"--device: expected one of {', '.join(known)}; got {device!r}")
     computed_in = _precision(precision, device)
-    considered = candidates(bundle)
+    asked = WAYS if device == "auto" else {name: WAYS[name] for name in WAYS if name == device}
+    considered = tuple(way().candidate(bundle) for way in asked.values())
     for candidate in considered:
-        eligible = not candidate.on_request if device == "auto" else candidate.device == device
+        eligible = candidate.device == device or not candidate.on_request
         if eligible and candidate.available:
             decision = Decision(device, candidate, considered, computed_in)
             for better in decision.passed_over:
@@ -82,9 +84,8 @@ def choose(bundle: Bundle, device: str = "auto", precision: str = "f32") -> Deci
             return decision
     if device in ("auto", "cpu"):
         raise MissingExtraError("cpu", "onnxruntime")
-    why = next(candidate.why for candidate in considered if candidate.device == device)
     raise SessionError(
-        f"--device {device} cannot run {bundle.folder}: {why}. "
+        f"--device {device} cannot run {bundle.folder}: {considered[0].why}. "
         "It does not fall back; --device auto takes the best that can"
     )
 
