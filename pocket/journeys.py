@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from overpaint.runtime import Img2Img
+from overpaint.runtime.precision_gate import psnr
 from pocket.classify import edge_correlation, season_and_time
 from pocket.classify import style as style_of
 from pocket.painter import paint
@@ -76,11 +77,6 @@ def repainted(
 def mean(measure: Callable[[Journey], float]) -> float:
     """A measure's mean over all journeys."""
     return float(np.mean([measure(journey) for journey in JOURNEYS]))
-
-
-def psnr(a: Picture, b: Picture) -> float:
-    """Peak signal to noise ratio, decibels."""
-    return float(10 * np.log10(255.0**2 / np.square(a.astype(float) - b).mean()))
 
 
 def round_trip(style: Style) -> float:
