@@ -8,9 +8,9 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from overpaint.engines.closing import Closing
 from overpaint.engines.errors import OverpaintError
 
 from .contenders import Contender
@@ -37,7 +37,7 @@ class Opened:
     versions: dict[str, str]
 
 
-class Conversation:
+class Conversation(Closing):
     """A contender at work. `opened` after `start`; then `paint` as often as wanted, then `end`."""
 
     def __init__(self, contender: Contender, job: dict[str, Any], threads: int) -> None:
@@ -111,14 +111,3 @@ class Conversation:
                 except BrokenPipeError:
                     continue
         self._errors.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -12,11 +12,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from types import ModuleType, TracebackType
-from typing import Any, Final, Self
+from types import ModuleType
+from typing import Any, Final
 
 from .bundle import Bundle
 from .candidate import Candidate
+from .closing import Closing
 from .cores import usable_cores
 from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
@@ -35,7 +36,7 @@ _DTYPES: Final = {
 }
 
 
-class OpenVinoSession:
+class OpenVinoSession(Closing):
     """One graph on OpenVINO. May be run from several threads; outputs are the caller's own."""
 
     def __init__(
@@ -125,17 +126,6 @@ class OpenVinoSession:
         """Release the engine and its memory. May be repeated."""
         self._engine = self._bound = None
         self._free.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _take(self) -> Any:
         """A request that nobody uses; as many come to be as threads run at once."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from types import ModuleType, TracebackType
-from typing import Any, Final, Self
+from types import ModuleType
+from typing import Any, Final
 
 from .bundle import Bundle
 from .candidate import Candidate
+from .closing import Closing
 from .cores import usable_cores
 from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
@@ -24,7 +25,7 @@ PROVIDER: Final = "CPUExecutionProvider"
 SPINNING_FROM: Final = 4  # cores
 
 
-class OnnxRuntimeSession:
+class OnnxRuntimeSession(Closing):
     """One graph on ONNX Runtime. May be run from several threads; outputs are the caller's own."""
 
     def __init__(
@@ -101,17 +102,6 @@ class OnnxRuntimeSession:
     def close(self) -> None:
         """Release the engine and its memory. May be repeated."""
         self._engine = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def candidate(bundle: Bundle) -> Candidate:

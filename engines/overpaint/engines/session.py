@@ -11,8 +11,8 @@ message names the tensor instead of a kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ Array: TypeAlias = npt.NDArray[Any]
 Step: TypeAlias = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
-class Session(Protocol):
+class Session(AbstractContextManager["Session", None], Protocol):
     """What every engine offers. Outputs may be buffers that the next call reuses: copy to keep."""
 
     @property
@@ -46,15 +46,6 @@ class Session(Protocol):
         ...
 
     def close(self) -> None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
 
 
 NUMPY_DTYPES: dict[str, np.dtype[Any]] = {

@@ -12,11 +12,11 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Self
 
 from overpaint.engines import layout
 from overpaint.engines.bundle import Bundle, open_bundle
+from overpaint.engines.closing import Closing
 from overpaint.engines.devices import Decision, choose, open_session
 from overpaint.engines.errors import UsageError
 from overpaint.engines.hashing import Progress
@@ -37,7 +37,7 @@ from .text import TextEncoders
 _LOG = logging.getLogger(__name__)
 
 
-class Img2Img(Calls):
+class Img2Img(Calls, Closing):
     """A bundle, opened: a function from a picture and a prompt to pictures.
 
     Not re-entrant: the engines' buffers belong to one run at a time. A call made while another
@@ -164,17 +164,6 @@ class Img2Img(Calls):
     def close(self) -> None:
         """Close every engine. May be repeated."""
         self._components.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _by_first_use(manifest: Manifest) -> tuple[str, ...]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
+from ..closing import Closing
 from ..errors import SessionError
 from ..feed_check import FeedCheck
 from ..manifest import Component, Tensor
@@ -18,7 +17,7 @@ from .options import Providers
 from .thread import on_cuda_thread
 
 
-class OrtCudaSession:
+class OrtCudaSession(Closing):
     """Outputs may be buffers that the next call reuses. From several threads, calls take turns."""
 
     def __init__(
@@ -100,14 +99,3 @@ class OrtCudaSession:
         if self._engine is None:
             raise SessionError(f"{self._name}: this session is closed")
         return self._engine
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

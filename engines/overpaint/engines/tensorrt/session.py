@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from .. import layout
 from ..bundle import Bundle
+from ..closing import Closing
 from ..errors import FeedError, SessionError
 from ..feed_check import FeedCheck
 from ..manifest import Tensor
@@ -24,7 +23,7 @@ from .served import pieces, unserved
 from .shapes import Profile
 
 
-class TensorRTSession:
+class TensorRTSession(Closing):
     """One component's plan. Outputs are buffers that the next call overwrites: copy to keep.
 
     Sessions of a process take turns on one stream, and share the memory of their activations.
@@ -101,17 +100,6 @@ class TensorRTSession:
                 self._executions.popitem()[1].close()
             self._loaded = None
             self._cuda.arena.leave(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _run(
         self, feed: Mapping[str, Array], constants: tuple[str, ...], binding: object
