@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from typing import Final
 
 import numpy as np
 
+from overpaint.bench.pictures import IDENTICAL_DB
 from overpaint.commands.sizes import parse_size
 from overpaint.engines import layout
 from overpaint.engines.bundle import Bundle, open_bundle
@@ -35,6 +35,7 @@ from overpaint.engines.ort_cuda.options import CUDA, OPTIONS, cuda
 from overpaint.engines.ort_cuda.thread import on_cuda_thread
 from overpaint.runtime.components import Components
 from overpaint.runtime.pipeline import Img2Img
+from overpaint.runtime.precision_gate import psnr
 from overpaint.runtime.result import Result
 from overpaint.runtime.settings import Settings
 
@@ -130,12 +131,6 @@ def memory() -> int | None:
     return on_cuda_thread(ask)
 
 
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB; 99 for the same bytes."""
-    error = float(np.mean((one.astype(float) - other.astype(float)) ** 2))
-    return round(10 * math.log10(255**2 / error), 1) if error else 99.0
-
-
 def _pixels(result: Result) -> np.ndarray:
     return np.asarray(result.images[0])
 
@@ -168,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         if not rows:
             base = picture
-        row = Measured(**{**asdict(row), "psnr": psnr(picture, base)})
+        row = Measured(**{**asdict(row), "psnr": min(round(psnr(picture, base), 1), IDENTICAL_DB)})
         rows.append(row)
         chosen.output.write_text(json.dumps([asdict(one) for one in rows], indent=1) + "\n")
         print(json.dumps(asdict(row)), flush=True)

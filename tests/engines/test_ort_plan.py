@@ -12,7 +12,7 @@ import pytest
 from overpaint.engines import ort_plan
 from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.devices import choose, open_session
-from overpaint.engines.errors import IntegrityError, UsageError
+from overpaint.engines.errors import BundleError, IntegrityError, UsageError
 from overpaint.engines.ort_plan import build_plans, fitting_plan
 from overpaint.engines.verify import verify_bundle
 from overpaint.runtime.default_bundle import EMBEDDED
@@ -120,5 +120,5 @@ def test_where_plans_cannot_be_written_it_says_so_in_one_line(bundle: Bundle) ->
 
 def test_plans_need_a_manifest_to_be_listed_in(bundle: Bundle) -> None:
     inferred = Bundle(bundle.folder, bundle.manifest, ("family: from model_index.json",))
-    with pytest.raises(UsageError, match=r"no overpaint\.json to list plans in"):
+    with pytest.raises(BundleError, match=r"no overpaint\.json to list plans in"):
         build_plans(inferred)

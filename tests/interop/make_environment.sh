@@ -13,11 +13,11 @@ if [ -x "$python" ] && "$python" -c "$check" 2>/dev/null; then
     echo "$python"
     exit
 fi
+root=$(cd "$(dirname "$0")/../.." && pwd)
+pins=$(PYTHONPATH=$root/bench:$root/engines "${PYTHON:-python3}" -c \
+    'from overpaint.bench.contenders import OPTIMUM; print(*OPTIMUM)')
 "${PYTHON:-python3}" -m venv "$folder"
-# torch first and by its exact version: an open range would bring gigabytes of CUDA with it.
-"$python" -m pip install --quiet torch==2.13.0 >&2
-"$python" -m pip install --quiet \
-    optimum-onnx==0.1.0 'transformers<4.58' 'diffusers==0.35.2' torch==2.13.0 \
-    onnx==1.19.1 onnxruntime==1.23.2 sentencepiece protobuf >&2
+# shellcheck disable=SC2086  # a word a requirement; sentencepiece and protobuf are T5's
+"$python" -m pip install --quiet $pins sentencepiece protobuf >&2
 "$python" -c "$check"
 echo "$python"

@@ -21,8 +21,8 @@ from .closing import Closing
 from .cores import usable_cores
 from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
+from .graph_metadata import by_name, check_tensors
 from .manifest import Component, Tensor
-from .ort_metadata import by_name, check_tensors
 from .precision import Precision, measured
 from .session import Array, Step
 

@@ -16,8 +16,8 @@ from .closing import Closing
 from .cores import usable_cores
 from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
+from .graph_metadata import by_name, check_tensors
 from .manifest import Component, Tensor
-from .ort_metadata import by_name, check_tensors
 from .ort_plan import fitting_plan
 from .session import Array, Step
 

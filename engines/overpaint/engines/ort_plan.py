@@ -11,7 +11,6 @@ fitting_plan(bundle, "unet")                 # its path, or None
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Callable
@@ -22,9 +21,8 @@ import msgspec
 
 from . import layout
 from .bundle import Bundle
-from .errors import SessionError, UsageError
-from .manifest import Manifest
-from .plan_folder import new_plans
+from .errors import SessionError
+from .plan_folder import check_listable, new_plans, origin
 
 RECORD: Final = "build.json"
 SMALLEST_OUTSIDE: Final = 1024  # bytes; smaller weights stay in the graph
@@ -49,17 +47,14 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
     the bundle opens as it did without them.
 
     Raises:
-        UsageError: the bundle has no manifest, or may not be written to.
+        BundleError: the bundle has no manifest to list plans in.
+        UsageError: it may not be written to.
         SessionError: ONNX Runtime cannot make a plan of a graph.
         MissingExtraError: onnxruntime is not installed.
     """
     from .ort import PROVIDER, import_onnxruntime, said, session_options
 
-    if bundle.inferred:
-        raise UsageError(
-            f"{bundle.folder}: has no {layout.MANIFEST} to list plans in; plans are built for "
-            "bundles that overpaint export or import made"
-        )
+    check_listable(bundle)
     runtime = import_onnxruntime()
     name = target(runtime.__version__)
     components = list(bundle.manifest.components)
@@ -106,14 +101,6 @@ def target(version: str) -> str:
     width of the processor's vectors."""
     machine = f"{platform.system()}-{platform.machine()}".lower()
     return f"ort{version}-{_vectors()}-{machine}"
-
-
-def origin(manifest: Manifest, component: str) -> str:
-    """SHA-256 over the graph and the weights beside it, as the manifest has their hashes."""
-    folder = manifest.components[component].graph.rpartition("/")[0]
-    files = {path: file for path, file in manifest.files.items() if path.startswith(f"{folder}/")}
-    lines = [f"{file.sha256} {path}\n" for path, file in sorted(files.items())]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _vectors() -> str:

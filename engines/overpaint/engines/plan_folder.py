@@ -1,4 +1,4 @@
-"""Putting a folder of plans into a bundle: all of it or nothing, and the manifest never wrong.
+"""A folder of plans in a bundle: what each is made of, and how it gets there, all or nothing.
 
 with new_plans(bundle, "trt11.4-sm90-linux-x86_64") as folder:
     ...                                    # write plans into `folder`
@@ -8,6 +8,7 @@ with new_plans(bundle, "trt11.4-sm90-linux-x86_64") as folder:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -18,12 +19,29 @@ import msgspec
 
 from . import layout
 from .bundle import Bundle
-from .errors import UsageError
+from .errors import BundleError, UsageError
 from .hashing import sha256_files
-from .manifest import File
+from .manifest import File, Manifest
 from .manifest_io import read_manifest, write_manifest
 from .new_bundle import termination_raises
 from .paths import resident
+
+
+def check_listable(bundle: Bundle) -> None:
+    """Raise BundleError where there is no manifest that could list plans and vouch for them."""
+    if bundle.inferred:
+        raise BundleError(
+            f"{bundle.folder}: has no {layout.MANIFEST} to list plans in; plans are built for "
+            "bundles that overpaint export or import made"
+        )
+
+
+def origin(manifest: Manifest, component: str) -> str:
+    """SHA-256 over the graph and the weights beside it, as the manifest has their hashes."""
+    folder = manifest.components[component].graph.rpartition("/")[0]
+    files = {path: file for path, file in manifest.files.items() if path.startswith(f"{folder}/")}
+    lines = [f"{file.sha256} {path}\n" for path, file in sorted(files.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ from types import ModuleType
 from typing import Any, Final, TypeAlias
 
 from ..errors import SessionError
+from ..graph_metadata import by_name, check_tensors
 from ..manifest import Component, Tensor
 from ..ort import said, session_options
-from ..ort_metadata import by_name, check_tensors
 from ..session import Array
 from .buffers import DeviceTensor, HostTensor, pinned_memory
 from .options import DEVICE, GRAPH_ID, GRAPHS, NO_GRAPH, Providers

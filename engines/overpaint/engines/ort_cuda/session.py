@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from ..closing import Closing
 from ..errors import SessionError
 from ..feed_check import FeedCheck
+from ..graph_metadata import by_name
 from ..manifest import Component, Tensor
 from ..ort import import_onnxruntime
-from ..ort_metadata import by_name
 from ..session import Array, Step
 from .engine import Engine
 from .options import Providers

@@ -12,9 +12,8 @@ from threading import Event
 from typing import Protocol
 
 from ..bundle import Bundle
-from ..errors import BundleError, OutputExistsError
-from ..ort_plan import origin
-from ..plan_folder import new_plans
+from ..errors import OutputExistsError
+from ..plan_folder import check_listable, new_plans, origin
 from .builder import Built, build_plan
 from .engine import load_engine
 from .estimate import Estimate, conversions, estimate, room_here, shortages
@@ -74,11 +73,7 @@ def plan_build(
         OutputExistsError: plans for this machine are there already.
         MissingExtraError, SessionError: TensorRT or a GPU is missing.
     """
-    if bundle.inferred:
-        raise BundleError(
-            f"{bundle.folder}: has no overpaint.json to enter plans in; "
-            "make a bundle with overpaint export or import first"
-        )
+    check_listable(bundle)
     chosen = tuple(dict.fromkeys(shapes)) or (default_shape(bundle),)
     wanted = profiles(bundle.manifest, chosen)
     full = library(FULL)

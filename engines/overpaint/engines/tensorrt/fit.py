@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..manifest import Manifest
-from ..ort_plan import origin
+from ..plan_folder import origin
 from .libraries import LEAN, version_tuple
 from .record import BuildRecord
 

@@ -11,8 +11,8 @@ from ..bundle import Bundle
 from ..closing import Closing
 from ..errors import FeedError, SessionError
 from ..feed_check import FeedCheck
+from ..graph_metadata import by_name
 from ..manifest import Tensor
-from ..ort_metadata import by_name
 from ..session import NUMPY_DTYPES, Array, Step
 from .cuda import shared_cuda
 from .engine import load_engine, profiles_of

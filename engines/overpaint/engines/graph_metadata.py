@@ -1,4 +1,4 @@
-"""A graph's own metadata, as ONNX Runtime reads it, against the manifest's."""
+"""A graph's own metadata, as the engine that loads it reads them, against the manifest's."""
 
 from __future__ import annotations
 
