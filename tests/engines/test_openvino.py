@@ -17,7 +17,7 @@ from tests.engines.test_session import feed, weights
 
 from overpaint.engines import openvino
 from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.devices import choose, open_session
+from overpaint.engines.devices import candidates, choose, open_session
 from overpaint.engines.errors import FeedError, MissingExtraError, SessionError, UsageError
 from overpaint.engines.manifest import Component, Tensor
 from overpaint.engines.openvino import OpenVinoSession
@@ -200,7 +200,7 @@ def test_a_graph_that_cannot_be_loaded_is_one_line(bundle: Bundle, tmp_path: Pat
 
 
 def test_it_is_never_taken_unasked(bundle: Bundle) -> None:
-    considered = {one.device: one for one in choose(bundle).candidates}
+    considered = {one.device: one for one in candidates(bundle)}
     assert considered["openvino"].available
     assert considered["openvino"].on_request
     assert choose(bundle).chosen.device != "openvino"

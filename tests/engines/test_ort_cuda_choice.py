@@ -119,10 +119,10 @@ def test_without_onnxruntime_the_extra_is_named(
 def test_tensorrt_inside_onnxruntime_is_taken_on_request_only(
     bundle: Bundle, install: Install
 ) -> None:
-    install(available=(TENSORRT, CUDA, CPU))
-    decision = choose(bundle)
-    assert decision.chosen.device == "cuda"
-    on_request = next(one for one in decision.candidates if one.device == "ort-tensorrt")
+    gpu = install(available=(TENSORRT, CUDA, CPU))
+    assert choose(bundle).chosen.device == "cuda"
+    assert gpu.count("open") == 1, "TensorRT's provider was started, and nobody asked for it"
+    on_request = next(one for one in candidates(bundle) if one.device == "ort-tensorrt")
     assert (on_request.available, on_request.on_request) == (True, True)
     with open_session(bundle, "unet", "ort-tensorrt") as session:
         assert "Tensorrt on Double" in session.device

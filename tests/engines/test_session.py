@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.engines.micro import make_micro
 
 from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.devices import WAYS, choose, open_session
+from overpaint.engines.devices import WAYS, candidates, choose, open_session
 from overpaint.engines.errors import (
     BundleError,
     FeedError,
@@ -260,10 +260,31 @@ def test_several_threads_may_run_one_session(unet: OnnxRuntimeSession) -> None:
 def test_the_processor_is_chosen_and_every_better_way_says_why_not(bundle: Bundle) -> None:
     decision = choose(bundle)
     assert decision.chosen.device == "cpu"
-    assert [c.device for c in decision.candidates] == list(WAYS)
-    reasons = {c.device: c.why for c in decision.candidates}
-    assert reasons["tensorrt"].startswith("the bundle has no TensorRT plan")
-    assert all(reasons.values())
+    assert [better.device for better in decision.passed_over] == ["tensorrt", "cuda"]
+    assert decision.passed_over[0].why.startswith("the bundle has no TensorRT plan")
+    assert all(better.why for better in decision.passed_over)
+
+
+def test_every_way_says_why_it_runs_a_bundle_or_why_not(bundle: Bundle) -> None:
+    every = candidates(bundle)
+    assert [one.device for one in every] == list(WAYS)
+    assert all(one.why for one in every)
+    last = every[-2:]
+    assert [one.device for one in every if one.on_request] == [one.device for one in last]
+
+
+def test_no_way_is_asked_once_one_is_taken(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking may start a provider, and what is on request only has not been requested."""
+
+    def asked() -> NoReturn:
+        raise AssertionError("it was asked")
+
+    for name in ("openvino", "ort-tensorrt"):
+        monkeypatch.setitem(WAYS, name, asked)
+    assert choose(bundle).chosen.device == "cpu"
+    for name in ("tensorrt", "cuda"):
+        monkeypatch.setitem(WAYS, name, asked)
+    assert choose(bundle, "cpu").chosen.device == "cpu"
 
 
 @pytest.mark.parametrize("device", ["tensorrt", "cuda", "ort-tensorrt"])
@@ -275,7 +296,7 @@ def test_a_device_named_outright_is_never_replaced(bundle: Bundle, device: str) 
 
 
 def test_an_unknown_device_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match=r"expected one of auto, tensorrt, cuda, .*, cpu"):
+    with pytest.raises(UsageError, match=r"expected one of auto, tensorrt, cuda, cpu, openvino"):
         choose(bundle, "gpu")
 
 

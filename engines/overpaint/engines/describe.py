@@ -38,8 +38,8 @@ class Description:
     """A bundle on this machine. `total_bytes` counts a file once, though two folders have it.
 
     `scheduler` is the class that scheduler_config.json names, which the sampler "default" runs.
-    `inferred` is empty for a bundle with a manifest. `devices` are best first; `runs_on` is the
-    first that is available and not only on request, None where nothing installed can run it.
+    `inferred` is empty for a bundle with a manifest. `devices` are best first, then those that
+    run on request only; `runs_on` is what "auto" takes, None where nothing installed can run it.
     """
 
     folder: str

@@ -1,9 +1,9 @@
 """What runs a bundle on this machine: a decision that is made once, said, and kept to.
 
-decision = choose(bundle)              # or choose(bundle, "tensorrt"), which never falls back
-decision.chosen.device                 # 'cpu'
-for candidate in decision.candidates:  # best first, each with the reason
-    print(candidate.device, candidate.available, candidate.why)
+decision = choose(bundle)            # or choose(bundle, "tensorrt"), which never falls back
+decision.chosen.device               # 'cpu'
+for better in decision.passed_over:  # best first, each with the reason
+    print(better.device, better.why)
 """
 
 from __future__ import annotations
@@ -38,29 +38,25 @@ class Way(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was asked for, what was chosen, and every way that was considered, best first.
+    """What was asked for, and what was chosen.
 
-    `psnr_db`: how near this bundle's pictures in bf16 are to those in f32; None in f32.
+    `passed_over`: the better ways, best first, that cannot run the bundle here; none where one was
+    named outright. `psnr_db`: how near this bundle's pictures in bf16 are to those in f32; None in
+    f32.
     """
 
     requested: str
     chosen: Candidate
-    candidates: tuple[Candidate, ...]
+    passed_over: tuple[Candidate, ...] = ()
     precision: Precision = "f32"
     psnr_db: float | None = None
 
-    @property
-    def passed_over(self) -> tuple[Candidate, ...]:
-        """The better ways that cannot run the bundle here; none where one was named outright."""
-        if self.requested != "auto":
-            return ()
-        better = self.candidates[: self.candidates.index(self.chosen)]
-        return tuple(candidate for candidate in better if not candidate.on_request)
-
 
 def choose(bundle: Bundle, device: str = "auto", precision: str = "f32") -> Decision:
-    """Decide what runs `bundle`. A device named outright is taken or refused, never replaced; no
-    other is asked then, for asking may start it.
+    """Decide what runs `bundle`. A device named outright is taken or refused, never replaced.
+
+    Asking a way may start it, so none is asked but the one that is named, or those that "auto"
+    tries until it can take one.
 
     `precision` is OpenVINO's: everywhere else the graph decides what is computed in what.
 
@@ -73,25 +69,24 @@ def choose(bundle: Bundle, device: str = "auto", precision: str = "f32") -> Deci
     if device not in known:
         raise UsageError(f"--device: expected one of {', '.join(known)}; got {device!r}")
     computed_in = _precision(precision, device)
-    asked = WAYS if device == "auto" else {name: WAYS[name] for name in WAYS if name == device}
-    considered = tuple(way().candidate(bundle) for way in asked.values())
-    for candidate in considered:
-        eligible = candidate.device == device or not candidate.on_request
-        if eligible and candidate.available:
-            decision = Decision(device, candidate, considered, computed_in)
-            for better in decision.passed_over:
+    passed_over: list[Candidate] = []
+    for way in (way for name, way in WAYS.items() if device in ("auto", name)):
+        candidate = way().candidate(bundle)
+        if candidate.available and (candidate.device == device or not candidate.on_request):
+            for better in passed_over:
                 _LOG.info("%s: not on %s: %s", bundle.folder, better.device, better.why)
-            return decision
+            return Decision(device, candidate, tuple(passed_over), computed_in)
+        passed_over.append(candidate)
     if device in ("auto", "cpu"):
         raise MissingExtraError("cpu", "onnxruntime")
     raise SessionError(
-        f"--device {device} cannot run {bundle.folder}: {considered[0].why}. "
+        f"--device {device} cannot run {bundle.folder}: {passed_over[0].why}. "
         "It does not fall back; --device auto takes the best that can"
     )
 
 
 def candidates(bundle: Bundle) -> tuple[Candidate, ...]:
-    """Every way to run `bundle`, best first, with what this machine says to it."""
+    """Every way to run `bundle`, in the order of WAYS, with what this machine says to it."""
     return tuple(way().candidate(bundle) for way in WAYS.values())
 
 
@@ -155,7 +150,8 @@ def _cpu() -> Way:
 WAYS: Final[dict[Device, Callable[[], Way]]] = {
     "tensorrt": _tensorrt,
     "cuda": _cuda,
-    "ort-tensorrt": _ort_tensorrt,
-    "openvino": _openvino,
     "cpu": _cpu,
-}  # best first
+    "openvino": _openvino,
+    "ort-tensorrt": _ort_tensorrt,
+}
+"""Those that "auto" takes, best first; then those on request."""
