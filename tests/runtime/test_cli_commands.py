@@ -18,6 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
+
+from overpaint.cli import app
+from overpaint.engines.devices import WAYS
 
 OVERPAINT = Path(sys.executable).with_name("overpaint")
 COMMANDS = ("run", "export", "import", "info", "verify", "serve")
@@ -100,6 +104,12 @@ def test_help_has_an_example_that_starts_with_the_command(command: str) -> None:
     shown = overpaint(command, "--help")
     assert shown.returncode == 0
     assert f"overpaint {command} " in shown.stdout.split("Example")[1]
+
+
+@pytest.mark.parametrize("command", ["run", "serve", "bench"])
+def test_help_names_every_device(command: str) -> None:
+    told = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "250"}).output
+    assert ", ".join(("auto", *WAYS)) in told
 
 
 def test_help_and_refusals_import_neither_numpy_nor_an_engine() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Device: TypeAlias = Literal["tensorrt", "cuda", "ort-tensorrt", "openvino", "cpu"]
+Device: TypeAlias = Literal["tensorrt", "cuda", "cpu", "openvino", "ort-tensorrt"]
 
 
 @dataclass(frozen=True, slots=True)

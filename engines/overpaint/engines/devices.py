@@ -65,10 +65,7 @@ def choose(bundle: Bundle, device: str = "auto", precision: str = "f32") -> Deci
         MissingExtraError: nothing that could run the bundle is installed.
         SessionError: the named device cannot run the bundle; the message says why.
     """
-    known = ("auto", *WAYS)
-    if device not in known:
-        raise UsageError(f"--device: expected one of {', '.join(known)}; got {device!r}")
-    computed_in = _precision(precision, device)
+    computed_in = check_device(device, precision)
     passed_over: list[Candidate] = []
     for way in (way for name, way in WAYS.items() if device in ("auto", name)):
         candidate = way().candidate(bundle)
@@ -107,7 +104,15 @@ def open_session(bundle: Bundle, component: str, device: str | Decision = "auto"
     return WAYS[decision.chosen.device]().open_session(bundle, component)
 
 
-def _precision(precision: str, device: str) -> Precision:
+def check_device(device: str, precision: str = "f32") -> Precision:
+    """`precision`, where it is known, and `device` is, and they go together.
+
+    Raises:
+        UsageError: otherwise. Whether the device can run anything here is not asked.
+    """
+    known = ("auto", *WAYS)
+    if device not in known:
+        raise UsageError(f"--device: expected one of {', '.join(known)}; got {device!r}")
     if precision == "f32":
         return "f32"
     if precision != "bf16":

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands.options import BundleArgument, Json
+from overpaint.commands.options import DEVICES, BundleArgument, Json
 
 EXAMPLES = """**Examples**
 
@@ -52,7 +52,7 @@ def bench(
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME[,…]", help="auto, cpu, openvino, cuda, tensorrt."),
+        typer.Option(metavar="NAME[,…]", help=f"{DEVICES}."),
     ] = None,
     precision: Annotated[
         str | None,

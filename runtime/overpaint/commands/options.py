@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, get_args
 
 import typer
 
+from overpaint.engines.candidate import Device
+
+DEVICES: Final = ", ".join(("auto", *get_args(Device)))
 BundleOption = Annotated[
     Path | None,
     typer.Option(
@@ -20,6 +23,20 @@ LoraOption = Annotated[
 LikeOption = Annotated[
     str | None,
     typer.Option("--like", metavar="NAME", help="What a single file is, where it does not tell."),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help=f"What runs the engines: {DEVICES}. auto takes none behind cpu.",
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision", metavar="f32|bf16", help="bf16: faster, with --device openvino only."
+    ),
 ]
 BundleArgument = Annotated[Path | None, typer.Argument(help="Absent, the embedded model.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]

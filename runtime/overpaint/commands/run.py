@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands.options import BundleOption, Force, Json, LikeOption, LoraOption
+from overpaint.commands.options import (
+    BundleOption,
+    DeviceOption,
+    Force,
+    Json,
+    LikeOption,
+    LoraOption,
+    PrecisionOption,
+)
 
 EXAMPLES = """**Examples**
 
@@ -118,12 +126,8 @@ def run(
     prompt_weights: Annotated[
         bool, typer.Option("--prompt-weights", help="Read (word:1.2), [word] and BREAK.")
     ] = False,
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|openvino|cuda|tensorrt", help="What runs the engines.")
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option(metavar="f32|bf16", help="bf16: faster, with --device openvino only.")
-    ] = "f32",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "f32",
     low_memory: Annotated[
         bool, typer.Option("--low-memory", help="Open each engine for its use only.")
     ] = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from overpaint.commands.options import DeviceOption, PrecisionOption
 from overpaint.engines.errors import MissingExtraError
 
 EXAMPLES = """**Examples**
@@ -14,6 +15,10 @@ EXAMPLES = """**Examples**
 `overpaint serve`
 
 `overpaint serve bundles/sd15 bundles/sdxl --port 8080 --memory-budget 24GB`
+
+`overpaint serve bundles/sd15 --device cuda --warm-up 512x512 --warm-up 768x512`
+
+`overpaint serve bundles/sd15 --device openvino --precision bf16`
 
 `OVERPAINT_TOKEN=… overpaint serve --host 0.0.0.0 --allow-host studio.example`
 
@@ -39,9 +44,16 @@ def serve(
         list[str] | None,
         typer.Option(help="A host from which https URLs of pictures are fetched. Repeatable."),
     ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="auto|cpu|openvino|cuda|tensorrt", help="What runs the engines.")
-    ] = "auto",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "f32",
+    warm_up: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WIDTHxHEIGHT",
+            help="Painted once before a bundle's first job; absent, on ONNX Runtime's GPU devices "
+            "the bundle's own size, elsewhere none. Repeatable.",
+        ),
+    ] = None,
     queue: Annotated[int, typer.Option(help="Jobs that may wait; one more is answered 429.")] = 16,
     job_timeout: Annotated[float, typer.Option(help="Seconds that a job may run.")] = 600.0,
     memory_budget: Annotated[
@@ -72,6 +84,8 @@ def serve(
     ] = 30.0,
 ) -> None:
     """Serve the page, the native API, and those of OpenAI and AUTOMATIC1111."""
+    from overpaint.commands.sizes import parse_size
+
     try:
         from overpaint.serve import command
     except ModuleNotFoundError as error:
@@ -86,6 +100,8 @@ def serve(
         allow_host=allow_host or (),
         allow_image_host=allow_image_host or (),
         device=device,
+        precision=precision,
+        warm_up=[parse_size(text) for text in warm_up or ()],
         queue=queue,
         job_timeout=job_timeout,
         memory_budget=memory_budget,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-
-from PIL import Image
+from typing import Final, cast
 
 from overpaint.engines import layout
 from overpaint.engines.bundle import Bundle, open_bundle
+from overpaint.engines.candidate import Device
+from overpaint.engines.devices import check_device
 from overpaint.engines.errors import UsageError
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.schedule import SAMPLERS, SIGMAS, make_schedule, read_scheduler_config
-from overpaint.runtime.settings import Settings
+from overpaint.runtime.warming import warm_up
 
 from .jobs.models import Served
 from .jobs.worker import Pipeline
@@ -24,30 +27,65 @@ from .jobs.worker import Pipeline
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 COMMON_SIDE = 512
 MEMORY_SHARE = 0.8
+SETTLING: Final[frozenset[Device]] = frozenset({"cuda", "ort-tensorrt"})
+
+log = logging.getLogger("overpaint.serve")
 
 
-def served_bundle(path: Path | None, device: str) -> Served:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How bundles are opened. `device` and `precision` as in `Img2Img.open`; `sizes`, (width,
+    height), are painted before the first job. Without any it is the bundle's native one where a
+    size's first runs have work of their own to do (docs/cuda.md), and none elsewhere: TensorRT's
+    sessions do that work for each size of their plans as they open, and a processor has none.
+
+    Raises UsageError where device and precision are unknown or do not go together.
+    """
+
+    device: str = "auto"
+    precision: str = "f32"
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_device(self.device, self.precision)
+
+
+def served_bundle(path: Path | None, opening: Opening) -> Served:
     """The bundle at `path`, named after its folder; None is the embedded model. No engine is
-    opened yet. Raises BundleError."""
+    opened yet. Raises BundleError, and UsageError for sizes that it cannot paint."""
     bundle = open_bundle(bundle_or_default(path))
     manifest, side = bundle.manifest, native_side(bundle)
+    name = path.resolve().name if path else manifest.name
+    for size in opening.sizes:
+        try:
+            image_sides(manifest).check(size)
+        except UsageError as error:
+            raise UsageError(f"--warm-up: {name}: {error}") from None
     return Served(
-        name=path.resolve().name if path else manifest.name,
+        name=name,
         manifest=manifest,
         bytes=sum(file.size for file in manifest.files.values() if file.weights),
         side=side,
         samplers=samplers_of(bundle),
-        open=lambda: open_warm(path, device, side),
+        open=lambda: open_warm(path, opening, (side, side)),
     )
 
 
-def open_warm(path: Path | None, device: str, side: int) -> Pipeline:
-    """Open every engine, and run one step at the native size: the first job is as fast as any."""
-    pipeline = Img2Img.open(path, device=device).wait()
-    grey = Image.new("RGB", (side, side), "grey")
-    settings = Settings(strength=1.0, steps=1, seed=0)
-    for _ in pipeline.events(grey, "", settings):
-        pass
+def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> Pipeline:
+    """Open every engine and paint what `opening` says: the first job is as fast as any."""
+    pipeline = Img2Img.open(path, device=opening.device, precision=opening.precision)
+    try:
+        pipeline.wait()
+        settles = pipeline.decision is not None and pipeline.decision.chosen.device in SETTLING
+        sizes = opening.sizes or ((native,) if settles else ())
+        began = time.monotonic()
+        warm_up(pipeline, *sizes)
+        if sizes:
+            painted = ", ".join(f"{width}x{height}" for width, height in sizes)
+            log.info("warmed up for %s in %.1f s", painted, time.monotonic() - began)
+    except BaseException:
+        pipeline.close()
+        raise
     return cast(Pipeline, pipeline)
 
 

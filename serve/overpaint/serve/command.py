@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .app import create_app
-from .bundles import default_budget, parse_bytes, served_bundle
+from .bundles import Opening, default_budget, parse_bytes, served_bundle
 from .config import Config
 from .server import run
 from .styles import Styles, read_styles
@@ -24,6 +24,8 @@ def serve(
     allow_host: Sequence[str] = (),
     allow_image_host: Sequence[str] = (),
     device: str = "auto",
+    precision: str = "f32",
+    warm_up: Sequence[tuple[int, int]] = (),
     queue: int = 16,
     job_timeout: float = 600.0,
     memory_budget: str | None = None,
@@ -37,6 +39,8 @@ def serve(
 ) -> None:
     """Serve `bundles` (none: the embedded model) until a signal; ends in SystemExit.
 
+    device, precision: as `Img2Img.open` has them. warm_up: sizes (width, height) that each bundle
+    paints before its first job; none: what `Opening` says.
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
     and memory where that cannot be written. Times are in seconds.
 
@@ -60,7 +64,8 @@ def serve(
         drain_seconds=drain,
     )
     _log_to_stderr()
-    served = [served_bundle(path, device) for path in bundles or (None,)]
+    opening = Opening(device=device, precision=precision, sizes=tuple(warm_up))
+    served = [served_bundle(path, opening) for path in bundles or (None,)]
     raise SystemExit(run(create_app(config, served), config))
 
 

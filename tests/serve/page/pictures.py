@@ -14,7 +14,7 @@ from tests.serve.page.conftest import QUIET
 from tests.serve.page.easel import Easel
 from tests.serve.running import serving
 
-from overpaint.serve.bundles import served_bundle
+from overpaint.serve.bundles import Opening, served_bundle
 from overpaint.serve.config import Config
 
 PICTURES = Path(__file__).parents[3] / "docs" / "pictures"
@@ -63,7 +63,10 @@ def _save(easel: Easel, name: str) -> None:
 
 def main() -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
-    with serving(Config(port=0), [served_bundle(None, "cpu")]) as server, sync_playwright() as play:
+    with (
+        serving(Config(port=0), [served_bundle(None, Opening(device="cpu"))]) as server,
+        sync_playwright() as play,
+    ):
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=[*QUIET])
         photograph(browser, server.url)
         browser.close()
