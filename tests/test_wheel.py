@@ -34,6 +34,17 @@ def test_no_reference_library_comes_with_the_wheel(host: Path) -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_the_wheel_carries_every_file_of_the_page(host: Path) -> None:
+    page = Path("overpaint/serve/page")
+    (site,) = (host.parent / "lib").glob("python*/site-packages")
+    there, here = (
+        {file.relative_to(folder) for file in folder.rglob("*.*") if file.suffix != ".pyc"}
+        for folder in (site / page, HOUSE / "serve" / page)
+    )
+    assert Path("parts/easel.js") in there
+    assert there == here
+
+
 def test_the_light_install_repaints_a_photo(host: Path, tmp_path: Path) -> None:
     photo = HOUSE / "examples/summer.png"
     command = [host / "overpaint", "run", photo, "winter mountains at night"]

@@ -26,25 +26,34 @@ from overpaint.serve.styles import Styles, dress, read_styles
 def test_a_slow_reader_of_a_feed_skips_to_the_newest_and_never_misses_the_end() -> None:
     async def scene() -> list[tuple[int, int]]:
         feed: Feed[int] = Feed()
+        reader = feed.follow()
         seen = []
-
-        async def read() -> None:
-            async for number, event in feed.follow():
-                seen.append((number, event))
-                await asyncio.sleep(0.02)
-
-        reader = asyncio.create_task(read())
         for event in range(100):
             feed.publish(event)
-            await asyncio.sleep(0.001)
-        feed.publish(100, last=True)
-        await reader
+            if event % 10 == 9:  # it reads once while ten are published
+                seen.append(await anext(reader))
+        feed.publish(100)
+        feed.publish(101, last=True)
+        return seen + [one async for one in reader]
+
+    newest = [(number, number - 1) for number in range(10, 101, 10)]
+    assert asyncio.run(scene()) == [*newest, (102, 101)]
+
+
+def test_a_reader_that_waits_is_woken_by_what_comes() -> None:
+    async def scene() -> list[tuple[int, str]]:
+        feed: Feed[str] = Feed()
+        reader = feed.follow()
+        seen = []
+        for event, last in (("a", False), ("end", True)):
+            waiting = asyncio.ensure_future(anext(reader))
+            await asyncio.sleep(0)  # lets it run until it waits
+            assert not waiting.done()
+            feed.publish(event, last=last)
+            seen.append(await waiting)
         return seen
 
-    seen = asyncio.run(scene())
-    assert seen[-1] == (101, 100)
-    assert len(seen) < 20
-    assert seen == sorted(seen)
+    assert asyncio.run(scene()) == [(1, "a"), (2, "end")]
 
 
 def test_after_its_end_a_feed_takes_nothing_and_tells_the_end_to_whoever_comes() -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import httpx
 import pytest
 from playwright.sync_api import expect
 from tests.serve.page.conftest import Open
 from tests.serve.page.easel import Easel, halves
 from tests.serve.running import Running
-
-from overpaint.serve.page import FILES, FOLDER
 
 CONTRAST = """selector => {
     const numbers = colour => {
@@ -139,21 +134,3 @@ def test_the_result_fills_the_screen_when_asked(easel: Easel) -> None:
     easel.at("#full").click()
     easel.page.wait_for_function("() => document.fullscreenElement?.id === 'stage'")
     expect(easel.at("#compare")).to_be_visible()
-
-
-def test_the_files_go_out_under_a_strict_policy(server: Running) -> None:
-    for path in FILES:
-        answer = httpx.get(server.url + path)
-        assert answer.status_code == 200, path
-        policy = answer.headers["content-security-policy"]
-        assert "default-src 'none'" in policy
-        assert "unsafe" not in policy
-        assert answer.headers["x-content-type-options"] == "nosniff"
-    html = httpx.get(server.url).text
-    assert "style=" not in html
-    assert "onclick" not in html
-
-
-def test_the_example_on_the_page_is_the_one_of_the_examples() -> None:
-    examples = Path(__file__).parents[3] / "examples"
-    assert (FOLDER / "example.png").read_bytes() == (examples / "summer.png").read_bytes()

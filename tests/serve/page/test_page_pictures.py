@@ -44,9 +44,9 @@ def test_dragging_a_file_over_the_page_says_where_to_drop_it(easel: Easel) -> No
         "() => { const t = new DataTransfer(); t.items.add(new File(['x'], 'a.png')); return t }"
     )
     easel.page.dispatch_event("#prompt", "dragover", {"dataTransfer": transfer})
-    expect(easel.at("#drop")).to_be_visible()
+    expect(easel.at(".drop")).to_be_visible()
     easel.page.dispatch_event("body", "dragleave", {"dataTransfer": transfer})
-    expect(easel.at("#drop")).to_be_hidden()
+    expect(easel.at(".drop")).to_be_hidden()
 
 
 def test_a_file_that_is_no_picture_is_refused_in_a_sentence(easel: Easel) -> None:

@@ -13,7 +13,17 @@ from tests.serve.page.conftest import Open
 from tests.serve.page.easel import Easel, decoded, difference, halves
 from tests.serve.running import Running, serving
 
+from overpaint.runtime.schedule.strength import Rounding, steps_to_skip
 from overpaint.serve.config import Config
+
+COUNTED = """async ([strengths, most, rounding]) => {
+    const { stepsOf, strengthFor } = await import('/page/plan.js');
+    return Array.from({ length: most }, (_, i) => i + 1).map(n => ({
+        steps: strengths.map(strength => stepsOf(strength, n, rounding)),
+        back: Array.from({ length: n }, (_, i) => i + 1)
+            .map(k => stepsOf(strengthFor(k, n, rounding), n, rounding)),
+    }));
+}"""
 
 
 def test_the_result_is_visible(easel: Easel) -> None:
@@ -42,6 +52,15 @@ def test_as_many_steps_run_as_the_slider_says(
     assert job["result"]["steps_run"] == executed
     assert f"{executed} steps" in easel.text("#made-of")
     assert "about" in easel.text("#reading")  # now it knows how long that takes
+
+
+@pytest.mark.parametrize("rounding", ["down", "up"])
+def test_the_page_counts_steps_as_the_engines_do(easel: Easel, rounding: Rounding) -> None:
+    strengths, most = [percent / 100 for percent in range(1, 101)], 60
+    counted = easel.page.evaluate(COUNTED, [strengths, most, rounding])
+    for n in range(1, most + 1):
+        ours = [n - steps_to_skip(n, strength, rounding) for strength in strengths]
+        assert counted[n - 1] == {"steps": ours, "back": [*range(1, n + 1)]}
 
 
 def test_the_presets_are_strengths_in_words(easel: Easel) -> None:

@@ -1,18 +1,21 @@
-"""The page: one HTML, CSS and JS file each, the example picture, and the headers they go out with.
+"""The page: HTML, style sheets, ES modules and an example picture; and their headers.
 
-It speaks the native API and nothing else. Beyond the routes themselves it reads of
-`GET /v1/capabilities`:
+`main.js` says how the modules go together. They speak the native API and nothing else. Beyond the
+routes themselves the page reads of `GET /v1/capabilities`:
 
-    models: [{name, family, device | null,
+    models: [{name, device | null,
               sizes: {multiple, minimum, maximum, default: {width, height}},
               samplers: [name, ...],
               defaults: {strength, steps, guidance_scale, sampler},
               steps: {maximum, rounding: "down" | "up"},      rounding: of steps * strength
               pace: {step_s, other_s} | null}]                measured here; null before the first
-    limits: {upload_bytes, upload_seconds, media_seconds, n, prompt_characters}
+    modes: {copy: {strength, steps, guidance_scale}}
+    limits: {upload_bytes, upload_pixels, upload_side, n, prompt_characters}
     styles: [{name, words}]                                   prompt additions, shown and editable
+    negative_prompt                                           to begin with
 
-The first model is the default. Whatever is absent, the page does without.
+The first model is the default. Of modes, limits, styles and the negative prompt the page does
+without what is absent.
 """
 
 from __future__ import annotations
@@ -24,12 +27,15 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 FOLDER = Path(__file__).parent
-FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/page/example.png": ("example.png", "image/png"),
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
 }
+INDEX = FOLDER / "index.html"
+ASSETS = sorted(path for path in FOLDER.rglob("*") if path.suffix in TYPES and path != INDEX)
+FILES = {"/": INDEX} | {f"/page/{path.relative_to(FOLDER).as_posix()}": path for path in ASSETS}
 HEADERS = {
     # Results are shown from memory (blob:), previews arrive as data: URLs; all else is our own.
     "Content-Security-Policy": (
@@ -45,13 +51,13 @@ HEADERS = {
 def page_router() -> APIRouter:
     """`GET /` and its assets; not part of the API's schema."""
     router = APIRouter(include_in_schema=False)
-    for route, (name, media_type) in FILES.items():
-        router.add_api_route(route, _file(name, media_type), methods=["GET", "HEAD"])
+    for route, path in FILES.items():
+        router.add_api_route(route, _file(path), methods=["GET", "HEAD"])
     return router
 
 
-def _file(name: str, media_type: str) -> Callable[[], FileResponse]:
+def _file(path: Path) -> Callable[[], FileResponse]:
     def answer() -> FileResponse:
-        return FileResponse(FOLDER / name, media_type=media_type, headers=HEADERS)
+        return FileResponse(path, media_type=TYPES[path.suffix], headers=HEADERS)
 
     return answer

@@ -1,0 +1,75 @@
+// overpaint's page.
+//
+// One state (state.js), which every part of the page (parts/) draws, and which what people do there
+// changes. A part is a function: it listens, and returns how it is drawn from the state. All else is
+// independent of the document: the server (api.js, job.js), and what the state amounts to (plan.js,
+// progress.js, request.js, results.js).
+
+import * as access from "./access.js";
+import { createApi } from "./api.js";
+import { pause } from "./job.js";
+import { easel } from "./parts/easel.js";
+import { go } from "./parts/go.js";
+import { chosen, head } from "./parts/head.js";
+import { how } from "./parts/how.js";
+import { incoming } from "./parts/incoming.js";
+import { more, seed } from "./parts/more.js";
+import { progressBar } from "./parts/progress_bar.js";
+import { result } from "./parts/result.js";
+import { strip } from "./parts/strip.js";
+import { styles, words } from "./parts/words.js";
+import { createAlbum } from "./pictures.js";
+import { createRunner } from "./repaint.js";
+import { BEGINNING, createStore } from "./state.js";
+
+access.takeFromLink();
+const store = createStore(BEGINNING);
+const api = createApi(access);
+const album = createAlbum();
+const runner = createRunner(store, api, album);
+const parts = [
+  head(store),
+  easel(store),
+  progressBar(),
+  result(store, runner),
+  strip(store),
+  words(store),
+  how(store),
+  styles(store),
+  more(store),
+  seed(store),
+  go(store, runner),
+  incoming(store, album),
+];
+store.watch((state) => {
+  for (const draw of parts) draw(state);
+});
+
+const server = await greet();
+const form = {
+  ...store.state.form,
+  styles: (server.styles ?? []).map((row) => ({ ...row, on: true })),
+  avoid: server.negative_prompt ?? "",
+};
+store.change({ server, away: false, ...chosen({ server, form }, server.models[0].name) });
+await offerExample();
+
+/** What the server can do, once it is there. */
+async function greet() {
+  for (;;) {
+    try {
+      return await api.capabilities();
+    } catch {
+      store.change({ away: true });
+      await pause(2000);
+    }
+  }
+}
+
+/** A picture to begin with, unless somebody was faster. */
+async function offerExample() {
+  const opened = await api.example().then(album.open).catch(() => null);
+  if (!opened || store.state.picture) return;
+  const example = { ...opened, name: "example" };
+  store.change({ picture: example, original: example });
+}

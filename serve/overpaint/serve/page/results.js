@@ -1,0 +1,51 @@
+// What a finished job gave: one result a picture, and how fast it went.
+
+/** Results of `job`, as `asked`, from the picture `from`; `pictures` are its media, opened. */
+export function resultsOf({ result, fallback, provider }, asked, from, pictures) {
+  return pictures.map((picture, i) => ({
+    ...picture, // blob, url, width, height
+    asked,
+    from,
+    seed: result.seeds[i],
+    steps: result.steps_run,
+    seconds: result.timings.total,
+    device: result.device,
+    provider: fallback ? provider : null,
+    prompt: result.settings.prompt ?? asked.prompt,
+    warnings: result.warnings,
+  }));
+}
+
+/** {step, other, pixels}: seconds of one call of the denoiser at so many pixels, and of all else that
+ * a picture takes. Undefined where no step ran. */
+export function paceOf({ steps_run: steps, timings }, asked, pictures) {
+  const calls = steps * pictures.length * ((asked.guidance_scale ?? 1) > 1 ? 2 : 1);
+  if (!calls) return undefined;
+  const [{ width, height }] = pictures;
+  return {
+    step: timings.denoise / calls,
+    other: (timings.total - timings.denoise) / pictures.length,
+    pixels: width * height,
+  };
+}
+
+/** "60 % · 12 steps · guidance 7.5 · seed 7 · 256 × 192 · 3.2 s on cpu" */
+export function describe({ asked, seed, steps, seconds, device, provider, width, height }) {
+  return [
+    manner(asked),
+    `${steps} steps`,
+    asked.guidance_scale == null ? null : `guidance ${asked.guidance_scale}`,
+    asked.sampler === "default" ? null : asked.sampler,
+    `seed ${seed}`,
+    `${width} × ${height}`,
+    `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s${device ? ` on ${device}` : ""}`,
+    provider ? `by ${provider}` : null,
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+function manner({ mode, strength }) {
+  if (mode === "copy") return "copy";
+  return strength == null ? "from words" : `${Math.round(strength * 100)} %`;
+}
