@@ -52,6 +52,7 @@ def _visit(browser: Browser, url: str, scheme: Any, device: dict[str, Any]) -> E
     easel = Easel(context.new_page(), url).open()
     easel.at("#seed").fill("7")
     easel.at("#seed").blur()
+    easel.page.evaluate("scrollTo(0, 0)")  # typing the seed brought it into sight
     return easel
 
 
