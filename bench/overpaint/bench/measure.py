@@ -20,7 +20,7 @@ from .conversation import ContenderError, Conversation, Opened
 from .pictures import psnr, write_input
 from .records import ColdStart, Run
 from .summary import latency_of, ratio, stages_of
-from .task import Task, differences, job, stored_precision, work_done
+from .task import Task, differences, job, stored_precision, torch_device, work_done
 
 # Below this a picture is another picture. Half precision rounds differently in each library.
 LIMITS_DB: Final = {"float32": 40.0, "float16": 25.0, "bfloat16": 25.0}
@@ -124,7 +124,7 @@ def _open(
     run = Run(
         peer=contender.name,
         status="ok",
-        device=last.did.get("device", job_device(task)),
+        device=last.did.get("device", torch_device(task)),
         work=work,
         versions=last.versions,
         resident_mb=round(last.resident, 1),
@@ -135,11 +135,6 @@ def _open(
         ),
     )
     return _Seat(contender, talk, starts, run, [], {})
-
-
-def job_device(task: Task) -> str:
-    """Where peers run it."""
-    return "cuda" if task.device in ("cuda", "tensorrt") else "cpu"
 
 
 def _agreeing(run: Run, base: Run, folder: Path, bundle: Bundle) -> Run:

@@ -110,6 +110,10 @@ def load_diffusers(*, compiled: bool) -> Callable[[dict[str, Any]], Contender]:
         pipe = _pipeline(Path(job["folder"]), dtype).to(job["torch_device"])
         denoiser = "transformer" if getattr(pipe, "unet", None) is None else "unet"
         precision = {name: str(module.dtype) for name, module in _modules(pipe).items()}
+        if job["vae_dtype"] == "float32" != job["dtype"]:
+            precision |= dict.fromkeys(("vae_encoder", "vae_decoder"), "float32")
+            if not hasattr(pipe, "upcast_vae"):  # SDXL's pipelines do that themselves
+                _compute_in_float32(pipe.vae)
         if compiled:
             setattr(pipe, denoiser, torch.compile(getattr(pipe, denoiser)))
             pipe.vae.decode = torch.compile(pipe.vae.decode)
@@ -187,6 +191,18 @@ def _modules(pipe: Any) -> dict[str, Any]:
     found = {name: part for name, part in pipe.components.items() if hasattr(part, "parameters")}
     vae = found.pop("vae")
     return {**found, "vae_encoder": vae, "vae_decoder": vae}
+
+
+def _compute_in_float32(vae: Any) -> None:
+    """As ours does where the checkpoint asks for it (`force_upcast`), in a pipeline of halves."""
+    vae.float()
+    for method in ("encode", "decode"):
+        call = getattr(vae, method)
+
+        def upcast(x: Any, *rest: Any, _call: Any = call, **named: Any) -> Any:
+            return _call(x.float(), *rest, **named)
+
+        setattr(vae, method, upcast)
 
 
 def _contender(

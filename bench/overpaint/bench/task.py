@@ -52,7 +52,11 @@ def job(
 ) -> dict[str, Any]:
     """The line that a contender's process is given."""
     manifest = bundle.manifest
-    own = manifest.components[manifest.denoiser].compute_dtype
+
+    def dtype(component: str) -> str:
+        own: str = manifest.components[component].compute_dtype
+        return "bfloat16" if task.precision == "bf16" else own
+
     return {
         **{field.name: getattr(task, field.name) for field in fields(task)},
         "bundle": str(bundle.folder.absolute()),
@@ -60,9 +64,15 @@ def job(
         "image": str(image),
         "picture": str(picture),
         "threads": threads,
-        "dtype": "bfloat16" if task.precision == "bf16" else own,
-        "torch_device": "cuda" if task.device in ("cuda", "tensorrt") else "cpu",
+        "dtype": dtype(manifest.denoiser),
+        "vae_dtype": dtype(layout.VAE_DECODER),
+        "torch_device": torch_device(task),
     }
+
+
+def torch_device(task: Task) -> str:
+    """Where peers run it."""
+    return "cuda" if task.device in ("cuda", "ort-tensorrt", "tensorrt") else "cpu"
 
 
 def work_done(
