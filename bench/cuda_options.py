@@ -2,11 +2,14 @@
 """Each option of the CUDA provider against its alternatives, on a whole img2img. Needs a GPU.
 
     python bench/cuda_options.py bundles/sd15 --size 512x512 --output options.json
+    python bench/cuda_options.py bundles/sd15 --size 512x512 --output as-it-is.json --only none
 
 One option is changed at a time; the rest is what the product uses (ort_cuda/options.py). A size's
 first run shows what a search or a capture costs, the median of the later ones what it brings.
 `psnr` compares the picture with the product's own: an option that changes it is not only faster.
-Before all that: the nodes that ONNX Runtime left to the processor. Written after each variant.
+`around` is the share of a step that is not the engine's: our arithmetic, and the copies of latents
+and prediction. A step that stayed on the GPU could save no more than that. `on_processor` are the
+nodes that ONNX Runtime left to the processor. Written after each variant.
 """
 
 from __future__ import annotations
@@ -17,25 +20,27 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Final
 
 import numpy as np
 
 from overpaint.bench.pictures import IDENTICAL_DB
 from overpaint.commands.sizes import parse_size
-from overpaint.engines import layout
 from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.ort import import_onnxruntime, session_options
 from overpaint.engines.ort_cuda.choose import open_on, started
 from overpaint.engines.ort_cuda.driver import LIBRARY
 from overpaint.engines.ort_cuda.options import CUDA, OPTIONS, cuda
+from overpaint.engines.ort_cuda.session import OrtCudaSession
 from overpaint.engines.ort_cuda.thread import on_cuda_thread
+from overpaint.engines.session import Session
 from overpaint.runtime.components import Components
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.precision_gate import psnr
+from overpaint.runtime.prepare import LATENTS
 from overpaint.runtime.result import Result
 from overpaint.runtime.settings import Settings
 
@@ -54,7 +59,9 @@ PHOTO: Final = Path(__file__).parents[1] / "examples" / "summer.png"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Milliseconds; `step` is the median call of the denoiser. `memory_mb`: the GPU's, in use."""
+    """Milliseconds. `step` is the median call of the denoiser, of which `copies` are what goes to
+    the GPU and back; `host` is our arithmetic between two calls. `around` is the share of host and
+    copies in both. `memory_mb`: the GPU's, in use."""
 
     option: str
     value: str
@@ -62,15 +69,19 @@ class Measured:
     later: float
     encode: float
     step: float
+    copies: float
+    host: float
+    around: float
     decode: float
     memory_mb: int | None
     psnr: float | None
 
 
-def variants() -> Iterator[tuple[str, str]]:
+def variants(only: Sequence[str]) -> Iterator[tuple[str, str]]:
     yield "", ""
     for option, values in ALTERNATIVES.items():
-        yield from ((option, value) for value in values)
+        if option in only:
+            yield from ((option, value) for value in values)
 
 
 def measure(
@@ -78,24 +89,58 @@ def measure(
 ) -> tuple[Measured, np.ndarray]:
     """A pipeline with one option changed, and the picture that it makes."""
     changed = {**OPTIONS, option: value} if option else OPTIONS
-    opener = partial(open_on, bundle, wanted=cuda(changed))
+    sessions: dict[str, Session] = {}
+
+    def opener(name: str) -> Session:
+        sessions[name] = open_on(bundle, name, cuda(changed))
+        return sessions[name]
+
     with Img2Img(bundle, Components(tuple(bundle.manifest.components), opener)).wait() as pipe:
         runs = [pipe.run(PHOTO, "a lighthouse", settings) for _ in range(repeats + 3)]
         in_use = memory()
+        moved = copies(sessions[bundle.manifest.denoiser])
     later = [run.timings for run in runs[3:]]  # the second run captures, the third replays
-    steps = [step.engine for timings in later for step in timings.steps]
+    engine = median(step.engine for timings in later for step in timings.steps)
+    host = median(step.host for timings in later for step in timings.steps)
     found = Measured(
         option=option or "as it is",
         value=value,
         first=_ms(runs[0].timings.total),
         later=_ms(median(one.total for one in later)),
         encode=_ms(median(one.encode for one in later)),
-        step=_ms(median(steps)),
+        step=_ms(engine),
+        copies=_ms(moved),
+        host=_ms(host),
+        around=round((host + moved) / (host + engine), 4),
         decode=_ms(median(one.decode for one in later)),
         memory_mb=in_use,
         psnr=None,
     )
     return found, _pixels(runs[-1])
+
+
+def copies(session: Session) -> float:
+    """Median seconds that latents and timestep take to the GPU, and the prediction back, in the
+    shapes that ran last."""
+    assert isinstance(session, OrtCudaSession)
+    engine = session._engine
+    assert engine is not None
+    plan = next(reversed(engine._plans.values()))
+    assert plan.outputs is not None
+    up = [tensor for name, tensor in plan.inputs.items() if name in (*LATENTS, "timestep")]
+    down = list(plan.outputs.values())
+
+    def rounds() -> Iterator[float]:
+        contents = [tensor.value.numpy() for tensor in up]
+        for _ in range(50):
+            start = perf_counter()
+            for tensor, content in zip(up, contents, strict=True):
+                tensor.upload(content)
+            for output in down:
+                output.download()
+            yield perf_counter() - start
+
+    return on_cuda_thread(lambda: median(rounds()))
 
 
 def on_processor(bundle: Bundle, component: str) -> Counter[str]:
@@ -136,7 +181,7 @@ def _pixels(result: Result) -> np.ndarray:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1e3, 2)
+    return round(seconds * 1e3, 4)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -144,18 +189,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--size", default="512x512", help="%(default)s")
     parser.add_argument("--steps", type=int, default=10, help="executed steps, %(default)s")
+    parser.add_argument("--guidance-scale", type=float, help="absent, the bundle's own")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", help="options, with commas between; or none; absent, all")
     parser.add_argument("--output", type=Path, required=True, help="a JSON file, kept up to date")
     chosen = parser.parse_args(arguments)
     bundle = open_bundle(chosen.bundle)
     print(started(cuda()))
-    for name in (bundle.manifest.denoiser, layout.VAE_DECODER):
-        print(f"{name}: left to the processor: {dict(on_processor(bundle, name)) or 'nothing'}")
+    only = () if chosen.only == "none" else (chosen.only or ",".join(ALTERNATIVES)).split(",")
+    if unknown := set(only) - set(ALTERNATIVES):
+        parser.error(f"--only: {', '.join(sorted(unknown))}: expected some of "
+                     f"{', '.join(ALTERNATIVES)}")  # fmt: skip
+    left = {name: on_processor(bundle, name) for name in bundle.manifest.components}
+    for name, nodes in left.items():
+        print(f"{name}: left to the processor: {dict(nodes) or 'nothing'}")
     settings = Settings(
-        size=parse_size(chosen.size), steps=chosen.steps, steps_mode="exact", strength=0.8, seed=7
+        size=parse_size(chosen.size),
+        steps=chosen.steps,
+        steps_mode="exact",
+        strength=0.8,
+        seed=7,
+        guidance_scale=chosen.guidance_scale,
     )
     rows: list[Measured] = []
-    for option, value in variants():
+    for option, value in variants(only):
         try:
             row, picture = measure(bundle, option, value, settings, chosen.repeats)
         except Exception as error:  # one option that is refused does not stop the others
@@ -165,7 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             base = picture
         row = Measured(**{**asdict(row), "psnr": min(round(psnr(picture, base), 1), IDENTICAL_DB)})
         rows.append(row)
-        chosen.output.write_text(json.dumps([asdict(one) for one in rows], indent=1) + "\n")
+        report = {"on_processor": left, "rows": [asdict(one) for one in rows]}
+        chosen.output.write_text(json.dumps(report, indent=1) + "\n")
         print(json.dumps(asdict(row)), flush=True)
 
 

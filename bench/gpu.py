@@ -8,7 +8,9 @@
 Checkpoints have their architecture's true size and random weights from a seed, in float16; ours are
 imported (no torch needed), the torch peers read the very same files. `overpaint bench` does the
 measuring, each contender in a process of its own; a peer that is not installed is left out with a
-word. A case that fails says why and does not stop the others. Results are written after each case.
+word. On ONNX Runtime `cuda_options.py` then says what of a step is not the engine's, and, for the
+cases of --options, what each option of the provider brings; with --device tensorrt plans are built
+first. A case that fails says why and does not stop the others. Written after each case.
 """
 
 from __future__ import annotations
@@ -64,7 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="a JSON file, kept up to date")
     parser.add_argument("--cases", help="names, with commas between; absent, all")
     parser.add_argument("--against", default="diffusers,compile", help="%(default)s; or none")
-    parser.add_argument("--device", default="cuda", help="%(default)s")
+    parser.add_argument("--device", default="cuda", help="%(default)s; or tensorrt, ort-tensorrt")
+    parser.add_argument(
+        "--options",
+        default="sd1.5,sdxl",
+        help="cases in which each option is tried: %(default)s; or none",
+    )
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--work", type=Path, help="where checkpoints are written (20 GB)")
     parser.add_argument("--dry-run", action="store_true", help="one small case on the processor")
@@ -94,29 +101,64 @@ def check(device: str) -> None:
     from overpaint.engines.bundle import open_bundle
     from overpaint.engines.devices import choose
     from overpaint.engines.errors import OverpaintError
+    from overpaint.engines.tensorrt.choose import this_machine
+    from overpaint.engines.tensorrt.libraries import FULL, library
     from overpaint.runtime.default_bundle import bundle_or_default
 
     try:
+        if device == "tensorrt":  # there is no plan yet to ask for
+            print(library(FULL), "on", this_machine().gpu)
+            return
         print(choose(open_bundle(bundle_or_default(None)), device).chosen.why)
     except OverpaintError as error:
         raise SystemExit(f"bench/gpu.py: {error}") from None
 
 
 def measured(case: Case, chosen: argparse.Namespace) -> dict[str, Any]:
-    """{"report": what `overpaint bench` says}, or {"failed": why}."""
+    """`report`: what `overpaint bench` says; `options`: what cuda_options.py does; `build`: what
+    `overpaint build` does. Where one failed, `failed` says why, and there are no more."""
+    found: dict[str, Any] = {}
+    device = "cpu" if chosen.dry_run else chosen.device
     try:
         with model(case, chosen.work) as (bundle, checkpoint):
-            command = [
-                str(OVERPAINT), "bench", *bundle, "--json", "--size", case.size,
-                "--steps", str(case.steps), "--strength", str(case.strength),
-                "--guidance-scale", str(case.guidance), "--repeats", str(chosen.repeats),
-                "--cold", "1", "--device", "cpu" if chosen.dry_run else chosen.device,
-            ]  # fmt: skip
-            if chosen.against != "none":
-                command += ["--against", chosen.against, *checkpoint]
-            return {"report": json.loads(run(command))}
+            if device == "tensorrt":
+                found["build"] = json.loads(run(build_command(case, bundle)))
+            against = [] if chosen.against == "none" else ["--against", chosen.against, *checkpoint]
+            command = bench_command(case, bundle, device, chosen.repeats)
+            found["report"] = json.loads(run([*command, *against]))
+            if device == "cuda":
+                output = Path(bundle[0]).with_name("options.json")
+                every = case.name in chosen.options.split(",")
+                run(options_command(case, bundle, output, [] if every else ["--only", "none"]))
+                found["options"] = json.loads(output.read_text())
     except Exception as error:
-        return {"failed": f"{type(error).__name__}: {error}"}
+        found["failed"] = f"{type(error).__name__}: {error}"
+    return found
+
+
+def bench_command(case: Case, bundle: Sequence[str], device: str, repeats: int) -> list[str]:
+    return [
+        str(OVERPAINT), "bench", *bundle, "--json", "--size", case.size,
+        "--steps", str(case.steps), "--strength", str(case.strength),
+        "--guidance-scale", str(case.guidance), "--repeats", str(repeats),
+        "--cold", "1", "--device", device,
+    ]  # fmt: skip
+
+
+def build_command(case: Case, bundle: Sequence[str]) -> list[str]:
+    width, height = case.size.split("x")
+    shape = f"1x{height}x{width}"
+    return [str(OVERPAINT), "build", *bundle, "--engine", "tensorrt", "--shape", shape, "--json"]
+
+
+def options_command(
+    case: Case, bundle: Sequence[str], output: Path, only: Sequence[str]
+) -> list[str]:
+    script = Path(__file__).with_name("cuda_options.py")
+    return [
+        sys.executable, str(script), *bundle, "--size", case.size,
+        "--guidance-scale", str(case.guidance), "--output", str(output), *only,
+    ]  # fmt: skip
 
 
 @contextmanager
@@ -151,11 +193,10 @@ def run(command: list[str]) -> str:
 
 
 def told(outcome: dict[str, Any]) -> Iterator[str]:
-    """A line a contender."""
+    """A line a contender, and what of a step is not the engine's."""
     if why := outcome.get("failed"):
         yield f"failed: {why}"
-        return
-    for one in outcome["report"]["runs"]:
+    for one in outcome.get("report", {"runs": ()})["runs"]:
         if one["latency_ms"] is None:
             yield f"{one['peer']:<10} {one['status']}: {one['why']}"
             continue
@@ -164,6 +205,12 @@ def told(outcome: dict[str, Any]) -> Iterator[str]:
         yield (
             f"{one['peer']:<10} {one['latency_ms']['p50']:9.1f} ms{ratio}; "
             f"first picture after {cold:.1f} s; {one['device'] or ''}"
+        )
+    if options := outcome.get("options"):
+        ours = options["rows"][0]
+        yield (
+            f"a step: {ours['step']:.3f} ms in the engine, {ours['copies']:.3f} of them copies; "
+            f"{ours['host']:.3f} ms of arithmetic; {ours['around']:.1%} of both are not the GPU's"
         )
 
 

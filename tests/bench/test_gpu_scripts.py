@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -70,6 +71,63 @@ def test_a_case_that_fails_says_why_and_the_next_one_runs(
     assert second["report"] == {"runs": []}
 
 
+ROW = {"option": "as it is", "step": 8.0, "copies": 0.05, "host": 0.03, "around": 0.01}
+
+
+@pytest.fixture
+def commands(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What bench/gpu.py types on a machine with a GPU, where each answers next to nothing."""
+    gpu, typed = script("gpu"), []
+
+    def run(command: list[str]) -> str:
+        typed.append(command)
+        if "--output" in command:
+            report = {"on_processor": {}, "rows": [ROW]}
+            Path(command[command.index("--output") + 1]).write_text(json.dumps(report))
+        return '{"runs": []}'
+
+    @contextlib.contextmanager
+    def model(case: object, work: object) -> Iterator[tuple[list[str], list[str]]]:
+        yield [str(tmp_path / "bundle")], ["--checkpoint", "here"]
+
+    monkeypatch.setattr(gpu, "run", run)
+    monkeypatch.setattr(gpu, "model", model)
+    monkeypatch.setattr(gpu, "check", lambda device: None)
+    return typed
+
+
+def test_every_point_is_measured_against_eager_and_compiled_torch_and_with_its_options(
+    commands: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu = sys.modules["gpu"]
+    gpu.main(["--output", str(tmp_path / "gpu.json")])
+    benches = [words for words in commands if "bench" in words]
+    options = [words for words in commands if "bench" not in words]
+    assert len(benches) == len(options) == len(gpu.CASES) == 5
+    for case, bench, tried in zip(gpu.CASES, benches, options, strict=True):
+        assert bench[-4:] == ["--against", "diffusers,compile", "--checkpoint", "here"]
+        for words in (bench, tried):
+            assert words[words.index("--size") + 1] == case.size
+            assert float(words[words.index("--guidance-scale") + 1]) == case.guidance
+        assert (tried[-2:] == ["--only", "none"]) == (case.name not in ("sd1.5", "sdxl"))
+    outcomes = json.loads((tmp_path / "gpu.json").read_text())
+    assert all(one["options"]["rows"] == [ROW] for one in outcomes)
+    assert capsys.readouterr().out.count("1.0% of both are not the GPU's") == 5
+
+
+def test_plans_are_built_before_tensorrt_is_measured(
+    commands: list[list[str]], tmp_path: Path
+) -> None:
+    asked = ["--device", "tensorrt", "--cases", "sdxl", "--output", str(tmp_path / "gpu.json")]
+    sys.modules["gpu"].main(asked)
+    build, bench = commands
+    assert build[1:] == [
+        *("build", str(tmp_path / "bundle"), "--engine", "tensorrt"),
+        *("--shape", "1x1024x1024", "--json"),
+    ]
+    assert bench[bench.index("--device") + 1] == "tensorrt"
+
+
 def test_where_there_is_no_gpu_nothing_is_written(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +138,9 @@ def test_where_there_is_no_gpu_nothing_is_written(
     monkeypatch.setattr(chooser, "gpu_name", none)
     with pytest.raises(SystemExit, match=r"gpu\.py: --device cuda cannot run .*no NVIDIA driver"):
         script("gpu").main(["--output", str(tmp_path / "gpu.json")])
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(SystemExit, match=r"gpu\.py: .*pip install 'overpaint\[tensorrt\]'"):
+        script("gpu").main(["--output", str(tmp_path / "gpu.json"), "--device", "tensorrt"])
     assert not list(tmp_path.iterdir())
 
 
@@ -104,6 +165,15 @@ def test_every_option_is_measured_against_every_alternative(
     output = tmp_path / "options.json"
     words = [str(bundle_or_default(None)), "--size", "64x64", "--steps", "1", "--repeats", "1"]
     options.main([*words, "--output", str(output)])
-    rows = json.loads(output.read_text())
+    report = json.loads(output.read_text())
+    assert set(report["on_processor"]) == {"text_encoder", "vae_encoder", "unet", "vae_decoder"}
+    rows = report["rows"]
     assert [row["option"] for row in rows] == ["as it is", *few]
+    for row in rows:
+        assert row["step"] > row["copies"] > 0
+        assert 0 < row["host"] / (row["host"] + row["step"]) < row["around"] < 1
+    options.main([*words, "--output", str(output), "--only", "none"])
+    assert [row["option"] for row in json.loads(output.read_text())["rows"]] == ["as it is"]
+    with pytest.raises(SystemExit):
+        options.main([*words, "--output", str(output), "--only", "use_tf33"])
     assert all(row["psnr"] == IDENTICAL_DB and row["step"] > 0 for row in rows)
