@@ -9,8 +9,9 @@ Checkpoints have their architecture's true size and random weights from a seed, 
 imported (no torch needed), the torch peers read the very same files. `overpaint bench` does the
 measuring, each contender in a process of its own; a peer that is not installed is left out with a
 word. On ONNX Runtime `cuda_options.py` then says what of a step is not the engine's, and, for the
-cases of --options, what each option of the provider brings; with --device tensorrt plans are built
-first. A case that fails says why and does not stop the others. Written after each case.
+cases of --options, what each option of the provider brings, and `node_times.py` where the time
+goes; with --device tensorrt plans are built first. A case that fails says why and does not stop the
+others. Written after each case.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from overpaint.engines import layout
 
 OVERPAINT: Final = Path(sys.executable).with_name("overpaint")
 
@@ -115,8 +118,9 @@ def check(device: str) -> None:
 
 
 def measured(case: Case, chosen: argparse.Namespace) -> dict[str, Any]:
-    """`report`: what `overpaint bench` says; `options`: what cuda_options.py does; `build`: what
-    `overpaint build` does. Where one failed, `failed` says why, and there are no more."""
+    """`report`: what `overpaint bench` says; `options` and `nodes`: what cuda_options.py and
+    node_times.py do; `build`: what `overpaint build` does. Where one failed, `failed` says why, and
+    there are no more."""
     found: dict[str, Any] = {}
     device = "cpu" if chosen.dry_run else chosen.device
     try:
@@ -131,6 +135,9 @@ def measured(case: Case, chosen: argparse.Namespace) -> dict[str, Any]:
                 every = case.name in chosen.options.split(",")
                 run(options_command(case, bundle, output, [] if every else ["--only", "none"]))
                 found["options"] = json.loads(output.read_text())
+                for component in ([], ["--component", layout.VAE_DECODER]):
+                    run(nodes_command(case, bundle, output, component))
+                    found.setdefault("nodes", []).append(json.loads(output.read_text()))
     except Exception as error:
         found["failed"] = f"{type(error).__name__}: {error}"
     return found
@@ -159,6 +166,14 @@ def options_command(
         sys.executable, str(script), *bundle, "--size", case.size,
         "--guidance-scale", str(case.guidance), "--output", str(output), *only,
     ]  # fmt: skip
+
+
+def nodes_command(
+    case: Case, bundle: Sequence[str], output: Path, component: Sequence[str]
+) -> list[str]:
+    script = Path(__file__).with_name("node_times.py")
+    size = ["--size", case.size, "--output", str(output)]
+    return [sys.executable, str(script), *bundle, *size, *component]
 
 
 @contextmanager

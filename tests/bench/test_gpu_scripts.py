@@ -102,8 +102,9 @@ def test_every_point_is_measured_against_eager_and_compiled_torch_and_with_its_o
     gpu = sys.modules["gpu"]
     gpu.main(["--output", str(tmp_path / "gpu.json")])
     benches = [words for words in commands if "bench" in words]
-    options = [words for words in commands if "bench" not in words]
-    assert len(benches) == len(options) == len(gpu.CASES) == 5
+    options = [words for words in commands if words[1].endswith("cuda_options.py")]
+    nodes = [words for words in commands if words[1].endswith("node_times.py")]
+    assert len(benches) == len(options) == len(nodes) / 2 == len(gpu.CASES) == 5
     for case, bench, tried in zip(gpu.CASES, benches, options, strict=True):
         assert bench[-4:] == ["--against", "diffusers,compile", "--checkpoint", "here"]
         for words in (bench, tried):
@@ -148,6 +149,23 @@ def _embedded(gpu: ModuleType, case: object) -> object:
     from dataclasses import replace
 
     return replace(case, architecture=None)  # type: ignore[type-var]
+
+
+def test_time_is_told_by_operator(script: Script, tmp_path: Path) -> None:
+    import onnx
+
+    bundle, output = bundle_or_default(None), tmp_path / "nodes.json"
+    asked = [str(bundle), "--size", "64x64", "--device", "cpu", "--repeats", "2"]
+    script("node_times").main([*asked, "--output", str(output)])
+    found = json.loads(output.read_text())
+    assert (found["component"], found["device"]) == ("unet", "cpu")
+    rows = found["operators"]
+    assert [row["ms"] for row in rows] == sorted((row["ms"] for row in rows), reverse=True)
+    assert rows[0]["ms"] > 0
+    graph = onnx.load(bundle / "unet/model.onnx", load_external_data=False).graph
+    wanted = sum(node.op_type == "Attention" for node in graph.node)
+    [attention] = [row for row in rows if row["operator"] == "Attention"]
+    assert (attention["calls"], attention["provider"]) == (wanted, "CPU")
 
 
 def test_every_option_is_measured_against_every_alternative(
