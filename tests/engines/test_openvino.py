@@ -20,7 +20,7 @@ from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.devices import candidates, choose, open_session
 from overpaint.engines.errors import FeedError, MissingExtraError, SessionError, UsageError
 from overpaint.engines.manifest import Component, Tensor
-from overpaint.engines.openvino import OpenVinoSession
+from overpaint.engines.openvino import OpenVinoSession, engine
 from overpaint.engines.session import NUMPY_DTYPES
 
 Array = np.ndarray[Any, Any]
@@ -81,7 +81,7 @@ def test_bfloat16_is_near_and_is_taken_only_when_it_is_asked_for(bundles: dict[s
         expected = exact.run(given)["out_sample"]
     with open_session(whole, "unet", "cpu") as cpu:
         assert relative(expected, cpu.run(given)["out_sample"]) < 1e-5
-    if "BF16" not in openvino._core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in engine.the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(SessionError, match="does not compute in bfloat16"):
             openvino.open_session(whole, "unet", "bf16")
         return
@@ -101,7 +101,7 @@ def test_a_processor_without_bfloat16_is_told(
         def get_property(self, device: str, name: str) -> list[str]:
             return ["FP32"]
 
-    monkeypatch.setattr(openvino, "_core", Old)
+    monkeypatch.setattr(engine, "the_core", Old)
     with pytest.raises(SessionError, match=r"does not compute in bfloat16 .*use --precision f32"):
         openvino.open_session(bundle, "unet", "bf16")
 
@@ -210,7 +210,7 @@ def test_it_is_never_taken_unasked(bundle: Bundle) -> None:
 def test_without_openvino_the_line_to_type_is_told(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    openvino._core.cache_clear()
+    engine.the_core.cache_clear()
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(SessionError, match=r"cannot run .*pip install 'overpaint\[openvino\]'"):
         choose(bundle, "openvino")

@@ -12,15 +12,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from overpaint.cli import app
-from overpaint.engines import openvino
 from overpaint.engines.bundle import open_bundle
 from overpaint.engines.errors import SessionError
+from overpaint.engines.openvino import engine
 from overpaint.engines.precision import measured, remember
 from overpaint.runtime import Img2Img, precision_gate
 from overpaint.runtime.default_bundle import EMBEDDED
 from overpaint.runtime.precision_gate import landscape, psnr
 
-HAS_BF16 = "BF16" in openvino._core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+HAS_BF16 = "BF16" in engine.the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this processor has no bfloat16")
 
 

@@ -1,0 +1,12 @@
+"""Sessions on OpenVINO's CPU plugin, in float32 or bfloat16. docs/decisions/0011 has the figures.
+
+It reads the same graphs as ONNX Runtime, weights and all: OpenVINO maps the safetensors file where
+the graph points.
+"""
+
+from __future__ import annotations
+
+from .choose import candidate, open_session
+from .session import OpenVinoSession
+
+__all__ = ["OpenVinoSession", "candidate", "open_session"]

@@ -1,0 +1,62 @@
+"""The same graph with less to compute: rewrites made on OpenVINO's model when it is opened.
+
+Each gives the same numbers up to rounding, and leaves alone what does not look as our exporter
+writes it. docs/decisions/0013 has what they win.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .constants import is_stored
+from .doubling import convolve_before_doubling, enlargement
+
+
+def less_work(model: Any, openvino: Any, *, any_size: bool = False) -> int:
+    """Rewrite `model`, an `openvino.Model`, in place; `openvino` is the package.
+
+    A UNet enlarges to the size of what it joins: twice its own, or one less where that was odd.
+    Unless the model is to be right for `any_size`, twice is taken for granted.
+
+    Returns what the sides of its latents must be multiples of.
+    """
+    opset = openvino.opset13
+    taken_for_granted = 0
+    for node in model.get_ordered_ops():
+        if (to := enlargement(node)) == "twice" or (to == "a size" and not any_size):
+            convolve_before_doubling(node, opset)
+            taken_for_granted += to == "a size"
+        elif _halves_a_product(node):
+            _multiply_twice(node, opset)
+    model.validate_nodes_and_infer_types()
+    return 1 << taken_for_granted
+
+
+def _halves_a_product(node: Any) -> bool:
+    """Whether `node` splits a linear layer's output in two, as a gated unit does (GEGLU)."""
+    if node.get_type_name() != "Split" or node.get_output_size() != 2:
+        return False
+    total = node.input_value(0).get_node()
+    if total.get_type_name() != "Add" or not is_stored(total.input_value(1)):
+        return False
+    product = total.input_value(0).get_node()
+    if product.get_type_name() != "MatMul" or not is_stored(product.input_value(1)):
+        return False
+    as_stored = product.get_attributes()
+    if as_stored["transpose_a"] or as_stored["transpose_b"]:
+        return False
+    last = node.input_value(0).get_partial_shape().rank.get_length() - 1
+    return bool(node.input_value(1).get_node().data == last)
+
+
+def _multiply_twice(split: Any, opset: Any) -> None:
+    """Two products instead of one whose halves are copied apart: the gate's then takes its
+    activation along."""
+    total = split.input_value(0).get_node()
+    product, bias = total.input_value(0).get_node(), total.input_value(1)
+    rows, weight = product.input_value(0), product.input_value(1)
+    weights = opset.split(weight, opset.constant(1), 2).outputs()
+    offsets = opset.split(bias, opset.constant(0), 2).outputs()
+    for output, part, offset in zip(split.outputs(), weights, offsets, strict=True):
+        half = opset.matmul(rows, part, False, False)
+        output.replace(opset.add(half, offset).output(0))
