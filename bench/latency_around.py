@@ -6,6 +6,7 @@
 - text and image encoding one after the other, against both at once in two threads
 - the first run of a pipeline against later ones: what a warm-up would save
 - handing a call to another thread and back, which is what the CUDA sessions do for each
+- a picture to what the VAE takes, and what it gives to a picture
 - drawing a step's noise, which samplers that want it do between two calls of the denoiser
 
 Medians of wall time; run it on an idle machine.
@@ -21,6 +22,7 @@ from statistics import median
 from time import perf_counter
 
 import numpy as np
+from PIL import Image
 
 from overpaint.commands.sizes import parse_size
 from overpaint.engines import layout
@@ -30,6 +32,7 @@ from overpaint.engines.ort_cuda.thread import on_cuda_thread
 from overpaint.engines.session import Session
 from overpaint.runtime import Img2Img
 from overpaint.runtime.default_bundle import bundle_or_default
+from overpaint.runtime.image import from_pixels, to_pixels
 from overpaint.runtime.noise import RNGS, generator
 
 PHOTO = Path(__file__).parents[1] / "examples" / "summer.png"
@@ -44,6 +47,7 @@ def main() -> None:
     encoding(size, chosen.rounds)
     warm_up(size, min(chosen.rounds, 7))
     hand_over(chosen.rounds)
+    pictures(chosen.rounds)
     noise(size, chosen.rounds)
 
 
@@ -96,6 +100,15 @@ def hand_over(rounds: int) -> None:
             on_cuda_thread(int)
 
     told("a thousand hand-overs", timed(calls, rounds))
+
+
+def pictures(rounds: int) -> None:
+    for side in (512, 1024):
+        noisy = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+        picture = Image.fromarray(noisy)
+        pixels = to_pixels(picture)
+        told(f"picture to array, {side}x{side}", timed(lambda: to_pixels(picture), rounds))  # noqa: B023
+        told(f"array to picture, {side}x{side}", timed(lambda: from_pixels(pixels), rounds))  # noqa: B023
 
 
 def noise(size: tuple[int, int], rounds: int) -> None:
