@@ -141,12 +141,12 @@ class ParserError:
 
 
 # Of the operators that NVIDIA's parser has, those that our graphs use: docs/operators.md of
-# onnx-tensorrt 10.1, GroupNormalization as opset 21 has it since 10.9, Attention since 10.14. What
-# is not here has not been looked up; look it up before adding it.
+# onnx-tensorrt 10.1, Attention since 10.14. What is not here has not been looked up; look it up
+# before adding it.
 OPERATORS_LOOKED_UP = """
 Abs Add And ArgMax Attention Cast Concat Constant Conv ConvTranspose Cos Div
 Einsum Equal Expand Gather GatherND Gelu Gemm Greater GreaterOrEqual
-GroupNormalization LayerNormalization Less LessOrEqual Log MatMul Min Mul Neg
+InstanceNormalization LayerNormalization Less LessOrEqual Log MatMul Min Mul Neg
 Pad Pow Range Reciprocal ReduceMean Reshape Resize Shape Sigmoid Sin Slice Split
 Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
 """
@@ -535,8 +535,6 @@ def _refused(node: onnx.NodeProto, constants: set[str]) -> str | None:
     if node.op_type == "Attention" and (len(node.output) > 1 or any(node.input[4:])):
         return "one output, and no past"
     attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
-    if node.op_type == "GroupNormalization" and attributes["num_groups"] == 1:
-        return "one group is reported to be wrong: NVIDIA/TensorRT#4756"
     if node.op_type == "Resize" and attributes.get("mode") not in (b"nearest", b"linear"):
         return "unsupported mode"
     return None

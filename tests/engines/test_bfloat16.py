@@ -20,7 +20,6 @@ KINDS: dict[str, tuple[list[list[int]], dict[str, Any]]] = {
     "Exp": ([ROWS], {}),
     "Gelu": ([ROWS], {}),
     "Gemm": ([ROWS, [8, 8]], {}),
-    "GroupNormalization": ([PICTURE, CHANNELS, CHANNELS], {"num_groups": 2}),
     "InstanceNormalization": ([PICTURE, CHANNELS, CHANNELS], {}),
     "LayerNormalization": ([ROWS, [8]], {}),
     "MatMul": ([ROWS, [8, 8]], {}),

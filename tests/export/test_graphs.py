@@ -88,8 +88,21 @@ def test_graphs_are_of_opset_23_with_native_operators(tiny_sd1_bundle: Path) -> 
     kinds = [node.op_type for node in model.graph.node]
     # One self and one cross attention in each of the ten transformer blocks.
     assert kinds.count("Attention") == 20
-    assert {"GroupNormalization", "LayerNormalization", "Gelu", "Resize"} <= set(kinds)
+    assert {"LayerNormalization", "Gelu", "Resize"} <= set(kinds)
     assert not {"SplitToSequence", "SequenceAt", "Identity", "If", "Loop"} & set(kinds)
+
+
+@pytest.mark.parametrize("component", ["unet", "vae_encoder", "vae_decoder"])
+def test_a_group_norm_is_a_normalization_that_every_engine_has(
+    tiny_sd1_bundle: Path, component: str
+) -> None:
+    model = graph(tiny_sd1_bundle, component)
+    kinds = [node.op_type for node in model.graph.node]
+    assert "GroupNormalization" not in kinds
+    scales = [tensor.name for tensor in model.graph.initializer if "norm" in tensor.name]
+    norms = {name.rpartition(".")[0] for name in scales}
+    assert kinds.count("InstanceNormalization") + kinds.count("LayerNormalization") == len(norms)
+    assert kinds.count("InstanceNormalization") > 5
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,6 @@ def infer_shapes(model: Any, sizes: Mapping[str, int]) -> Shapes:
     """
     onnx = import_onnx()
     _fix_inputs(model, sizes)
-    _see_through_group_norm(model)
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     constants = {
@@ -73,15 +72,6 @@ def _fix_inputs(model: Any, sizes: Mapping[str, int]) -> None:
                     raise OverpaintError(f"{tensor.name}: no value for its dimension {name!r}")
                 dim.ClearField("dim_param")
                 dim.dim_value = sizes[name]
-
-
-def _see_through_group_norm(model: Any) -> None:
-    """ONNX infers nothing through GroupNormalization, whose output is shaped like its input."""
-    for node in model.graph.node:
-        if node.op_type == "GroupNormalization":
-            del node.input[1:]
-            del node.attribute[:]
-            node.op_type = "Identity"
 
 
 def _known(model: Any) -> Shapes:

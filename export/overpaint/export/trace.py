@@ -1,7 +1,7 @@
 """From a network that holds no weights to an ONNX graph that asks for them by name.
 
 torch.export follows the network on the meta device, torch.onnx writes opset 23 (native Attention,
-GroupNormalization, Gelu), onnxscript folds what little is constant. What comes out is a template
+LayerNormalization, Gelu), onnxscript folds what little is constant. What comes out is a template
 (`overpaint.engines.importing.graph_weights`): each weight named and shaped, and nowhere yet.
 """
 
@@ -25,6 +25,7 @@ from overpaint.engines.manifest import Range, Tensor
 from .modules import Wrapper
 from .parts import Part
 from .quiet import quietly
+from .translations import TRANSLATIONS
 
 OPSET: Final = 23
 LARGEST_CONSTANT: Final = 1024
@@ -61,6 +62,7 @@ def trace(part: Part) -> bytes:
                 optimize=False,
                 input_names=[tensor.name for tensor in part.inputs],
                 output_names=[tensor.name for tensor in part.outputs],
+                custom_translation_table=TRANSLATIONS,
                 verbose=False,
             )
         except Exception as error:  # torch raises dozens of kinds here

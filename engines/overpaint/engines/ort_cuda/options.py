@@ -38,7 +38,7 @@ OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
         # The fastest algorithms in half precision are those that want room.
         "cudnn_conv_use_max_workspace": "1",
         # Layout is left as exported: in NHWC every normalization between two convolutions would be
-        # framed by transposes, for the provider has no GroupNormalization to run in that layout.
+        # framed by transposes, for it is of groups as channels, which lie apart in that layout.
         "prefer_nhwc": "0",
         # float32 is float32: TF32 keeps 10 bits of a product's 23, and pictures would differ from
         # the checkpoint's in float32. Who wants speed exports float16.
