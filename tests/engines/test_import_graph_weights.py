@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from overpaint.engines import wire
+from overpaint.engines import wire, wire_writer
 from overpaint.engines.errors import BundleError
-from overpaint.engines.importing import graph_weights, wire_writer
+from overpaint.engines.importing import graph_weights
 from overpaint.engines.importing.graph_weights import Piece, Slot, Weight, bind, slots, unbind
 
 RNG = np.random.default_rng(0)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 from .bundle import Bundle
+from .by_size import BySize
 from .candidate import Candidate
 from .closing import Closing
 from .cores import usable_cores
@@ -18,15 +21,23 @@ from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
 from .graph_metadata import by_name, check_tensors
 from .manifest import Component, Tensor
-from .ort_plan import fitting_plan
+from .ort_doubling import Rewritten, convolve_before_doubling
+from .ort_plan import Plan, fitting_plan
 from .session import Array, Step
+from .wire import MalformedError
 
 PROVIDER: Final = "CPUExecutionProvider"
 SPINNING_FROM: Final = 4  # cores
+WEIGHTS_BESIDE: Final = "session.model_external_initializers_file_folder_path"
+LARGEST_REWRITTEN: Final = 1 << 24  # bytes; a larger graph carries its weights, and stays as it is
 
 
 class OnnxRuntimeSession(Closing):
-    """One graph on ONNX Runtime. May be run from several threads; outputs are the caller's own."""
+    """One graph on ONNX Runtime. May be run from several threads; outputs are the caller's own.
+
+    It is loaded for latents whose sides halve evenly all the way down, which takes less work
+    (`ort_doubling`); for others a second time, when the first of them comes.
+    """
 
     def __init__(
         self,
@@ -34,14 +45,14 @@ class OnnxRuntimeSession(Closing):
         graph: str | os.PathLike[str],
         component: Component,
         *,
-        plan: bool = False,
+        plan: Plan | None = None,
         threads: int | None = None,
     ) -> None:
         """Load `graph`, with the weights that lie beside it.
 
         Args:
             name: the component's name, for messages.
-            plan: whether the graph was optimized before, by this engine on such a processor.
+            plan: the graph as this engine optimized it before, on such a processor.
             threads: worker threads, the caller's included; None: every core it may use.
 
         Raises:
@@ -55,17 +66,18 @@ class OnnxRuntimeSession(Closing):
         self._name = name
         self._output_names = list(self.outputs)
         self._check = FeedCheck(name, self.inputs, component.ranges)
-        options = session_options(runtime, threads or usable_cores())
-        if plan:
-            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            engine = runtime.InferenceSession(os.fspath(graph), options, providers=[PROVIDER])
-        except Exception as error:  # onnxruntime's exceptions share no base of their own
-            path = os.fspath(graph)
-            raise SessionError(f"{name}: {path} cannot be loaded: {said(error)}") from error
-        check_tensors(name, "input", component.inputs, engine.get_inputs())
-        check_tensors(name, "output", component.outputs, engine.get_outputs())
-        self._engine: Any | None = engine
+        threads = threads or usable_cores()
+        as_exported = partial(_load, runtime, name, os.fspath(graph), threads)
+        if plan is not None:
+            even = _load(runtime, name, os.fspath(plan.path), threads, ready=True)
+            multiple = plan.multiple
+        else:
+            less = less_work(graph, component)
+            even = as_exported(less and less.model)
+            multiple = less.multiple if less else 1
+        check_tensors(name, "input", component.inputs, even.get_inputs())
+        check_tensors(name, "output", component.outputs, even.get_outputs())
+        self._engines: BySize[Any] | None = BySize(self.inputs, even, multiple, as_exported)
 
     def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
         """All inputs in, all outputs out, as new arrays.
@@ -75,8 +87,9 @@ class OnnxRuntimeSession(Closing):
             SessionError: the engine failed, or this session is closed.
         """
         self._check.all(feed)
-        if (engine := self._engine) is None:
+        if (engines := self._engines) is None:
             raise SessionError(f"{self._name}: this session is closed")
+        engine = engines.pick(feed)
         try:
             outputs = engine.run(self._output_names, feed)
         except Exception as error:
@@ -101,7 +114,7 @@ class OnnxRuntimeSession(Closing):
 
     def close(self) -> None:
         """Release the engine and its memory. May be repeated."""
-        self._engine = None
+        self._engines = None
 
 
 def candidate(bundle: Bundle) -> Candidate:
@@ -120,8 +133,42 @@ def open_session(bundle: Bundle, component: str) -> OnnxRuntimeSession:
     """Open one component's engine on the processor: from its plan, where one fits."""
     described = bundle.component(component)
     plan = fitting_plan(bundle, component)
-    graph = plan or bundle.folder / described.graph
-    return OnnxRuntimeSession(component, graph, described, plan=plan is not None)
+    graph = bundle.folder / described.graph
+    return OnnxRuntimeSession(component, graph, described, plan=plan)
+
+
+def less_work(graph: str | os.PathLike[str], component: Component) -> Rewritten | None:
+    """The graph with less to compute; None: there is nothing to rewrite, or it is no graph (which
+    the engine will say)."""
+    if component.compute_dtype != "float32":
+        return None
+    try:
+        if os.stat(graph).st_size > LARGEST_REWRITTEN:
+            return None
+        return convolve_before_doubling(Path(graph).read_bytes())
+    except (OSError, MalformedError):
+        return None
+
+
+def _load(
+    runtime: ModuleType,
+    name: str,
+    graph: str,
+    threads: int,
+    rewritten: bytes | None = None,
+    *,
+    ready: bool = False,
+) -> Any:
+    """An InferenceSession of `graph`, or of what it was rewritten to."""
+    options = session_options(runtime, threads)
+    if rewritten is not None:
+        options.add_session_config_entry(WEIGHTS_BESIDE, os.path.dirname(graph))
+    if ready:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return runtime.InferenceSession(rewritten or graph, options, providers=[PROVIDER])
+    except Exception as error:  # onnxruntime's exceptions share no base of their own
+        raise SessionError(f"{name}: {graph} cannot be loaded: {said(error)}") from error
 
 
 def providers() -> list[str] | None:

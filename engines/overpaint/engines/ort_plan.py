@@ -6,7 +6,7 @@ its weights stay where the file is mapped, so that processes share them (docs/de
 belongs to one version of ONNX Runtime and one instruction set, and costs the weights' size on disk.
 
 build_plans(open_bundle("bundles/sd15"))     # writes plans/ort1.31.1-avx512-linux-x86_64/
-fitting_plan(bundle, "unet")                 # its path, or None
+fitting_plan(bundle, "unet")                 # a Plan, or None
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -34,10 +34,19 @@ Built = Callable[[str, int, int], None]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`build.json`: what each plan was made of, by component."""
+    """`build.json`: what each plan was made of, by component, and (where that is not 1) what the
+    sides of its latents must be multiples of."""
 
     onnxruntime: str
     made_of: dict[str, str]
+    multiples: dict[str, int] = {}
+
+
+class Plan(NamedTuple):
+    """An optimized graph; the sides of its latents must be multiples of `multiple`."""
+
+    path: Path
+    multiple: int
 
 
 def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None) -> Path:
@@ -52,12 +61,20 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
         SessionError: ONNX Runtime cannot make a plan of a graph.
         MissingExtraError: onnxruntime is not installed.
     """
-    from .ort import PROVIDER, import_onnxruntime, said, session_options
+    from .ort import (
+        PROVIDER,
+        WEIGHTS_BESIDE,
+        import_onnxruntime,
+        less_work,
+        said,
+        session_options,
+    )
 
     check_listable(bundle)
     runtime = import_onnxruntime()
     name = target(runtime.__version__)
     components = list(bundle.manifest.components)
+    multiples: dict[str, int] = {}
     with new_plans(bundle, name) as folder:
         for done, component in enumerate(components):
             progress(component, done, len(components))
@@ -69,19 +86,25 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
             ):
                 entry = f"session.optimized_model_external_initializers_{key}"
                 options.add_session_config_entry(entry, value)
-            graph = os.fspath(bundle.path(bundle.component(component).graph))
+            described = bundle.component(component)
+            graph = bundle.path(described.graph)
+            options.add_session_config_entry(WEIGHTS_BESIDE, os.fspath(graph.parent))
+            less = less_work(graph, described)
+            if less is not None:
+                multiples[component] = less.multiple
+            model = os.fspath(graph) if less is None else less.model
             try:
-                runtime.InferenceSession(graph, options, providers=[PROVIDER])
+                runtime.InferenceSession(model, options, providers=[PROVIDER])
             except Exception as error:  # onnxruntime's exceptions share no base of their own
                 raise SessionError(f"{component}: no plan was made: {said(error)}") from error
         made_of = {component: origin(bundle.manifest, component) for component in components}
-        record = Record(onnxruntime=runtime.__version__, made_of=made_of)
+        record = Record(onnxruntime=runtime.__version__, made_of=made_of, multiples=multiples)
         (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
     progress(components[-1], len(components), len(components))
     return bundle.folder / layout.PLANS / name
 
 
-def fitting_plan(bundle: Bundle, component: str) -> Path | None:
+def fitting_plan(bundle: Bundle, component: str) -> Plan | None:
     """The component's plan, where there is one for this ONNX Runtime, processor and graph."""
     if not any(path.startswith(f"{layout.PLANS}/ort") for path in bundle.manifest.files):
         return None
@@ -93,7 +116,8 @@ def fitting_plan(bundle: Bundle, component: str) -> Path | None:
     record = msgspec.json.decode(bundle.path(f"{place}/{RECORD}").read_bytes(), type=Record)
     if record.made_of.get(component) != origin(bundle.manifest, component):
         return None
-    return bundle.path(f"{place}/{component}.onnx")
+    path = bundle.path(f"{place}/{component}.onnx")
+    return Plan(path, record.multiples.get(component, 1))
 
 
 def target(version: str) -> str:

@@ -9,14 +9,34 @@ stored; an engine folds them when it loads. `unbind(bind(template, weights))` gi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from ..errors import BundleError
-from ..wire import VARINT, MalformedError
-from ..wire import fields as wire_fields
-from ..wire import varint as read_varint
-from .wire_writer import message, string, varint
+from ..onnx_fields import (
+    ATTRIBUTE_INT,
+    ATTRIBUTE_NAME,
+    ATTRIBUTE_TYPE,
+    GRAPH_INITIALIZER,
+    GRAPH_NODE,
+    NODE_ATTRIBUTE,
+    NODE_INPUT,
+    NODE_NAME,
+    NODE_OP,
+    NODE_OUTPUT,
+    TENSOR_DIMS,
+    TENSOR_DTYPE,
+    TENSOR_EXTERNAL,
+    TENSOR_LOCATION,
+    TENSOR_NAME,
+    TYPE_INT,
+    Field,
+    graph_of,
+    read_fields,
+    read_numbers,
+    with_graph,
+)
+from ..wire_writer import message, string, varint
 
 ONNX_DTYPES: Final = {
     "F32": 1,
@@ -32,14 +52,7 @@ ONNX_DTYPES: Final = {
 _SAFETENSORS_DTYPES: Final = {number: name for name, number in ONNX_DTYPES.items()}
 _HEAD: Final = "weights/"  # how the names of the nodes begin that make a weight from its bytes
 
-# Field numbers and values of onnx.proto.
-_MODEL_GRAPH: Final = 7
-_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
-_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OP, _NODE_ATTRIBUTE = 1, 2, 3, 4, 5
-_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TYPE = 1, 3, 20
-_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 13, 14
 _LOCATION_EXTERNAL: Final = 1
-_TYPE_INT: Final = 2
 
 
 class Piece(NamedTuple):
@@ -66,7 +79,7 @@ class Slot(NamedTuple):
 
 def slots(template: bytes) -> dict[str, Slot]:
     """The weights that a template asks for, by name."""
-    tensors = (_external(field) for field in _fields(_graph(template)))
+    tensors = (_external(field) for field in read_fields(graph_of(template)))
     return {tensor.name: tensor.slot for tensor in tensors if tensor is not None}
 
 
@@ -75,7 +88,7 @@ def bind(template: bytes, weights: Mapping[str, Weight]) -> bytes:
     nodes: list[bytes] = []
     tensors: list[bytes] = []
     rest: list[memoryview] = []
-    for field in _fields(_graph(template)):
+    for field in read_fields(graph_of(template)):
         tensor = _external(field)
         if tensor is None:
             rest.append(field.raw)
@@ -83,7 +96,7 @@ def bind(template: bytes, weights: Mapping[str, Weight]) -> bytes:
             made, stored = _place(tensor, weights[tensor.name])
             nodes += made
             tensors += stored
-    return _with_graph(template, [*nodes, *rest, *tensors])
+    return with_graph(template, [*nodes, *rest, *tensors])
 
 
 def unbind(model: bytes) -> tuple[bytes, dict[str, Weight]]:
@@ -91,7 +104,7 @@ def unbind(model: bytes) -> tuple[bytes, dict[str, Weight]]:
     recipes: dict[str, _Recipe] = {}
     stored: dict[str, _Tensor] = {}
     rest: list[memoryview] = []
-    for field in _fields(_graph(model)):
+    for field in read_fields(graph_of(model)):
         recipe, tensor = _recipe(field), _external(field)
         if recipe is not None:
             earlier = recipes.pop(recipe.inputs[0], recipe)
@@ -111,20 +124,7 @@ def unbind(model: bytes) -> tuple[bytes, dict[str, Weight]]:
             shape = (sum(piece.slot.shape[0] for piece in pieces), *shape[1:])
         weights[name] = Weight(dtype, tuple(_piece(piece) for piece in pieces))
         tensors.append(_tensor(name, recipe.dtype or dtype, shape))
-    return _with_graph(model, [*rest, *tensors]), weights
-
-
-class _Field(NamedTuple):
-    """A field of a message: its number, a varint's value or the payload, and all of its bytes."""
-
-    number: int
-    value: int
-    payload: memoryview
-    raw: memoryview
-
-    @property
-    def text(self) -> str:
-        return str(self.payload, "utf-8")
+    return with_graph(model, [*rest, *tensors]), weights
 
 
 class _Tensor(NamedTuple):
@@ -143,60 +143,30 @@ class _Recipe(NamedTuple):
     dtype: str | None = None
 
 
-def _fields(view: memoryview) -> Iterator[_Field]:
-    at = 0
-    for number, wire, a, b in wire_fields(view, 0, len(view)):
-        number_only = wire == VARINT
-        yield _Field(number, a if number_only else 0, view[b if number_only else a : b], view[at:b])
-        at = b
-
-
-def _graph(model: bytes) -> memoryview:
-    graphs = [field.payload for field in _fields(memoryview(model)) if field.number == _MODEL_GRAPH]
-    if len(graphs) != 1:
-        raise MalformedError(f"a model with {len(graphs)} graphs")
-    return graphs[0]
-
-
-def _with_graph(model: bytes, fields: list[bytes | memoryview]) -> bytes:
-    return b"".join(
-        message(_MODEL_GRAPH, *fields) if field.number == _MODEL_GRAPH else field.raw
-        for field in _fields(memoryview(model))
-    )
-
-
-def _external(field: _Field) -> _Tensor | None:
+def _external(field: Field) -> _Tensor | None:
     """The initializer that this field of a graph holds, if its bytes lie outside the graph."""
-    if field.number != _GRAPH_INITIALIZER:
+    if field.number != GRAPH_INITIALIZER:
         return None
     name, dtype, location = "", 0, 0
     shape: list[int] = []
     external: dict[str, str] = {}
-    for part in _fields(field.payload):
-        if part.number == _TENSOR_NAME:
+    for part in read_fields(field.payload):
+        if part.number == TENSOR_NAME:
             name = part.text
-        elif part.number == _TENSOR_DIMS:
-            shape += _packed(part.payload) if part.payload else [part.value]
-        elif part.number == _TENSOR_DTYPE:
+        elif part.number == TENSOR_DIMS:
+            shape += read_numbers(part)
+        elif part.number == TENSOR_DTYPE:
             dtype = part.value
-        elif part.number == _TENSOR_LOCATION:
+        elif part.number == TENSOR_LOCATION:
             location = part.value
-        elif part.number == _TENSOR_EXTERNAL:
-            pair = {key.number: key.text for key in _fields(part.payload)}
+        elif part.number == TENSOR_EXTERNAL:
+            pair = {key.number: key.text for key in read_fields(part.payload)}
             external[pair.get(1, "")] = pair.get(2, "")
     if location != _LOCATION_EXTERNAL:
         return None
     if dtype not in _SAFETENSORS_DTYPES:
         raise BundleError(f"the weight {name!r} has ONNX's data type {dtype}, which is no weight's")
     return _Tensor(name, Slot(_SAFETENSORS_DTYPES[dtype], tuple(shape)), external)
-
-
-def _packed(view: memoryview) -> list[int]:
-    values, at = [], 0
-    while at < len(view):
-        value, at = read_varint(view, at, len(view))
-        values.append(value)
-    return values
 
 
 def _piece(tensor: _Tensor) -> Piece:
@@ -225,48 +195,48 @@ def _place(tensor: _Tensor, weight: Weight) -> tuple[list[bytes], list[bytes]]:
 def _tensor(name: str, dtype: str, shape: tuple[int, ...], piece: Piece | None = None) -> bytes:
     entries = {} if piece is None else piece._asdict()
     return message(
-        _GRAPH_INITIALIZER,
-        *(varint(_TENSOR_DIMS, side) for side in shape),
-        varint(_TENSOR_DTYPE, ONNX_DTYPES[dtype]),
-        string(_TENSOR_NAME, name),
+        GRAPH_INITIALIZER,
+        *(varint(TENSOR_DIMS, side) for side in shape),
+        varint(TENSOR_DTYPE, ONNX_DTYPES[dtype]),
+        string(TENSOR_NAME, name),
         *(
-            message(_TENSOR_EXTERNAL, string(1, key), string(2, str(value)))
+            message(TENSOR_EXTERNAL, string(1, key), string(2, str(value)))
             for key, value in entries.items()
         ),
-        varint(_TENSOR_LOCATION, _LOCATION_EXTERNAL),
+        varint(TENSOR_LOCATION, _LOCATION_EXTERNAL),
     )
 
 
 def _node(op: str, output: str, inputs: list[str], attribute: str, value: int) -> bytes:
     return message(
-        _GRAPH_NODE,
-        *(string(_NODE_INPUT, name) for name in inputs),
-        string(_NODE_OUTPUT, output),
-        string(_NODE_NAME, f"{_HEAD}{output}"),
-        string(_NODE_OP, op),
+        GRAPH_NODE,
+        *(string(NODE_INPUT, name) for name in inputs),
+        string(NODE_OUTPUT, output),
+        string(NODE_NAME, f"{_HEAD}{output}"),
+        string(NODE_OP, op),
         message(
-            _NODE_ATTRIBUTE,
-            string(_ATTRIBUTE_NAME, attribute),
-            varint(_ATTRIBUTE_INT, value),
-            varint(_ATTRIBUTE_TYPE, _TYPE_INT),
+            NODE_ATTRIBUTE,
+            string(ATTRIBUTE_NAME, attribute),
+            varint(ATTRIBUTE_INT, value),
+            varint(ATTRIBUTE_TYPE, TYPE_INT),
         ),
     )
 
 
-def _recipe(field: _Field) -> _Recipe | None:
+def _recipe(field: Field) -> _Recipe | None:
     """What a node that `_node` wrote makes; None for any other field of a graph."""
-    if field.number != _GRAPH_NODE:
+    if field.number != GRAPH_NODE:
         return None
-    parts = list(_fields(field.payload))
-    texts = {part.number: part.text for part in parts if _NODE_OUTPUT <= part.number <= _NODE_OP}
-    if not texts.get(_NODE_NAME, "").startswith(_HEAD):
+    parts = list(read_fields(field.payload))
+    texts = {part.number: part.text for part in parts if NODE_OUTPUT <= part.number <= NODE_OP}
+    if not texts.get(NODE_NAME, "").startswith(_HEAD):
         return None
     output, inputs = (
-        texts[_NODE_OUTPUT],
-        [part.text for part in parts if part.number == _NODE_INPUT],
+        texts[NODE_OUTPUT],
+        [part.text for part in parts if part.number == NODE_INPUT],
     )
-    if texts[_NODE_OP] != "Cast":
+    if texts[NODE_OP] != "Cast":
         return _Recipe(output, inputs)
-    attribute = next(part.payload for part in parts if part.number == _NODE_ATTRIBUTE)
-    to = next(part.value for part in _fields(attribute) if part.number == _ATTRIBUTE_INT)
+    attribute = next(part.payload for part in parts if part.number == NODE_ATTRIBUTE)
+    to = next(part.value for part in read_fields(attribute) if part.number == ATTRIBUTE_INT)
     return _Recipe(output, inputs, _SAFETENSORS_DTYPES[to])

@@ -6,9 +6,8 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
-from threading import Lock
-from typing import Final
 
+from ..by_size import BySize
 from ..closing import Closing
 from ..errors import SessionError
 from ..feed_check import FeedCheck
@@ -17,8 +16,6 @@ from ..manifest import Component, Tensor
 from ..precision import Precision
 from ..session import Array, Step
 from .engine import Engine
-
-_LATENT_SIDES: Final = ("latent_height", "latent_width")
 
 
 class OpenVinoSession(Closing):
@@ -54,13 +51,14 @@ class OpenVinoSession(Closing):
         self.outputs: Mapping[str, Tensor] = by_name(component.outputs)
         self._name = name
         self._check = FeedCheck(name, self.inputs, component.ranges)
-        self._load = partial(Engine, name, graph, precision=precision, threads=threads)
-        self._even: Engine | None = self._load()
-        self._any: Engine | None = None
-        self._loading = Lock()
+        load = partial(Engine, name, graph, precision=precision, threads=threads)
+        even = load()
+        self._engines: BySize[Engine] | None = BySize(
+            self.inputs, even, even.multiple, partial(load, any_size=True)
+        )
         self.device = f"openvino {version('openvino')} CPU {precision}"
-        check_tensors(name, "input", component.inputs, self._even.inputs)
-        check_tensors(name, "output", component.outputs, self._even.outputs)
+        check_tensors(name, "input", component.inputs, even.inputs)
+        check_tensors(name, "output", component.outputs, even.outputs)
 
     def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
         """All inputs in, all outputs out, as new arrays.
@@ -70,7 +68,7 @@ class OpenVinoSession(Closing):
             SessionError: the engine failed, or this session is closed.
         """
         self._check.all(feed)
-        return self._engine(feed).run(feed)
+        return self._open().pick(feed).run(feed)
 
     def bind(self, constants: Mapping[str, Array]) -> Step:
         """Fix some inputs; the returned function takes the rest and runs, in one thread at a time.
@@ -82,8 +80,7 @@ class OpenVinoSession(Closing):
             SessionError: this session is closed.
         """
         self._check.some(constants)
-        if self._even is None:
-            raise self._closed()
+        self._open()
         fixed = {name: array.copy() for name, array in constants.items()}
         holder: Engine | None = None
 
@@ -91,7 +88,7 @@ class OpenVinoSession(Closing):
             nonlocal holder
             whole = {**fixed, **feed}
             self._check.all(whole)
-            if (engine := self._engine(whole)) is not holder:
+            if (engine := self._open().pick(whole)) is not holder:
                 engine.hold(fixed)
                 holder = engine
             return engine.run_held(feed)
@@ -100,24 +97,9 @@ class OpenVinoSession(Closing):
 
     def close(self) -> None:
         """Release the engines and their memory. May be repeated."""
-        self._even = self._any = None
+        self._engines = None
 
-    def _engine(self, feed: Mapping[str, Array]) -> Engine:
-        """The one that is right for these sizes."""
-        if (even := self._even) is None:
-            raise self._closed()
-        sides = (
-            side
-            for name, tensor in self.inputs.items()
-            for side, symbol in zip(feed[name].shape, tensor.shape, strict=True)
-            if symbol in _LATENT_SIDES
-        )
-        if all(side % even.multiple == 0 for side in sides):
-            return even
-        with self._loading:
-            engine = self._any or self._load(any_size=True)
-            self._any = engine
-        return engine
-
-    def _closed(self) -> SessionError:
-        return SessionError(f"{self._name}: this session is closed")
+    def _open(self) -> BySize[Engine]:
+        if self._engines is None:
+            raise SessionError(f"{self._name}: this session is closed")
+        return self._engines

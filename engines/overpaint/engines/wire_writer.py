@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..wire import LENGTH, VARINT
+from .wire import LENGTH, VARINT
 
 
 def varint(number: int, value: int) -> bytes:

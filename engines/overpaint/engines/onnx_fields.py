@@ -1,0 +1,80 @@
+"""An ONNX model as fields of fields, and put together again: on `wire`, without the onnx package.
+
+The numbers are those of onnx.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from .wire import VARINT, MalformedError
+from .wire import fields as wire_fields
+from .wire import varint as read_varint
+from .wire_writer import message
+
+MODEL_GRAPH: Final = 7
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT = 1, 5, 12
+VALUE_NAME: Final = 1
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE = 1, 2, 3, 4, 5
+ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_STRING, ATTRIBUTE_INTS, ATTRIBUTE_TYPE = 1, 3, 4, 8, 20
+TENSOR_DIMS, TENSOR_DTYPE, TENSOR_FLOATS, TENSOR_NAME, TENSOR_RAW = 1, 2, 4, 8, 9
+TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
+TYPE_INT, TYPE_STRING, TYPE_INTS = 2, 3, 7
+
+
+class Field(NamedTuple):
+    """A field of a message: its number, a varint's value or the payload, and all of its bytes."""
+
+    number: int
+    value: int
+    payload: memoryview
+    raw: memoryview
+
+    @property
+    def text(self) -> str:
+        return str(self.payload, "utf-8")
+
+
+def read_fields(message: memoryview) -> Iterator[Field]:
+    """Yield a message's fields.
+
+    Raises MalformedError.
+    """
+    at = 0
+    for number, wire, a, b in wire_fields(message, 0, len(message)):
+        number_only = wire == VARINT
+        payload = message[b if number_only else a : b]
+        yield Field(number, a if number_only else 0, payload, message[at:b])
+        at = b
+
+
+def read_numbers(field: Field) -> list[int]:
+    """The value, or the packed values, of a repeated field of numbers."""
+    if not field.payload:
+        return [field.value]
+    values, at = [], 0
+    while at < len(field.payload):
+        value, at = read_varint(field.payload, at, len(field.payload))
+        values.append(value)
+    return values
+
+
+def graph_of(model: bytes) -> memoryview:
+    """A model's graph.
+
+    Raises MalformedError.
+    """
+    fields = read_fields(memoryview(model))
+    graphs = [field.payload for field in fields if field.number == MODEL_GRAPH]
+    if len(graphs) != 1:
+        raise MalformedError(f"a model with {len(graphs)} graphs")
+    return graphs[0]
+
+
+def with_graph(model: bytes, fields: Iterable[bytes | memoryview]) -> bytes:
+    """The model with another graph, given as its fields."""
+    return b"".join(
+        message(MODEL_GRAPH, *fields) if field.number == MODEL_GRAPH else field.raw
+        for field in read_fields(memoryview(model))
+    )
