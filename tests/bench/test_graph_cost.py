@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import diffusers
@@ -43,6 +44,19 @@ def test_a_vae_costs_what_torch_counts(tiny_sd1: Path, tiny_sd1_bundle: Path) ->
         vae.encode(torch.zeros(BATCH, 3, SIDE * 8, SIDE * 8))
     counted = flop(tiny_sd1_bundle / "vae_encoder" / "model.onnx", SIZES | PICTURE)
     assert counted == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("component", ["unet", "vae_decoder"])
+def test_convolving_before_doubling_costs_four_ninths(
+    tiny_sd1_bundle: Path, component: str
+) -> None:
+    path = tiny_sd1_bundle / component / "model.onnx"
+    before = Counter(graph_cost(path, SIZES))
+    after = Counter(graph_cost(path, SIZES, rewritten=True))
+    gone, come = (before - after).elements(), (after - before).elements()
+    gone_flop = sum(node.flop for node in gone)
+    assert gone_flop > 0
+    assert sum(node.flop for node in come) == gone_flop * 4 / 9
 
 
 def test_weights_are_counted_once_for_each_node_that_reads_them(tmp_path: Path) -> None:

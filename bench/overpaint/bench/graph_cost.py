@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from overpaint.engines.ort_doubling import convolve_before_doubling
+
 from .graph_shapes import Shapes, import_onnx, infer_shapes
 
 
@@ -26,23 +28,27 @@ class NodeCost:
     weights: int
 
 
-def graph_cost(path: Path, sizes: Mapping[str, int]) -> list[NodeCost]:
+def graph_cost(path: Path, sizes: Mapping[str, int], *, rewritten: bool = False) -> list[NodeCost]:
     """The nodes of the graph in `path` that do arithmetic, at these sizes of its dimensions.
+
+    rewritten: of the graph as the processor's engines open it (`overpaint.engines.ort_doubling`).
 
     Raises:
         MissingExtraError: the onnx package is not installed.
         OverpaintError: a shape cannot be inferred.
     """
-    model = import_onnx().load(str(path), load_external_data=False)
+    data = path.read_bytes()
+    less = convolve_before_doubling(data) if rewritten else None
+    model = import_onnx().load_from_string(less.model if less else data)
     shapes = infer_shapes(model, sizes)
-    weights = _reaching_weights(model)
+    weights = _folded(model, shapes)
     return list(_costs(model, shapes, weights))
 
 
 def _costs(model: Any, shapes: Shapes, weights: Mapping[str, int]) -> Iterator[NodeCost]:
     for node in model.graph.node:
         count = _FLOP.get(node.op_type)
-        if count is None:
+        if count is None or node.output[0] in weights:
             continue
         inputs = [shapes.get(name, ()) for name in node.input]
         attributes = {a.name: a for a in node.attribute}
@@ -51,12 +57,12 @@ def _costs(model: Any, shapes: Shapes, weights: Mapping[str, int]) -> Iterator[N
         yield NodeCost(node.op_type, flop, read)
 
 
-def _reaching_weights(model: Any) -> dict[str, int]:
-    """Tensor -> values, of initializers and of what is only a cast or a transpose of one."""
+def _folded(model: Any, shapes: Shapes) -> dict[str, int]:
+    """Tensor -> values, of initializers and of what is made of nothing else: an engine folds it."""
     found = {one.name: math.prod(one.dims) for one in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type in ("Cast", "Transpose", "Reshape") and node.input[0] in found:
-            found[node.output[0]] = found[node.input[0]]
+        if all(name in found for name in node.input if name):
+            found |= {name: math.prod(shapes.get(name, ())) for name in node.output}
     return found
 
 

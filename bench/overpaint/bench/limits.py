@@ -40,7 +40,8 @@ def _engines(bundle: Bundle, run: Run, gflops: float, gbs: float) -> Iterator[En
         if (width := _BYTES.get(run.work.precision[component])) is None:
             continue
         sizes = dimension_sizes(bundle, run.work.size, calls)
-        nodes = graph_cost(bundle.folder / bundle.component(component).graph, sizes)
+        graph = bundle.folder / bundle.component(component).graph
+        nodes = graph_cost(graph, sizes, rewritten="CPU" in (run.device or ""))
         floor = floor_ms(nodes, gflops, gbs, width)
         yield EngineLimit(
             component=component,
