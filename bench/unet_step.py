@@ -28,7 +28,9 @@ from overpaint.bench.graph_cost import graph_cost
 from overpaint.bench.limits import floor_ms
 from overpaint.bench.machine import this_machine
 from overpaint.bench.rates import bandwidth_gbs, matrix_gflops
+from overpaint.engines.bundle import open_bundle
 from overpaint.engines.cores import usable_cores
+from overpaint.engines.devices import choose, open_session
 
 FORMS = ("torch", "torch-bf16", "onnxruntime", "openvino", "openvino-bf16")
 LATENT, TOKENS, BATCH = 64, 77, 2
@@ -143,24 +145,18 @@ def open_torch(unet: Path, half: bool) -> Callable[[Feed], Any]:
     return step
 
 
-def open_onnxruntime(unet: Path, half: bool) -> Callable[[Feed], Any]:
-    from overpaint.engines.ort import PROVIDER, import_onnxruntime, session_options
+def open_ours(unet: Path, device: str, precision: str) -> Callable[[Feed], Any]:
+    bundle = open_bundle(unet.parent)
+    session = open_session(bundle, unet.name, choose(bundle, device, precision))
+    return lambda feed: session.run(feed)["out_sample"]
 
-    runtime = import_onnxruntime()
-    options = session_options(runtime, usable_cores())
-    session = runtime.InferenceSession(unet / "model.onnx", options, providers=[PROVIDER])
-    return lambda feed: session.run(None, feed)[0]
+
+def open_onnxruntime(unet: Path, half: bool) -> Callable[[Feed], Any]:
+    return open_ours(unet, "cpu", "f32")
 
 
 def open_openvino(unet: Path, half: bool) -> Callable[[Feed], Any]:
-    import openvino
-
-    config = {
-        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-        "INFERENCE_NUM_THREADS": usable_cores(),
-    }
-    compiled = openvino.Core().compile_model(unet / "model.onnx", "CPU", config)
-    return lambda feed: compiled(feed)[0]
+    return open_ours(unet, "openvino", "bf16" if half else "f32")
 
 
 OPEN = {"torch": open_torch, "onnxruntime": open_onnxruntime, "openvino": open_openvino}
