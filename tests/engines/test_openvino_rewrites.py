@@ -69,6 +69,30 @@ def gated(axis: int = 2) -> Any:
     return openvino.Model([op.multiply(value, op.gelu(gate, "erf"))], [rows])
 
 
+def normalized(groups: int = 4, scale: float = 1.0, *, kept: bool = False) -> Any:
+    """A group norm of 12 channels, as our exporter writes it."""
+    picture = op.parameter([-1, 12, -1, -1], np.float32)
+    rows = op.reshape(picture, op.constant([0, groups, -1]), True)
+    normal = op.mvn(rows, op.constant([2]), True, 1e-5, "inside_sqrt")
+    ones, zeros = (np.full((1, groups, 1), value, np.float32) for value in (scale, 0.0))
+    scaled = op.add(op.multiply(normal, op.constant(ones)), op.constant(zeros))
+    back = op.reshape(scaled, op.shape_of(picture), False)
+    weight, bias = (op.unsqueeze(half_stored(numbers(12)), op.constant([1, 2])) for _ in range(2))
+    out = op.add(op.multiply(back, weight), bias)
+    return openvino.Model([out, scaled] if kept else [out], [picture])
+
+
+@pytest.mark.parametrize("groups", [1, 4, 12])
+@pytest.mark.parametrize("far", [0.0, 30.0], ids=["around zero", "far from zero"])
+def test_a_group_norm_reshapes_nothing(groups: int, far: float) -> None:
+    model, picture = normalized(groups), numbers(2, 12, 5, 7) + np.float32(far)
+    (expected,) = run(model.clone(), picture)
+    less_work(model, openvino)
+    assert not {"MVN", "Reshape"} & set(kinds(model))
+    (got,) = run(model, picture)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=5e-5)
+
+
 @pytest.mark.parametrize("sides", [(1, 1), (1, 4), (7, 3), (8, 8)])
 def test_a_convolution_of_a_doubled_picture_is_made_on_the_small_one(
     sides: tuple[int, int],
@@ -105,8 +129,18 @@ def test_for_any_size_an_enlargement_to_a_size_stays() -> None:
         lambda: doubled(pad=0),
         lambda: doubled(nearest_mode="ceil"),
         lambda: gated(axis=1),
+        lambda: normalized(scale=2.0),
+        lambda: normalized(kept=True),
     ],
-    ids=["tripled", "strided", "not padded", "rounded up", "split elsewhere"],
+    ids=[
+        "tripled",
+        "strided",
+        "not padded",
+        "rounded up",
+        "split elsewhere",
+        "scaled by group",
+        "wanted within",
+    ],
 )
 def test_what_only_resembles_it_is_left_as_it_is(other: Callable[[], Any]) -> None:
     model = other()

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_BETWEEN = ("Convert", "Transpose")
+_BETWEEN = ("Convert", "Transpose", "Unsqueeze")
 
 
 def is_stored(output: Any) -> bool:
-    """Whether `output`, of an OpenVINO node, is a constant, cast or transposed or neither."""
+    """Whether `output`, of an OpenVINO node, is a constant, maybe cast, transposed, unsqueezed."""
     node = output.get_node()
     while node.get_type_name() in _BETWEEN:
         node = node.input_value(0).get_node()
@@ -27,4 +27,4 @@ def stored(output: Any) -> npt.NDArray[np.float32]:
     inner = stored(node.input_value(0))
     if kind == "Transpose":
         return inner.transpose(node.input_value(1).get_node().data)
-    return inner
+    return inner.reshape(list(node.get_output_shape(0)))

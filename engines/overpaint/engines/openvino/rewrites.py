@@ -10,6 +10,7 @@ from typing import Any
 
 from .constants import is_stored
 from .doubling import convolve_before_doubling, enlargement
+from .norms import group_norm, normalize_in_place
 
 
 def less_work(model: Any, openvino: Any, *, any_size: bool = False) -> int:
@@ -28,6 +29,8 @@ def less_work(model: Any, openvino: Any, *, any_size: bool = False) -> int:
             taken_for_granted += to == "a size"
         elif _halves_a_product(node):
             _multiply_twice(node, opset)
+        elif (norm := group_norm(node)) is not None:
+            normalize_in_place(norm, opset)
     model.validate_nodes_and_infer_types()
     return 1 << taken_for_granted
 
