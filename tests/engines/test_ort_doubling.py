@@ -92,29 +92,34 @@ def test_a_convolution_of_a_doubled_picture_is_made_on_the_small_one(
     model, picture, beside = enlarged(), numbers(2, 5, *sides), numbers(1, 5, 1, 1)
     rewritten = convolve_before_doubling(model)
     assert rewritten is not None
-    assert rewritten.multiple == 1
-    onnx.checker.check_model(onnx.load_from_string(rewritten.model), full_check=True)
-    assert kinds(rewritten.model)["Resize"] == 0
-    [expected], [got] = run(model, picture, beside), run(rewritten.model, picture, beside)
+    onnx.checker.check_model(onnx.load_from_string(rewritten), full_check=True)
+    assert kinds(rewritten)["Resize"] == 0
+    [expected], [got] = run(model, picture, beside), run(rewritten, picture, beside)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_an_enlargement_to_a_size_is_taken_for_a_doubling_and_said_so() -> None:
-    model, picture, beside = enlarged(None), numbers(2, 5, 4, 3), numbers(2, 5, 8, 6)
+@pytest.mark.parametrize("kept", [False, True], ids=["", "kept"])
+def test_an_enlargement_to_a_size_is_looked_at_when_it_runs(kept: bool) -> None:
+    model, picture = enlarged(None, kept=kept), numbers(2, 5, 4, 3)
     rewritten = convolve_before_doubling(model)
     assert rewritten is not None
-    assert rewritten.multiple == 2
-    [expected], [got] = run(model, picture, beside), run(rewritten.model, picture, beside)
-    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+    onnx.checker.check_model(onnx.load_from_string(rewritten), full_check=True)
+    assert kinds(rewritten)["If"] == 1
+    assert kinds(rewritten)["Resize"] == kept
+    for sides in ((8, 6), (7, 6), (8, 5), (7, 5), (11, 3)):
+        beside = numbers(2, 5, *sides)
+        pairs = zip(run(model, picture, beside), run(rewritten, picture, beside), strict=True)
+        for expected, got in pairs:
+            np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_large_picture_that_others_want_too_stays() -> None:
     model, picture, beside = enlarged(kept=True), numbers(1, 5, 4, 3), numbers(1, 5, 1, 1)
     rewritten = convolve_before_doubling(model)
     assert rewritten is not None
-    assert kinds(rewritten.model)["Resize"] == 1
+    assert kinds(rewritten)["Resize"] == 1
     for got, expected in zip(
-        run(rewritten.model, picture, beside), run(model, picture, beside), strict=True
+        run(rewritten, picture, beside), run(model, picture, beside), strict=True
     ):
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 

@@ -93,7 +93,7 @@ def test_a_plan_for_another_processor_or_version_is_not_used(
 def test_a_plan_that_was_changed_is_refused(bundle: Bundle) -> None:
     plan = fitting_plan(bundle, "unet")
     assert plan is not None
-    with plan.path.open("r+b") as file:
+    with plan.open("r+b") as file:
         file.seek(100)
         file.write(b"\0\0\0\0")
     with pytest.raises(IntegrityError, match=r"unet\.onnx: changed"):

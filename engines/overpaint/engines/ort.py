@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 from .bundle import Bundle
-from .by_size import BySize
 from .candidate import Candidate
 from .closing import Closing
 from .cores import usable_cores
@@ -21,8 +19,8 @@ from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
 from .graph_metadata import by_name, check_tensors
 from .manifest import Component, Tensor
-from .ort_doubling import Rewritten, convolve_before_doubling
-from .ort_plan import Plan, fitting_plan
+from .ort_doubling import convolve_before_doubling
+from .ort_plan import fitting_plan
 from .session import Array, Step
 from .wire import MalformedError
 
@@ -33,11 +31,7 @@ LARGEST_REWRITTEN: Final = 1 << 24  # bytes; a larger graph carries its weights,
 
 
 class OnnxRuntimeSession(Closing):
-    """One graph on ONNX Runtime. May be run from several threads; outputs are the caller's own.
-
-    It is loaded for latents whose sides halve evenly all the way down, which takes less work
-    (`ort_doubling`); for others a second time, when the first of them comes.
-    """
+    """One graph on ONNX Runtime. May be run from several threads; outputs are the caller's own."""
 
     def __init__(
         self,
@@ -45,7 +39,7 @@ class OnnxRuntimeSession(Closing):
         graph: str | os.PathLike[str],
         component: Component,
         *,
-        plan: Plan | None = None,
+        plan: Path | None = None,
         threads: int | None = None,
     ) -> None:
         """Load `graph`, with the weights that lie beside it.
@@ -66,18 +60,10 @@ class OnnxRuntimeSession(Closing):
         self._name = name
         self._output_names = list(self.outputs)
         self._check = FeedCheck(name, self.inputs, component.ranges)
-        threads = threads or usable_cores()
-        as_exported = partial(_load, runtime, name, os.fspath(graph), threads)
-        if plan is not None:
-            even = _load(runtime, name, os.fspath(plan.path), threads, ready=True)
-            multiple = plan.multiple
-        else:
-            less = less_work(graph, component)
-            even = as_exported(less and less.model)
-            multiple = less.multiple if less else 1
-        check_tensors(name, "input", component.inputs, even.get_inputs())
-        check_tensors(name, "output", component.outputs, even.get_outputs())
-        self._engines: BySize[Any] | None = BySize(self.inputs, even, multiple, as_exported)
+        engine = _load(runtime, name, graph, component, plan, threads or usable_cores())
+        check_tensors(name, "input", component.inputs, engine.get_inputs())
+        check_tensors(name, "output", component.outputs, engine.get_outputs())
+        self._engine: Any | None = engine
 
     def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
         """All inputs in, all outputs out, as new arrays.
@@ -87,9 +73,8 @@ class OnnxRuntimeSession(Closing):
             SessionError: the engine failed, or this session is closed.
         """
         self._check.all(feed)
-        if (engines := self._engines) is None:
+        if (engine := self._engine) is None:
             raise SessionError(f"{self._name}: this session is closed")
-        engine = engines.pick(feed)
         try:
             outputs = engine.run(self._output_names, feed)
         except Exception as error:
@@ -114,7 +99,7 @@ class OnnxRuntimeSession(Closing):
 
     def close(self) -> None:
         """Release the engine and its memory. May be repeated."""
-        self._engines = None
+        self._engine = None
 
 
 def candidate(bundle: Bundle) -> Candidate:
@@ -137,7 +122,7 @@ def open_session(bundle: Bundle, component: str) -> OnnxRuntimeSession:
     return OnnxRuntimeSession(component, graph, described, plan=plan)
 
 
-def less_work(graph: str | os.PathLike[str], component: Component) -> Rewritten | None:
+def less_work(graph: str | os.PathLike[str], component: Component) -> bytes | None:
     """The graph with less to compute; None: there is nothing to rewrite, or it is no graph (which
     the engine will say)."""
     if component.compute_dtype != "float32":
@@ -153,22 +138,24 @@ def less_work(graph: str | os.PathLike[str], component: Component) -> Rewritten 
 def _load(
     runtime: ModuleType,
     name: str,
-    graph: str,
+    graph: str | os.PathLike[str],
+    component: Component,
+    plan: Path | None,
     threads: int,
-    rewritten: bytes | None = None,
-    *,
-    ready: bool = False,
 ) -> Any:
-    """An InferenceSession of `graph`, or of what it was rewritten to."""
+    """An InferenceSession of a graph: of its plan, or with less to compute, or as it is."""
     options = session_options(runtime, threads)
-    if rewritten is not None:
-        options.add_session_config_entry(WEIGHTS_BESIDE, os.path.dirname(graph))
-    if ready:
+    model: str | bytes = os.fspath(plan or graph)
+    if plan is not None:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    elif (less := less_work(graph, component)) is not None:
+        model = less
+        options.add_session_config_entry(WEIGHTS_BESIDE, os.path.dirname(graph))
     try:
-        return runtime.InferenceSession(rewritten or graph, options, providers=[PROVIDER])
+        return runtime.InferenceSession(model, options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime's exceptions share no base of their own
-        raise SessionError(f"{name}: {graph} cannot be loaded: {said(error)}") from error
+        path = os.fspath(plan or graph)
+        raise SessionError(f"{name}: {path} cannot be loaded: {said(error)}") from error
 
 
 def providers() -> list[str] | None:

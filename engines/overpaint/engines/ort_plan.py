@@ -6,7 +6,7 @@ its weights stay where the file is mapped, so that processes share them (docs/de
 belongs to one version of ONNX Runtime and one instruction set, and costs the weights' size on disk.
 
 build_plans(open_bundle("bundles/sd15"))     # writes plans/ort1.31.1-avx512-linux-x86_64/
-fitting_plan(bundle, "unet")                 # a Plan, or None
+fitting_plan(bundle, "unet")                 # its path, or None
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -34,19 +34,10 @@ Built = Callable[[str, int, int], None]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`build.json`: what each plan was made of, by component, and (where that is not 1) what the
-    sides of its latents must be multiples of."""
+    """`build.json`: what each plan was made of, by component."""
 
     onnxruntime: str
     made_of: dict[str, str]
-    multiples: dict[str, int] = {}
-
-
-class Plan(NamedTuple):
-    """An optimized graph; the sides of its latents must be multiples of `multiple`."""
-
-    path: Path
-    multiple: int
 
 
 def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None) -> Path:
@@ -74,7 +65,6 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
     runtime = import_onnxruntime()
     name = target(runtime.__version__)
     components = list(bundle.manifest.components)
-    multiples: dict[str, int] = {}
     with new_plans(bundle, name) as folder:
         for done, component in enumerate(components):
             progress(component, done, len(components))
@@ -90,21 +80,19 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
             graph = bundle.path(described.graph)
             options.add_session_config_entry(WEIGHTS_BESIDE, os.fspath(graph.parent))
             less = less_work(graph, described)
-            if less is not None:
-                multiples[component] = less.multiple
-            model = os.fspath(graph) if less is None else less.model
+            model = os.fspath(graph) if less is None else less
             try:
                 runtime.InferenceSession(model, options, providers=[PROVIDER])
             except Exception as error:  # onnxruntime's exceptions share no base of their own
                 raise SessionError(f"{component}: no plan was made: {said(error)}") from error
         made_of = {component: origin(bundle.manifest, component) for component in components}
-        record = Record(onnxruntime=runtime.__version__, made_of=made_of, multiples=multiples)
+        record = Record(onnxruntime=runtime.__version__, made_of=made_of)
         (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
     progress(components[-1], len(components), len(components))
     return bundle.folder / layout.PLANS / name
 
 
-def fitting_plan(bundle: Bundle, component: str) -> Plan | None:
+def fitting_plan(bundle: Bundle, component: str) -> Path | None:
     """The component's plan, where there is one for this ONNX Runtime, processor and graph."""
     if not any(path.startswith(f"{layout.PLANS}/ort") for path in bundle.manifest.files):
         return None
@@ -116,8 +104,7 @@ def fitting_plan(bundle: Bundle, component: str) -> Plan | None:
     record = msgspec.json.decode(bundle.path(f"{place}/{RECORD}").read_bytes(), type=Record)
     if record.made_of.get(component) != origin(bundle.manifest, component):
         return None
-    path = bundle.path(f"{place}/{component}.onnx")
-    return Plan(path, record.multiples.get(component, 1))
+    return bundle.path(f"{place}/{component}.onnx")
 
 
 def target(version: str) -> str:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
+from threading import Lock
+from typing import Final
 
-from ..by_size import BySize
 from ..closing import Closing
 from ..errors import SessionError
 from ..feed_check import FeedCheck
@@ -17,12 +18,14 @@ from ..precision import Precision
 from ..session import Array, Step
 from .engine import Engine
 
+_LATENT_SIDES: Final = ("latent_height", "latent_width")
+
 
 class OpenVinoSession(Closing):
     """One graph on OpenVINO. May be run from several threads; outputs are the caller's own.
 
     It is compiled for latents whose sides halve evenly all the way down, which takes less work
-    (`rewrites`); for others a second time, when the first of them comes.
+    (`rewrites`). When the first others come, it is compiled anew, for any size, and stays so.
     """
 
     def __init__(
@@ -51,14 +54,13 @@ class OpenVinoSession(Closing):
         self.outputs: Mapping[str, Tensor] = by_name(component.outputs)
         self._name = name
         self._check = FeedCheck(name, self.inputs, component.ranges)
-        load = partial(Engine, name, graph, precision=precision, threads=threads)
-        even = load()
-        self._engines: BySize[Engine] | None = BySize(
-            self.inputs, even, even.multiple, partial(load, any_size=True)
-        )
+        self._load = partial(Engine, name, graph, precision=precision, threads=threads)
+        engine = self._load()
+        self._engine: Engine | None = engine
+        self._loading = Lock()
         self.device = f"openvino {version('openvino')} CPU {precision}"
-        check_tensors(name, "input", component.inputs, even.inputs)
-        check_tensors(name, "output", component.outputs, even.outputs)
+        check_tensors(name, "input", component.inputs, engine.inputs)
+        check_tensors(name, "output", component.outputs, engine.outputs)
 
     def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
         """All inputs in, all outputs out, as new arrays.
@@ -68,7 +70,7 @@ class OpenVinoSession(Closing):
             SessionError: the engine failed, or this session is closed.
         """
         self._check.all(feed)
-        return self._open().pick(feed).run(feed)
+        return self._for(feed).run(feed)
 
     def bind(self, constants: Mapping[str, Array]) -> Step:
         """Fix some inputs; the returned function takes the rest and runs, in one thread at a time.
@@ -88,7 +90,7 @@ class OpenVinoSession(Closing):
             nonlocal holder
             whole = {**fixed, **feed}
             self._check.all(whole)
-            if (engine := self._open().pick(whole)) is not holder:
+            if (engine := self._for(whole)) is not holder:
                 engine.hold(fixed)
                 holder = engine
             return engine.run_held(feed)
@@ -97,9 +99,27 @@ class OpenVinoSession(Closing):
 
     def close(self) -> None:
         """Release the engines and their memory. May be repeated."""
-        self._engines = None
+        self._engine = None
 
-    def _open(self) -> BySize[Engine]:
-        if self._engines is None:
+    def _for(self, feed: Mapping[str, Array]) -> Engine:
+        """The engine, made one that is right for these sizes."""
+        if _halves_evenly(self.inputs, feed, self._open().multiple):
+            return self._open()
+        with self._loading:
+            if self._open().multiple > 1:
+                self._engine = self._load(any_size=True)
+            return self._open()
+
+    def _open(self) -> Engine:
+        if self._engine is None:
             raise SessionError(f"{self._name}: this session is closed")
-        return self._engines
+        return self._engine
+
+
+def _halves_evenly(inputs: Mapping[str, Tensor], feed: Mapping[str, Array], multiple: int) -> bool:
+    return all(
+        side % multiple == 0
+        for name, tensor in inputs.items()
+        for side, symbol in zip(feed[name].shape, tensor.shape, strict=True)
+        if symbol in _LATENT_SIDES
+    )

@@ -1,0 +1,122 @@
+"""The nodes of an ONNX graph: found, read and written, without the onnx package."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+from . import onnx_fields as onnx
+from .onnx_fields import Field, read_fields, read_numbers
+from .wire_writer import message, string, varint
+
+Value: TypeAlias = bytes | int | list[int]
+
+
+class Node(NamedTuple):
+    """`at`: its place among the graph's fields. Attributes that are no integers, lists of them or
+    text read as empty text. `fields` are all that it is."""
+
+    at: int
+    inputs: list[str]
+    output: str
+    attributes: dict[str, Value]
+    fields: list[Field]
+
+    def has(self, wanted: Mapping[str, Value]) -> bool:
+        """Whether these attributes stand there with these values."""
+        return all(self.attributes.get(name) == value for name, value in wanted.items())
+
+    def making(self, output: str) -> bytes:
+        """The same node, its output named otherwise."""
+        kept = (
+            string(onnx.NODE_OUTPUT, output) if field.number == onnx.NODE_OUTPUT else field.raw
+            for field in self.fields
+        )
+        return message(onnx.GRAPH_NODE, *kept)
+
+
+def nodes(graph: list[Field], op: str) -> Iterator[Node]:
+    """A graph's nodes of one kind, of its fields."""
+    for at, field in enumerate(graph):
+        if field.number != onnx.GRAPH_NODE or op.encode() not in bytes(field.payload):
+            continue  # most nodes need no closer look
+        parts = list(read_fields(field.payload))
+        if any(part.number == onnx.NODE_OP and part.text == op for part in parts):
+            inputs = [part.text for part in parts if part.number == onnx.NODE_INPUT]
+            output = next(part.text for part in parts if part.number == onnx.NODE_OUTPUT)
+            found = (_attribute(part) for part in parts if part.number == onnx.NODE_ATTRIBUTE)
+            yield Node(at, inputs, output, dict(found), parts)
+
+
+def readers(graph: list[Field], name: str) -> int:
+    """How many nodes and outputs of a graph read a tensor."""
+    near = [field for field in graph if name.encode() in bytes(field.payload)]
+    read = {onnx.GRAPH_NODE: onnx.NODE_INPUT, onnx.GRAPH_OUTPUT: onnx.VALUE_NAME}
+    return sum(
+        part.number == read[field.number] and part.text == name
+        for field in near
+        if field.number in read
+        for part in read_fields(field.payload)
+    )
+
+
+def node(op: str, inputs: list[str], output: str, **attributes: int | list[int] | bytes) -> bytes:
+    """A node as a field of a graph; an attribute of bytes is a graph, as its fields."""
+    return message(
+        onnx.GRAPH_NODE,
+        *(string(onnx.NODE_INPUT, name) for name in inputs),
+        string(onnx.NODE_OUTPUT, output),
+        string(onnx.NODE_NAME, output),
+        string(onnx.NODE_OP, op),
+        *(_written(name, value) for name, value in attributes.items()),
+    )
+
+
+def branch(nodes: list[bytes], output: str) -> bytes:
+    """A graph for a node's attribute: it reads what is around it, and gives a tensor of floats."""
+    floats = message(onnx.TYPE_TENSOR, varint(onnx.TENSOR_TYPE_ELEMENT, onnx.FLOAT))
+    named = (string(onnx.VALUE_NAME, output), message(onnx.VALUE_TYPE, floats))
+    return b"".join([*nodes, string(onnx.GRAPH_NAME, output), message(onnx.GRAPH_OUTPUT, *named)])
+
+
+def constant(name: str, sides: list[int], values: list[float] | list[int]) -> bytes:
+    """An initializer of float32 or int64, by its values, as a field of a graph."""
+    whole = all(isinstance(value, int) for value in values)
+    return message(
+        onnx.GRAPH_INITIALIZER,
+        *(varint(onnx.TENSOR_DIMS, side) for side in sides),
+        varint(onnx.TENSOR_DTYPE, onnx.INT64 if whole else onnx.FLOAT),
+        string(onnx.TENSOR_NAME, name),
+        message(onnx.TENSOR_RAW, struct.pack(f"<{len(values)}{'q' if whole else 'f'}", *values)),
+    )
+
+
+def _attribute(field: Field) -> tuple[str, Value]:
+    name, value = "", b""
+    numbers: list[int] = []
+    single: int | None = None
+    for part in read_fields(field.payload):
+        if part.number == onnx.ATTRIBUTE_NAME:
+            name = part.text
+        elif part.number == onnx.ATTRIBUTE_STRING:
+            value = bytes(part.payload)
+        elif part.number == onnx.ATTRIBUTE_INTS:
+            numbers += read_numbers(part)
+        elif part.number == onnx.ATTRIBUTE_INT:
+            single = part.value
+    return name, numbers or (value if single is None else single)
+
+
+def _written(name: str, value: int | list[int] | bytes) -> bytes:
+    if isinstance(value, int):
+        held = [varint(onnx.ATTRIBUTE_INT, value), varint(onnx.ATTRIBUTE_TYPE, onnx.TYPE_INT)]
+    elif isinstance(value, bytes):
+        held = [
+            message(onnx.ATTRIBUTE_GRAPH, value),
+            varint(onnx.ATTRIBUTE_TYPE, onnx.TYPE_GRAPH),
+        ]
+    else:
+        held = [varint(onnx.ATTRIBUTE_INTS, one) for one in value]
+        held.append(varint(onnx.ATTRIBUTE_TYPE, onnx.TYPE_INTS))
+    return message(onnx.NODE_ATTRIBUTE, string(onnx.ATTRIBUTE_NAME, name), *held)
