@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from overpaint.engines import ort_doubling
 from overpaint.engines.bundle import open_bundle
 from overpaint.engines.devices import open_session
 from overpaint.engines.ort import OnnxRuntimeSession, less_work
@@ -99,7 +101,10 @@ def test_a_convolution_of_a_doubled_picture_is_made_on_the_small_one(
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["", "kept"])
-def test_an_enlargement_to_a_size_is_looked_at_when_it_runs(kept: bool) -> None:
+def test_an_enlargement_to_a_size_is_looked_at_when_it_runs(
+    kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ort_doubling, "LOOKING_PAYS_FROM", KERNEL.size)
     model, picture = enlarged(None, kept=kept), numbers(2, 5, 4, 3)
     rewritten = convolve_before_doubling(model)
     assert rewritten is not None
@@ -111,6 +116,11 @@ def test_an_enlargement_to_a_size_is_looked_at_when_it_runs(kept: bool) -> None:
         pairs = zip(run(model, picture, beside), run(rewritten, picture, beside), strict=True)
         for expected, got in pairs:
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_looking_is_left_where_a_kernel_is_so_small_that_it_would_cost_more() -> None:
+    assert convolve_before_doubling(enlarged(None)) is None
+    assert convolve_before_doubling(enlarged()) is not None  # nothing to look at
 
 
 def test_a_large_picture_that_others_want_too_stays() -> None:
@@ -165,14 +175,15 @@ def unet_feed(*sides: int) -> dict[str, Array]:
 
 @pytest.mark.parametrize("planned", [False, True], ids=["as exported", "from a plan"])
 def test_a_unet_is_right_at_sizes_that_halve_evenly_and_at_others_in_turn(
-    bundles: dict[str, Path], planned: bool, tmp_path: Path
+    bundles: dict[str, Path], planned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
+    monkeypatch.setattr(ort_doubling, "LOOKING_PAYS_FROM", 1)
     folder = Path(shutil.copytree(bundles["sd1"], tmp_path / "bundle"))
     if planned:
         build_plans(open_bundle(folder))
     bundle = open_bundle(folder)
+    graph = bundle.path("unet/model.onnx")
+    assert less_work(graph, bundle.component("unet")) is not None
     plain = onnxruntime.InferenceSession(bundle.folder / "unet" / "model.onnx")
     with open_session(bundle, "unet", "cpu") as session:
         assert isinstance(session, OnnxRuntimeSession)

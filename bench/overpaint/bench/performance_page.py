@@ -23,11 +23,10 @@ TITLES: Final = {
     "embedded-compile-cpu": "The embedded model on a CPU, beside torch.compile",
     "embedded-growth-cpu": "How cost grows, embedded model on a CPU",
     "footprint-cpu": "Footprint of each environment",
-    "sd15-384-cpu": "Stable Diffusion 1.5 at its true size, random weights, on a CPU",
+    "sd15-512-cpu": "Stable Diffusion 1.5 at its true size, random weights, 512x512 on a CPU",
     "sd15-512-f32-cpu": "The same at 512x512 on OpenVINO",
     "sd15-512-bf16-cpu": "The same at 512x512 on OpenVINO, both in bfloat16",
-    "sd15-512-20-steps-cpu": "The same at 512x512, eight calls of the UNet",
-    "sd15-512-20-steps-bf16-cpu": "The same on OpenVINO, both in bfloat16, eight calls of the UNet",
+    "sd15-512-20-steps-bf16-cpu": "The same at 512x512 on OpenVINO, both in bfloat16, more calls",
 }
 INTRODUCTION: Final = """# Performance
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from math import prod
 from typing import Final, NamedTuple
 
 from . import onnx_fields as onnx
-from .onnx_fields import Field, graph_of, read_fields, with_graph
+from .onnx_fields import Field, graph_of, read_fields, read_numbers, with_graph
 from .onnx_nodes import Node, Value, branch, constant, node, nodes, readers
 
 # Which taps of three fall together, seen from an even row (or column), and from an odd one; as
@@ -24,6 +25,10 @@ from .onnx_nodes import Node, Value, branch, constant, node, nodes, readers
 _TOGETHER: Final = ([1.0, 0.0, 0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0, 0.0, 1.0])
 _DOUBLE: Final = [1, 1, 2, 2]
 _DOUBLE_SCALES: Final = struct.pack("<4f", *_DOUBLE)
+
+LOOKING_PAYS_FROM: Final = 500_000
+"""Values in a kernel. Where the engine has to look whether a picture doubles, a small network loses
+more by that than it wins."""
 
 _REPEATS: Final[dict[str, Value]] = {
     "mode": b"nearest",
@@ -49,10 +54,13 @@ def convolve_before_doubling(model: bytes) -> bytes | None:
         return None
     graph = list(read_fields(graph_of(model)))
     enlargements = {one.node.output: one for one in _enlargements(graph)}
+    values = _stored_values(graph)
     replaced: dict[int, list[bytes]] = {}
     for convolution in nodes(graph, "Conv"):
         enlarged = enlargements.get(convolution.inputs[0])
         if enlarged is None or not convolution.has(_CONVOLVES):
+            continue
+        if enlarged.size and values.get(convolution.inputs[1], 0) < LOOKING_PAYS_FROM:
             continue
         alone = readers(graph, enlarged.node.output) == 1
         if alone:
@@ -87,6 +95,21 @@ def _enlargements(graph: list[Field]) -> Iterator[_Enlargement]:
         picture, _, scales, size = (*resize.inputs, "", "", "")[:4]
         if resize.has(_REPEATS) and (scales in doubling if scales else size):
             yield _Enlargement(resize, picture, None if scales else size)
+
+
+def _stored_values(graph: list[Field]) -> dict[str, int]:
+    """How many values each initializer has; a cast of one has as many."""
+    found = {}
+    for field in graph:
+        if field.number == onnx.GRAPH_INITIALIZER:
+            parts = list(read_fields(field.payload))
+            sides = [
+                n for part in parts if part.number == onnx.TENSOR_DIMS for n in read_numbers(part)
+            ]
+            found[next(part.text for part in parts if part.number == onnx.TENSOR_NAME)] = prod(
+                sides
+            )
+    return found | {cast.output: found.get(cast.inputs[0], 0) for cast in nodes(graph, "Cast")}
 
 
 def _double_scales(field: Field) -> Iterator[str]:
