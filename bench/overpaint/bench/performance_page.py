@@ -2,31 +2,31 @@
 
     python -m overpaint.bench.performance_page bench/results docs/performance.md
 
-A report's file name is its place on the page, and what it is called stands in TITLES.
+What a report is called stands in TITLES, by the name of its file, and in which order they come.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from .compare import is_report, read_report
 from .first_trials import first_trials
-from .records import Report
+from .records import Report, Run
 from .sheets import Sheet, sheets
 
 TITLES: Final = {
     "embedded-cpu": "The embedded model on a CPU",
-    "tiny-cpu": "A tiny Stable Diffusion 1 with random weights on a CPU",
     "embedded-compile-cpu": "The embedded model on a CPU, beside torch.compile",
-    "embedded-growth-cpu": "How cost grows, embedded model on a CPU",
+    "tiny-cpu": "A tiny Stable Diffusion 1 with random weights on a CPU",
+    "sd15-512-cpu": "Stable Diffusion 1.5 with random weights, 512x512 on a CPU",
+    "sd15-512-f32-cpu": "Stable Diffusion 1.5, 512x512 on OpenVINO",
+    "sd15-512-bf16-cpu": "Stable Diffusion 1.5, 512x512 on OpenVINO, all in bfloat16",
+    "sd15-512-20-steps-bf16-cpu": "Stable Diffusion 1.5, the same with more calls of the UNet",
     "footprint-cpu": "Footprint of each environment",
-    "sd15-512-cpu": "Stable Diffusion 1.5 at its true size, random weights, 512x512 on a CPU",
-    "sd15-512-f32-cpu": "The same at 512x512 on OpenVINO",
-    "sd15-512-bf16-cpu": "The same at 512x512 on OpenVINO, both in bfloat16",
-    "sd15-512-20-steps-bf16-cpu": "The same at 512x512 on OpenVINO, both in bfloat16, more calls",
+    "embedded-growth-cpu": "How cost grows, embedded model on a CPU",
 }
 INTRODUCTION: Final = """# Performance
 
@@ -39,7 +39,8 @@ TRIALS: Final = """## First trials, confirmed or corrected
 
 What was expected came from another processor (two cores, faster at matrix products). A step is one
 call of the denoiser with guidance, batch 2 at 512x512, made by `python bench/unet_step.py`;
-environments paint with the embedded model."""
+environments paint with the embedded model. Arithmetic and floor are of the network as exported;
+ours compute less ([decision 0013](decisions/0013-less-to-compute.md))."""
 
 
 def written(results: Path) -> str:
@@ -55,13 +56,34 @@ def written(results: Path) -> str:
 def page(reports: dict[str, Report]) -> Iterator[str]:
     """The lines of the page; `reports` by the name of their file."""
     yield INTRODUCTION
-    for name, report in reports.items():
+    known = {name: reports[name] for name in TITLES if name in reports}
+    yield markdown(overview(known))
+    for name, report in (known | reports).items():
         yield f"## {TITLES.get(name, name)}"
         for part in sheets(report):
             if isinstance(part, Sheet):
                 yield markdown(part)
             else:
                 yield part.replace("\n", "  \n")
+
+
+def overview(reports: Mapping[str, Report]) -> Sheet:
+    """The median of every contender on one page: milliseconds, and times overpaint's."""
+    peers = ("diffusers", "compile", "optimum")
+    sheet = Sheet.of("median of a picture, ms (times overpaint's)", "calls", "overpaint", *peers)
+    for name, report in reports.items():
+        runs = {run.peer: run for run in report.runs if run.latency_ms}
+        if len(runs) > 1 and report.work is not None:
+            cells = (_median(runs.get(peer)) for peer in ("overpaint", *peers))
+            sheet.add(TITLES[name], str(report.work.denoiser_calls), *cells)
+    return sheet
+
+
+def _median(run: Run | None) -> str:
+    if run is None or run.latency_ms is None:
+        return ""
+    times = f" ({run.ratio.value:.2f}x)" if run.ratio else ""
+    return f"{run.latency_ms.p50:,.0f}{times}"
 
 
 def markdown(sheet: Sheet) -> str:
