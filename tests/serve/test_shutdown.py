@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
+import uvicorn
 from tests.serve.process import started, wait_until
+
+from overpaint.serve.server import Server
+from overpaint.serve.state import State
 
 
 def test_sigterm_under_load_refuses_what_is_new_and_finishes_what_is_here(folder: Path) -> None:
@@ -50,6 +58,27 @@ def test_at_the_deadline_what_is_left_is_cancelled(folder: Path) -> None:
         view = server.client.get(f"/v1/jobs/{jobs[0]}").json()
         assert "shut down" in view["error"]["message"]
         assert server.process.wait(20) == 0
+
+
+def test_a_signal_writes_nothing_where_it_interrupts(caplog: pytest.LogCaptureFixture) -> None:
+    """It may interrupt a line of the log being written, into which no other can be."""
+    caplog.set_level(logging.INFO, logger="overpaint.serve")
+
+    async def drained() -> bool:
+        return False
+
+    async def interrupted() -> None:
+        state = SimpleNamespace(draining=False, drain=drained)
+        server = Server(uvicorn.Config(app="none"), cast(State, state))
+        server._loop = asyncio.get_running_loop()
+        server.handle_exit(signal.SIGTERM, None)
+        assert state.draining
+        assert not caplog.records
+        while not server.should_exit:
+            await asyncio.sleep(0)
+
+    asyncio.run(interrupted())
+    assert "SIGTERM: draining" in caplog.text
 
 
 @pytest.mark.usefixtures("hearing_signals")

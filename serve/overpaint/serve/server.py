@@ -88,10 +88,11 @@ class Server(uvicorn.Server):
         if self._state.draining or self._loop is None:
             os._exit(128 + sig)
         self._state.draining = True
-        log.info("%s: draining, a second one ends at once", signal.Signals(sig).name)
-        self._loop.call_soon_threadsafe(self._start_draining)
+        # Nothing is logged here: a signal that interrupts a line being written may write none.
+        self._loop.call_soon_threadsafe(self._start_draining, signal.Signals(sig))
 
-    def _start_draining(self) -> None:
+    def _start_draining(self, sig: signal.Signals) -> None:
+        log.info("%s: draining, a second one ends at once", sig.name)
         self._draining = asyncio.create_task(self._drain())
 
     async def _drain(self) -> None:
