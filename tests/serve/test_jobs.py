@@ -210,8 +210,8 @@ def test_one_thread_runs_a_model_and_jobs_run_in_order(folder: Path) -> None:
         assert [server.job(job)["queue_position"] for job in jobs[1:]] == [0, 1, 2]
         knobs.gate.set()
         ended = [server.ended(job) for job in jobs]
-        finished = [job["finished_at"] for job in ended]
-        assert finished == sorted(finished)
+        started = [job["started_at"] for job in ended]
+        assert started == sorted(started)
         assert len(knobs.threads) == 1
 
 
