@@ -61,6 +61,14 @@ def test_convolving_before_doubling_costs_four_ninths(
     assert sum(node.flop for node in come) == gone_flop * 4 / 9
 
 
+def test_at_sizes_that_do_not_halve_evenly_a_unet_is_counted_as_exported(
+    tiny_sd1_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ort_doubling, "LOOKING_PAYS_FROM", 1)
+    path, odd = tiny_sd1_bundle / "unet" / "model.onnx", SIZES | {"latent_height": 9}
+    assert graph_cost(path, odd, rewritten=True) == graph_cost(path, odd)
+
+
 def test_weights_are_counted_once_for_each_node_that_reads_them(tmp_path: Path) -> None:
     tensor = onnx.helper.make_tensor_value_info
     weight = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT16, [6, 5], bytes(60), raw=True)

@@ -38,17 +38,27 @@ def graph_cost(path: Path, sizes: Mapping[str, int], *, rewritten: bool = False)
         OverpaintError: a shape cannot be inferred.
     """
     data = path.read_bytes()
-    less = convolve_before_doubling(data) if rewritten else None
-    model = import_onnx().load_from_string(less or data)
-    _take_first_branches(model)
+    model = import_onnx().load_from_string(data)
+    if rewritten and (less := convolve_before_doubling(data)) is not None:
+        opened = import_onnx().load_from_string(less)
+        if _doubles_throughout(opened, sizes):
+            _take_first_branches(opened)
+            model = opened
     shapes = infer_shapes(model, sizes)
     weights = _folded(model, shapes)
     return list(_costs(model, shapes, weights))
 
 
+def _doubles_throughout(model: Any, sizes: Mapping[str, int]) -> bool:
+    """Whether latents halve evenly all the way down, so that every choice falls on doubling. (Where
+    one does not, the graph is counted as exported.)"""
+    choices = sum(node.op_type == "If" for node in model.graph.node)
+    sides = (sizes.get(side, 0) for side in ("latent_height", "latent_width"))
+    return all(side % (1 << choices) == 0 for side in sides)
+
+
 def _take_first_branches(model: Any) -> None:
-    """The only choice in our graphs is made by `ort_doubling`: whether a picture doubles. It does
-    at sizes that halve evenly, as those that are measured do."""
+    """The only choice in our graphs is made by `ort_doubling`: whether a picture doubles."""
     flat = []
     for node in model.graph.node:
         if node.op_type != "If":

@@ -35,7 +35,8 @@ def group_norm(node: Any) -> GroupNorm | None:
     if rows.get_type_name() != "Reshape" or not is_stored(rows.input_value(1)):
         return None
     picture, to = rows.input_value(0), stored(rows.input_value(1)).tolist()
-    if picture.get_partial_shape().rank.get_length() != 4 or len(to) != 3:
+    rank = picture.get_partial_shape().rank
+    if rank.is_dynamic or rank.get_length() != 4 or len(to) != 3:
         return None
     kinds, after = ("Multiply", "Add", "Reshape", "Multiply", "Add"), [node]
     for kind in kinds:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .constants import is_stored
+from .constants import is_stored, stored
 from .doubling import convolve_before_doubling, enlargement
 from .norms import group_norm, normalize_in_place
 
@@ -48,8 +48,8 @@ def _halves_a_product(node: Any) -> bool:
     as_stored = product.get_attributes()
     if as_stored["transpose_a"] or as_stored["transpose_b"]:
         return False
-    last = node.input_value(0).get_partial_shape().rank.get_length() - 1
-    return bool(node.input_value(1).get_node().data == last)
+    rank = node.input_value(0).get_partial_shape().rank
+    return bool(rank.is_static and stored(node.input_value(1)) == rank.get_length() - 1)
 
 
 def _multiply_twice(split: Any, opset: Any) -> None:
