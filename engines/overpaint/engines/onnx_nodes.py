@@ -8,14 +8,14 @@ from typing import NamedTuple, TypeAlias
 
 from . import onnx_fields as onnx
 from .onnx_fields import Field, read_fields, read_numbers
-from .wire_writer import message, string, varint
+from .wire_writer import float32, message, string, varint
 
-Value: TypeAlias = bytes | int | list[int]
+Value: TypeAlias = bytes | int | float | list[int]
 
 
 class Node(NamedTuple):
-    """`at`: its place among the graph's fields. Attributes that are no integers, lists of them or
-    text read as empty text. `fields` are all that it is."""
+    """`at`: its place among the graph's fields. Attributes that are no numbers, lists of integers
+    or text read as empty text. `fields` are all that it is."""
 
     at: int
     inputs: list[str]
@@ -61,7 +61,14 @@ def readers(graph: list[Field], name: str) -> int:
     )
 
 
-def node(op: str, inputs: list[str], output: str, **attributes: int | list[int] | bytes) -> bytes:
+def node(
+    op: str,
+    inputs: list[str],
+    output: str,
+    *,
+    domain: str = "",
+    **attributes: Value,
+) -> bytes:
     """A node as a field of a graph; an attribute of bytes is a graph, as its fields."""
     return message(
         onnx.GRAPH_NODE,
@@ -69,6 +76,7 @@ def node(op: str, inputs: list[str], output: str, **attributes: int | list[int] 
         string(onnx.NODE_OUTPUT, output),
         string(onnx.NODE_NAME, output),
         string(onnx.NODE_OP, op),
+        string(onnx.NODE_DOMAIN, domain),
         *(_written(name, value) for name, value in attributes.items()),
     )
 
@@ -95,7 +103,7 @@ def constant(name: str, sides: list[int], values: list[float] | list[int]) -> by
 def _attribute(field: Field) -> tuple[str, Value]:
     name, value = "", b""
     numbers: list[int] = []
-    single: int | None = None
+    single: int | float | None = None
     for part in read_fields(field.payload):
         if part.number == onnx.ATTRIBUTE_NAME:
             name = part.text
@@ -105,12 +113,16 @@ def _attribute(field: Field) -> tuple[str, Value]:
             numbers += read_numbers(part)
         elif part.number == onnx.ATTRIBUTE_INT:
             single = part.value
+        elif part.number == onnx.ATTRIBUTE_FLOAT:
+            [single] = struct.unpack("<f", part.payload)
     return name, numbers or (value if single is None else single)
 
 
-def _written(name: str, value: int | list[int] | bytes) -> bytes:
+def _written(name: str, value: Value) -> bytes:
     if isinstance(value, int):
         held = [varint(onnx.ATTRIBUTE_INT, value), varint(onnx.ATTRIBUTE_TYPE, onnx.TYPE_INT)]
+    elif isinstance(value, float):
+        held = [float32(onnx.ATTRIBUTE_FLOAT, value), varint(onnx.ATTRIBUTE_TYPE, onnx.TYPE_FLOAT)]
     elif isinstance(value, bytes):
         held = [
             message(onnx.ATTRIBUTE_GRAPH, value),

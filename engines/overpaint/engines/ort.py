@@ -6,7 +6,7 @@ session = OnnxRuntimeSession("unet", bundle.path("unet/model.onnx"), bundle.comp
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -123,14 +123,21 @@ def open_session(bundle: Bundle, component: str) -> OnnxRuntimeSession:
 
 
 def less_work(graph: str | os.PathLike[str], component: Component) -> bytes | None:
-    """The graph with less to compute; None: there is nothing to rewrite, or it is no graph (which
-    the engine will say)."""
+    """The graph with less to compute, where there is anything to rewrite."""
     if component.compute_dtype != "float32":
         return None
+    return rewritten(graph, convolve_before_doubling)
+
+
+def rewritten(
+    graph: str | os.PathLike[str], rewrite: Callable[[bytes], bytes | None]
+) -> bytes | None:
+    """The graph as `rewrite` makes it; None: it left it as it is, the file carries its weights
+    inside, or it is no graph (which the engine will say)."""
     try:
         if os.stat(graph).st_size > LARGEST_REWRITTEN:
             return None
-        return convolve_before_doubling(Path(graph).read_bytes())
+        return rewrite(Path(graph).read_bytes())
     except (OSError, MalformedError):
         return None
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from .wire import LENGTH, VARINT
+import struct
+
+from .wire import FIXED32, LENGTH, VARINT
 
 
 def varint(number: int, value: int) -> bytes:
     """A field that holds an int64."""
     return _encode(number << 3 | VARINT) + _encode(value & ((1 << 64) - 1))
+
+
+def float32(number: int, value: float) -> bytes:
+    """A field that holds a float."""
+    return _encode(number << 3 | FIXED32) + struct.pack("<f", value)
 
 
 def message(number: int, *fields: bytes | memoryview) -> bytes:

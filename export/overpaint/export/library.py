@@ -35,7 +35,7 @@ from overpaint.engines.importing.configs_agree import computed_with
 from overpaint.engines.importing.describe import write_json
 from overpaint.engines.manifest import Component
 
-from . import modules, parts, trace, translations
+from . import joint_attention, modules, parts, rewrites, trace, translations
 from .architectures import ARCHITECTURES, Architecture, Config
 from .quiet import quietly
 from .reduced import measure_reduced
@@ -105,7 +105,7 @@ def full_config(library: str, class_name: str, config: Config) -> Config:
 def exporter_hash() -> str:
     """The code that makes a graph of a config, as one hash; its comments do not count."""
     digest = hashlib.sha256()
-    for module in (modules, parts, trace, translations):
+    for module in (joint_attention, modules, parts, rewrites, trace, translations):
         tree = ast.parse(Path(str(module.__file__)).read_bytes())
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

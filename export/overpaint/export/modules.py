@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from overpaint.engines import layout
 
+from .joint_attention import JointAttention
+
 ROUNDED_LATER: Final = frozenset({"timestep", "time_ids", "text_embeds"})
 """Inputs that a network rounds itself, once it has embedded the times in float32: half precision
 has too few digits for them, and the pooled text is joined to them."""
@@ -70,6 +72,10 @@ class Unet(Wrapper):
 
 class Transformer(Wrapper):
     """diffusers' SD3Transformer2DModel -> out_hidden_states."""
+
+    def __init__(self, net: Any, names: tuple[str, ...]) -> None:
+        super().__init__(net, names)
+        self.net.set_attn_processor(JointAttention())
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         [out] = self.net(**self.feed(tensors), return_dict=False)

@@ -1,4 +1,4 @@
-"""Torch's operators that torch.onnx would write in a form which engines run slowly."""
+"""Torch's operators that torch.onnx would write in a form that engines run slowly or not at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from typing import Any, Final
 import onnx_ir as ir
 import torch
 from onnxscript.onnx_opset import opset23 as op
+
+LARGEST_HEAD: Final = 256
+"""What fused kernels of attention are made for: FlashAttention-2 (Dao, 2023) and its successors."""
+
+_HEADS_AND_TOKENS: Final = (0, 2, 1, 3)
+"""The permutation that swaps the two, in either direction."""
 
 
 def group_norm(
@@ -43,6 +49,69 @@ def _vector(values: list[float], kind: ir.DataType) -> Any:
     return op.Constant(value=ir.tensor(values, dtype=kind))
 
 
+def attention(
+    query: ir.Value,
+    key: ir.Value,
+    value: ir.Value,
+    attn_mask: ir.Value | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """Scaled dot product attention (Vaswani et al., 2017), as many heads for keys as for queries.
+
+    `query`, `key`, `value`: (batch, heads, tokens, size).
+
+    ONNX's Attention takes heads on an axis of their own, as torch does, or side by side, as
+    (batch, tokens, heads * size), which is how linear layers leave them and fused kernels read
+    them. So written, the transposes that torch has around it cancel out.
+
+    A head as large as a VAE's is written as products and a softmax: ONNX Runtime would give it to a
+    CUDA kernel that wants more shared memory than most GPUs have.
+    """
+    _, heads, _, size = query.shape
+    if size > LARGEST_HEAD and attn_mask is None and not is_causal:
+        return _products(query, key, value, size**-0.5 if scale is None else scale)
+    attended, *_ = op.Attention(
+        *(_side_by_side(heads_apart) for heads_apart in (query, key, value)),
+        attn_mask,
+        is_causal=is_causal,
+        kv_num_heads=heads,
+        q_num_heads=heads,
+        scale=scale,
+    )
+    apart = op.Reshape(attended, op.Constant(value_ints=[0, 0, heads, size]))
+    return op.Transpose(apart, perm=_HEADS_AND_TOKENS)
+
+
+def _side_by_side(heads_apart: ir.Value) -> Any:
+    _, heads, _, size = heads_apart.shape
+    by_token = op.Transpose(heads_apart, perm=_HEADS_AND_TOKENS)
+    return op.Reshape(by_token, op.Constant(value_ints=[0, 0, heads * size]))
+
+
+def _products(query: ir.Value, key: ir.Value, value: ir.Value, scale: float) -> Any:
+    """Both factors are scaled before they meet, or half precision would overflow."""
+    root = op.Constant(value=ir.tensor([scale**0.5], dtype=query.dtype))
+    keys = op.Transpose(op.Mul(key, root), perm=[0, 1, 3, 2])
+    weights = op.Softmax(op.MatMul(op.Mul(query, root), keys), axis=-1)
+    return op.MatMul(weights, value)
+
+
+def argmax(x: ir.Value, dim: int | None = None, keepdim: bool = False) -> Any:
+    """Where the largest value is, of an axis; the first such place.
+
+    Whole numbers are compared as float32, which has those of a vocabulary exactly: ONNX Runtime's
+    CUDA provider has no kernel for integers, and would leave the whole network without CUDA graphs.
+    """
+    if dim is None:
+        x, dim, keepdim = op.Reshape(x, op.Constant(value_ints=[-1])), 0, False
+    return op.ArgMax(op.Cast(x, to=ir.DataType.FLOAT), axis=dim, keepdims=keepdim)
+
+
 TRANSLATIONS: Final[dict[Callable[..., Any], Callable[..., Any]]] = {
-    torch.ops.aten.group_norm.default: group_norm
+    torch.ops.aten.argmax.default: argmax,
+    torch.ops.aten.group_norm.default: group_norm,
+    torch.ops.aten.scaled_dot_product_attention.default: attention,
 }

@@ -9,6 +9,7 @@ the kernels are captured as a CUDA graph, which every later call of these shapes
 from __future__ import annotations
 
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from typing import Any, Final, TypeAlias
 from ..errors import SessionError
 from ..graph_metadata import by_name, check_tensors
 from ..manifest import Component, Tensor
-from ..ort import said, session_options
+from ..ort import WEIGHTS_BESIDE, rewritten, said, session_options
 from ..session import Array
 from .buffers import DeviceTensor, HostTensor, pinned_memory
-from .options import DEVICE, GRAPH_ID, GRAPHS, NO_GRAPH, Providers
+from .operators import with_kernels
+from .options import CUDA, DEVICE, GRAPH_ID, GRAPHS, NO_GRAPH, Providers
 
 _LOG = logging.getLogger(__name__)
 
@@ -119,9 +121,14 @@ class Engine:
         return engine
 
     def _create(self, graph: str, providers: Providers) -> Any:
+        options = session_options(self._runtime, 1)  # the processor has shapes' arithmetic to do
+        model: str | bytes = graph
+        if providers[0][0] == CUDA and (kernels := rewritten(graph, with_kernels)) is not None:
+            model = kernels
+            options.add_session_config_entry(WEIGHTS_BESIDE, os.path.dirname(graph))
         return self._runtime.InferenceSession(
-            graph,
-            session_options(self._runtime, 1),  # the processor has shapes' arithmetic to do
+            model,
+            options,
             providers=[(provider, dict(options)) for provider, options in providers],
             # Or it would print, and quietly take the processor.
             enable_fallback=False,

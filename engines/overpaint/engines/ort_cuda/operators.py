@@ -1,0 +1,98 @@
+"""A graph in operators for which ONNX Runtime's CUDA provider has kernels.
+
+A kernel is for versions of an operator, not for the operator. Where opset 23 has a newer version
+than the kernel was registered for, if only to admit another dtype, the processor runs the node, and
+its tensors are carried there and back. Of our graphs' operators that is InstanceNormalization: its
+kernel ends with opset 21. Attention began with opset 23.
+
+So a graph that has it is opened as one of opset 21, with ONNX Runtime's own MultiHeadAttention in
+Attention's place: the same tensors, the same sums. In the bundle it stays as it is.
+docs/decisions/0014 tells how this was found.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .. import onnx_fields as onnx
+from ..onnx_fields import Field, graph_of, read_fields
+from ..onnx_nodes import Node, Value, node, nodes
+from ..wire_writer import message, string, varint
+
+OPSET: Final = 21
+"""The last in which InstanceNormalization is the version that has a kernel."""
+
+NEWEST_READ: Final = 23
+"""Of the operators of later opsets it is not known whether they mean what they meant in 21."""
+
+_NORM: Final = b"InstanceNormalization"
+_BEGAN_LATER: Final = (b"RMSNormalization", b"RotaryEmbedding")
+_OWN: Final = "com.microsoft"
+_NOTHING_MORE: Final[dict[str, Value]] = {
+    "is_causal": 0,
+    "qk_matmul_output_mode": 0,
+    "softcap": 0.0,
+    "softmax_precision": 0,
+}
+"""What else Attention can be told, and what says nothing: MultiHeadAttention cannot be told it."""
+
+
+def with_kernels(model: bytes) -> bytes | None:
+    """The model with a CUDA kernel for each operator; None where it is to be opened as it is.
+
+    Raises:
+        MalformedError: `model` is not an ONNX model.
+    """
+    if _NORM not in model or any(name in model for name in _BEGAN_LATER):
+        return None
+    fields = list(read_fields(memoryview(model)))
+    if not OPSET < _opset(fields) <= NEWEST_READ:
+        return None
+    graph = list(read_fields(graph_of(model)))
+    attention = {one.at: one for one in nodes(graph, "Attention")}
+    if not all(_is_plain(one) for one in attention.values()):
+        return None
+    rewritten = message(
+        onnx.MODEL_GRAPH,
+        *(_own(attention[at]) if at in attention else field.raw for at, field in enumerate(graph)),
+    )
+    kept = (one.raw for one in fields if one.number not in (onnx.MODEL_GRAPH, onnx.MODEL_OPSET))
+    return b"".join([*kept, rewritten, _version("", OPSET), _version(_OWN, 1)])
+
+
+def _opset(model: list[Field]) -> int:
+    """The version of ONNX's operators that a model is written in."""
+    for field in model:
+        if field.number == onnx.MODEL_OPSET:
+            parts = {part.number: part for part in read_fields(field.payload)}
+            if onnx.OPSET_DOMAIN not in parts or not parts[onnx.OPSET_DOMAIN].text:
+                return parts[onnx.OPSET_VERSION].value
+    return 0
+
+
+def _version(domain: str, version: int) -> bytes:
+    return message(
+        onnx.MODEL_OPSET, string(onnx.OPSET_DOMAIN, domain), varint(onnx.OPSET_VERSION, version)
+    )
+
+
+def _is_plain(attention: Node) -> bool:
+    """Whether its heads lie side by side, as many for keys as for queries, with nothing more."""
+    said = dict(attention.attributes)
+    heads, of_keys = said.pop("q_num_heads", None), said.pop("kv_num_heads", None)
+    said.pop("scale", None)
+    outputs = sum(part.number == onnx.NODE_OUTPUT for part in attention.fields)
+    return (
+        bool(heads)
+        and heads == of_keys
+        and all(_NOTHING_MORE.get(name) == value for name, value in said.items())
+        and not any(attention.inputs[3:])
+        and outputs == 1
+    )
+
+
+def _own(attention: Node) -> bytes:
+    told = {"num_heads": attention.attributes["q_num_heads"]}
+    if "scale" in attention.attributes:
+        told["scale"] = attention.attributes["scale"]
+    return node("MultiHeadAttention", attention.inputs[:3], attention.output, domain=_OWN, **told)
