@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 EXPORT = ROOT / "export/overpaint/export"
 ENGINES = ROOT / "engines/overpaint/engines"
-TRACING = [EXPORT / f"{name}.py" for name in ("modules", "parts", "trace")]
+TRACES = ("joint_attention", "modules", "parts", "rewrites", "trace", "translations")
+TRACING = [EXPORT / f"{name}.py" for name in TRACES]
 EXPORTING = [
     *TRACING,
     *(EXPORT / f"{name}.py" for name in ("bundle", "parity", "reduced", "tokenizers", "weights")),

@@ -19,6 +19,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from tests import kept
 from tests.checkpoints import tiny_checkpoint
 
 from overpaint.engines.bundle import open_bundle
@@ -33,7 +34,7 @@ from overpaint.engines.manifest import Latents
 from overpaint.engines.preview import preview_factors
 from overpaint.engines.session import Array
 from overpaint.engines.verify import verify_bundle
-from overpaint.export import export_checkpoint
+from overpaint.export import export_checkpoint, library
 
 Export = Callable[..., Any]
 Exported = Callable[..., Path]
@@ -376,6 +377,12 @@ def test_a_config_of_another_model_is_refused(
 # ------------------------------------------------------------------ the kept graphs of this suite
 
 
+def test_a_kept_graph_is_known_by_all_the_code_that_made_it() -> None:
+    assert tuple(f"overpaint.export.{name}" for name in kept.TRACES) == tuple(
+        module.__name__ for module in library.TRACING
+    )
+
+
 def test_tracing_anew_gives_the_kept_graph(tiny_sd1: Path, tiny_sd1_bundle: Path) -> None:
     from overpaint.engines.importing.checkpoint import open_checkpoint
     from overpaint.engines.importing.graph_weights import unbind
@@ -384,8 +391,8 @@ def test_tracing_anew_gives_the_kept_graph(tiny_sd1: Path, tiny_sd1_bundle: Path
 
     parts = {part.component: part for part in parts_of(open_checkpoint(tiny_sd1), "float32")}
     fresh = onnx.load_from_string(trace(parts["vae_decoder"]))
-    kept, _ = unbind((tiny_sd1_bundle / "vae_decoder/model.onnx").read_bytes())
-    bound = onnx.load_from_string(kept)
+    template, _ = unbind((tiny_sd1_bundle / "vae_decoder/model.onnx").read_bytes())
+    bound = onnx.load_from_string(template)
     assert fresh.graph.node == bound.graph.node
     assert fresh.graph.input == bound.graph.input
     assert fresh.graph.output == bound.graph.output

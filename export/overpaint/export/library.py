@@ -41,6 +41,9 @@ from .quiet import quietly
 from .reduced import measure_reduced
 
 _PACKAGES: Final = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
+TRACING: Final = (joint_attention, modules, parts, rewrites, trace, translations)
+"""The modules that make a graph of a config."""
+
 _PRESET: Final = 9 | lzma.PRESET_EXTREME
 _MERGES: Final = slice(1, 49152 - 256 - 2 + 1)  # of open_clip's list, those that CLIP has
 
@@ -105,7 +108,7 @@ def full_config(library: str, class_name: str, config: Config) -> Config:
 def exporter_hash() -> str:
     """The code that makes a graph of a config, as one hash; its comments do not count."""
     digest = hashlib.sha256()
-    for module in (joint_attention, modules, parts, rewrites, trace, translations):
+    for module in TRACING:
         tree = ast.parse(Path(str(module.__file__)).read_bytes())
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

@@ -1,0 +1,80 @@
+"""What the tests ask of ONNX Runtime's CUDA provider, run in the environment that has it.
+
+in_provider.py take GRAPHS      a JSON list of paths: what the provider takes of each
+in_provider.py run BUNDLE       a text encoder's calls, with CUDA's counts after each
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from overpaint.engines.bundle import open_bundle
+from overpaint.engines.onnx_fields import graph_of, read_fields
+from overpaint.engines.onnx_nodes import nodes
+from overpaint.engines.ort import WEIGHTS_BESIDE, rewritten, session_options
+from overpaint.engines.ort_cuda import choose
+from overpaint.engines.ort_cuda.operators import with_kernels
+from overpaint.engines.ort_cuda.options import CUDA, OPTIONS
+
+COUNTS = ("launches", "captures", "replays", "allocations", "live")
+
+
+def take(graphs: str) -> None:
+    """For each graph, opened as our sessions open it: operators that the processor is left with,
+    operators that the GPU takes, and copies from one to the other."""
+    print(json.dumps([_taken(path) for path in json.loads(graphs)]))
+
+
+def _taken(path: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        options = session_options(onnxruntime, 1)
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        options.add_session_config_entry(WEIGHTS_BESIDE, str(Path(path).parent))
+        options.optimized_model_filepath = f"{folder}/optimized.onnx"
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", "weights"
+        )
+        # With graphs on, a session is refused of which any computing lies on the processor.
+        engine = onnxruntime.InferenceSession(
+            rewritten(path, with_kernels) or path,
+            options,
+            providers=[(CUDA, dict(OPTIONS))],
+            enable_fallback=False,
+        )
+        fields = list(read_fields(graph_of(Path(folder, "optimized.onnx").read_bytes())))
+        copies = [len(list(nodes(fields, f"Memcpy{way}Host"))) for way in ("To", "From")]
+    running: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    for share in engine.get_provider_graph_assignment_info():
+        running[share.ep_name == CUDA].update(node.op_type for node in share.get_nodes())
+    return {"left": running[False], "taken": running[True], "copies": sum(copies)}
+
+
+def run(bundle: str) -> None:
+    """Batches of one, of two, and of one again, through the session that a pipeline would open."""
+    session = choose.open_session(open_bundle(Path(bundle)), "text_encoder")
+    told = [{"device": session.device, **_counts()}]
+    for batch in (1, 1, 1, 1, 2, 2, 2, 1):
+        session.run({"input_ids": np.zeros((batch, 77), np.int64)})
+        told.append({"batch": batch, "device": session.device, **_counts()})
+    session.close()
+    told.append(_counts())
+    print(json.dumps(told))
+
+
+def _counts() -> dict[str, int]:
+    counts = (ctypes.c_long * len(COUNTS))()
+    ctypes.CDLL("libno_gpu.so").no_gpu_counts(counts)
+    return dict(zip(COUNTS, counts, strict=True))
+
+
+if __name__ == "__main__":
+    {"take": take, "run": run}[sys.argv[1]](*sys.argv[2:])
