@@ -30,9 +30,10 @@ import numpy as np
 from overpaint.bench.pictures import IDENTICAL_DB
 from overpaint.commands.sizes import parse_size
 from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.ort import import_onnxruntime, session_options
+from overpaint.engines.ort import import_onnxruntime, session_options, to_load
 from overpaint.engines.ort_cuda.choose import open_on, started
 from overpaint.engines.ort_cuda.driver import LIBRARY
+from overpaint.engines.ort_cuda.operators import with_kernels
 from overpaint.engines.ort_cuda.options import CUDA, OPTIONS, cuda
 from overpaint.engines.ort_cuda.session import OrtCudaSession
 from overpaint.engines.ort_cuda.thread import on_cuda_thread
@@ -148,10 +149,10 @@ def on_processor(bundle: Bundle, component: str) -> Counter[str]:
     runtime = import_onnxruntime()
     options = session_options(runtime, 1)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    graph = str(bundle.path(bundle.component(component).graph))
+    model = to_load(bundle.path(bundle.component(component).graph), options, with_kernels)
     engine = on_cuda_thread(
         lambda: runtime.InferenceSession(
-            graph, options, providers=[(CUDA, {})], enable_fallback=False
+            model, options, providers=[(CUDA, {})], enable_fallback=False
         )
     )
     return Counter(

@@ -20,7 +20,7 @@ import onnxruntime
 from overpaint.engines.bundle import open_bundle
 from overpaint.engines.onnx_fields import graph_of, read_fields
 from overpaint.engines.onnx_nodes import nodes
-from overpaint.engines.ort import WEIGHTS_BESIDE, rewritten, session_options
+from overpaint.engines.ort import session_options, to_load
 from overpaint.engines.ort_cuda import choose
 from overpaint.engines.ort_cuda.operators import with_kernels
 from overpaint.engines.ort_cuda.options import CUDA, OPTIONS
@@ -38,14 +38,13 @@ def _taken(path: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         options = session_options(onnxruntime, 1)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        options.add_session_config_entry(WEIGHTS_BESIDE, str(Path(path).parent))
         options.optimized_model_filepath = f"{folder}/optimized.onnx"
         options.add_session_config_entry(
             "session.optimized_model_external_initializers_file_name", "weights"
         )
         # With graphs on, a session is refused of which any computing lies on the processor.
         engine = onnxruntime.InferenceSession(
-            rewritten(path, with_kernels) or path,
+            to_load(path, options, with_kernels),
             options,
             providers=[(CUDA, dict(OPTIONS))],
             enable_fallback=False,

@@ -13,6 +13,7 @@ from tests.engines.cuda_double import Gpu, double
 
 from overpaint.engines import ort
 from overpaint.engines.ort_cuda import choose as chooser
+from overpaint.engines.ort_cuda.operators import with_kernels
 from overpaint.runtime import Img2Img, warm_up
 from overpaint.runtime.default_bundle import bundle_or_default
 
@@ -45,10 +46,15 @@ def painted(device: str, sizes: Any = SIZES, **options: Any) -> list[np.ndarray]
 
 @pytest.fixture(scope="module")
 def on_processor() -> Iterator[list[np.ndarray]]:
-    """Pictures of the graphs as they were exported, as a GPU runs them."""
+    """The processor's pictures of the graphs that a GPU is given."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ort, "less_work", lambda graph, component: None)
+        patch.setattr(ort, "less_work", lambda component: with_kernels)
         yield painted("cpu")
+
+
+def test_a_gpus_graphs_paint_what_the_processors_do(on_processor: list[np.ndarray]) -> None:
+    for here, there in zip(on_processor, painted("cpu"), strict=True):
+        assert np.abs(here.astype(int) - there.astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize("pinned", [False, True])

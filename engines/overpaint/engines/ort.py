@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from .bundle import Bundle
 from .candidate import Candidate
@@ -28,6 +28,9 @@ PROVIDER: Final = "CPUExecutionProvider"
 SPINNING_FROM: Final = 4  # cores
 WEIGHTS_BESIDE: Final = "session.model_external_initializers_file_folder_path"
 LARGEST_REWRITTEN: Final = 1 << 24  # bytes; a larger graph carries its weights, and stays as it is
+
+Rewrite: TypeAlias = Callable[[bytes], bytes | None]
+"""An ONNX model otherwise written; None where it is to stay as it is. Raises MalformedError."""
 
 
 class OnnxRuntimeSession(Closing):
@@ -122,24 +125,29 @@ def open_session(bundle: Bundle, component: str) -> OnnxRuntimeSession:
     return OnnxRuntimeSession(component, graph, described, plan=plan)
 
 
-def less_work(graph: str | os.PathLike[str], component: Component) -> bytes | None:
-    """The graph with less to compute, where there is anything to rewrite."""
-    if component.compute_dtype != "float32":
-        return None
-    return rewritten(graph, convolve_before_doubling)
+def less_work(component: Component) -> Rewrite:
+    """How a processor's graph is rewritten before it is loaded."""
+    return convolve_before_doubling if component.compute_dtype == "float32" else _as_it_is
 
 
-def rewritten(
-    graph: str | os.PathLike[str], rewrite: Callable[[bytes], bytes | None]
-) -> bytes | None:
-    """The graph as `rewrite` makes it; None: it left it as it is, the file carries its weights
-    inside, or it is no graph (which the engine will say)."""
+def _as_it_is(model: bytes) -> None:
+    return None
+
+
+def to_load(graph: str | os.PathLike[str], options: Any, rewrite: Rewrite) -> str | bytes:
+    """What an InferenceSession with these SessionOptions is to be made of: the file, or what
+    `rewrite` makes of it. A file that carries its weights, or is no graph, stays as it is."""
+    path = os.fspath(graph)
     try:
-        if os.stat(graph).st_size > LARGEST_REWRITTEN:
-            return None
-        return rewrite(Path(graph).read_bytes())
+        if os.stat(path).st_size > LARGEST_REWRITTEN:
+            return path
+        model = rewrite(Path(path).read_bytes())
     except (OSError, MalformedError):
-        return None
+        return path  # which the engine will say
+    if model is None:
+        return path
+    options.add_session_config_entry(WEIGHTS_BESIDE, os.path.dirname(path))
+    return model
 
 
 def _load(
@@ -152,12 +160,12 @@ def _load(
 ) -> Any:
     """An InferenceSession of a graph: of its plan, or with less to compute, or as it is."""
     options = session_options(runtime, threads)
-    model: str | bytes = os.fspath(plan or graph)
-    if plan is not None:
+    model: str | bytes
+    if plan is None:
+        model = to_load(graph, options, less_work(component))
+    else:
+        model = os.fspath(plan)
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    elif (less := less_work(graph, component)) is not None:
-        model = less
-        options.add_session_config_entry(WEIGHTS_BESIDE, os.path.dirname(graph))
     try:
         return runtime.InferenceSession(model, options, providers=[PROVIDER])
     except Exception as error:  # onnxruntime's exceptions share no base of their own

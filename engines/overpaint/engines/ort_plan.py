@@ -52,14 +52,7 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
         SessionError: ONNX Runtime cannot make a plan of a graph.
         MissingExtraError: onnxruntime is not installed.
     """
-    from .ort import (
-        PROVIDER,
-        WEIGHTS_BESIDE,
-        import_onnxruntime,
-        less_work,
-        said,
-        session_options,
-    )
+    from .ort import PROVIDER, import_onnxruntime, less_work, said, session_options, to_load
 
     check_listable(bundle)
     runtime = import_onnxruntime()
@@ -77,10 +70,7 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
                 entry = f"session.optimized_model_external_initializers_{key}"
                 options.add_session_config_entry(entry, value)
             described = bundle.component(component)
-            graph = bundle.path(described.graph)
-            options.add_session_config_entry(WEIGHTS_BESIDE, os.fspath(graph.parent))
-            less = less_work(graph, described)
-            model = os.fspath(graph) if less is None else less
+            model = to_load(bundle.path(described.graph), options, less_work(described))
             try:
                 runtime.InferenceSession(model, options, providers=[PROVIDER])
             except Exception as error:  # onnxruntime's exceptions share no base of their own

@@ -9,7 +9,6 @@ the kernels are captured as a CUDA graph, which every later call of these shapes
 from __future__ import annotations
 
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from ..errors import SessionError
 from ..graph_metadata import by_name, check_tensors
 from ..manifest import Component, Tensor
-from ..ort import WEIGHTS_BESIDE, rewritten, said, session_options
+from ..ort import said, session_options, to_load
 from ..session import Array
 from .buffers import DeviceTensor, HostTensor, pinned_memory
 from .operators import with_kernels
@@ -122,10 +121,8 @@ class Engine:
 
     def _create(self, graph: str, providers: Providers) -> Any:
         options = session_options(self._runtime, 1)  # the processor has shapes' arithmetic to do
-        model: str | bytes = graph
-        if providers[0][0] == CUDA and (kernels := rewritten(graph, with_kernels)) is not None:
-            model = kernels
-            options.add_session_config_entry(WEIGHTS_BESIDE, os.path.dirname(graph))
+        first, _ = providers[0]
+        model = to_load(graph, options, with_kernels) if first == CUDA else graph
         return self._runtime.InferenceSession(
             model,
             options,
