@@ -1,7 +1,7 @@
 """What the tests ask of ONNX Runtime's CUDA provider, run in the environment that has it.
 
-in_provider.py take GRAPHS      a JSON list of paths: what the provider takes of each
-in_provider.py run BUNDLE       a text encoder's calls, with CUDA's counts after each
+in_provider.py take GRAPHS             a JSON list of paths: what the provider takes of each
+in_provider.py paint BUNDLE SIZES      a JSON list; for each picture, what CUDA counted
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
 
-from overpaint.engines.bundle import open_bundle
 from overpaint.engines.onnx_fields import graph_of, read_fields
 from overpaint.engines.onnx_nodes import nodes
 from overpaint.engines.ort import session_options, to_load
-from overpaint.engines.ort_cuda import choose
 from overpaint.engines.ort_cuda.operators import with_kernels
 from overpaint.engines.ort_cuda.options import CUDA, OPTIONS
+from overpaint.runtime import Img2Img
 
-COUNTS = ("launches", "captures", "replays", "allocations", "live")
+PICTURE = Path(__file__).parents[2] / "examples/summer.png"
+STEPS = 6
+COUNTS = ("launches", "captures", "replays", "uploads", "downloads", "allocations", "live")
 
 
 def take(graphs: str) -> None:
@@ -57,16 +57,20 @@ def _taken(path: str) -> dict[str, Any]:
     return {"left": running[False], "taken": running[True], "copies": sum(copies)}
 
 
-def run(bundle: str) -> None:
-    """Batches of one, of two, and of one again, through the session that a pipeline would open."""
-    session = choose.open_session(open_bundle(Path(bundle)), "text_encoder")
-    told = [{"device": session.device, **_counts()}]
-    for batch in (1, 1, 1, 1, 2, 2, 2, 1):
-        session.run({"input_ids": np.zeros((batch, 77), np.int64)})
-        told.append({"batch": batch, "device": session.device, **_counts()})
-    session.close()
-    told.append(_counts())
-    print(json.dumps(told))
+def paint(bundle: str, sizes: str) -> None:
+    """Pictures of these sizes in turn, by one pipeline; at the end, counts of all, and it closed."""
+    told = []
+    before = _counts()
+    with Img2Img.open(bundle, device="cuda") as pipe:
+        for size in json.loads(sizes):
+            result = pipe(
+                str(PICTURE), "winter", size=tuple(size), steps=STEPS, strength=1.0, sampler="euler"
+            )
+            after = _counts()
+            told.append({name: after[name] - before[name] for name in COUNTS})
+            told[-1]["devices"] = sorted(set(result.devices.values()))
+            before = after
+    print(json.dumps([*told, _counts()]))
 
 
 def _counts() -> dict[str, int]:
@@ -76,4 +80,4 @@ def _counts() -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    {"take": take, "run": run}[sys.argv[1]](*sys.argv[2:])
+    {"take": take, "paint": paint}[sys.argv[1]](*sys.argv[2:])

@@ -8,11 +8,11 @@
 set -eu
 folder=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/overpaint/provider}
 here=$(cd "$(dirname "$0")" && pwd)
-if [ ! -x "$folder/bin/python" ] || ! "$folder/bin/python" -c 'import onnxruntime, msgspec' 2>/dev/null; then
+if [ ! -x "$folder/bin/python" ] || ! "$folder/bin/python" -c 'import onnxruntime, PIL, tokenizers' 2>/dev/null; then
     "${PYTHON:-python3}" -m venv "$folder"
-    # The provider; libcudart, and its headers; what overpaint.engines needs.
+    # The provider; libcudart, and its headers; what overpaint's runtime needs.
     "$folder/bin/python" -m pip install --quiet onnxruntime-gpu==1.31.1 \
-        'nvidia-cuda-runtime~=13.0' 'nvidia-cuda-crt~=13.0' msgspec >&2
+        'nvidia-cuda-runtime~=13.0' 'nvidia-cuda-crt~=13.0' msgspec Pillow tokenizers >&2
 fi
 packages=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 stubs=$folder/stubs

@@ -16,12 +16,12 @@
 #define DONE return cudaSuccess
 #define HEADER 256 /* alignment, and room for a block's size in front of it */
 
-static long launches, captures, replays, allocations, live;
+static long launches, captures, replays, uploads, downloads, allocations, live;
 static int capturing;
 
 /* What the tests read, in this order. */
 void no_gpu_counts(long *into) {
-    long counts[] = {launches, captures, replays, allocations, live};
+    long counts[] = {launches, captures, replays, uploads, downloads, allocations, live};
     memcpy(into, counts, sizeof counts);
 }
 
@@ -110,15 +110,18 @@ cudaError_t cudaMallocHost(void **pointer, size_t size) { return take(pointer, s
 cudaError_t cudaHostAlloc(void **pointer, size_t size, unsigned flags) { return take(pointer, size); }
 cudaError_t cudaFree(void *pointer) { return drop(pointer); }
 cudaError_t cudaFreeHost(void *pointer) { return drop(pointer); }
-cudaError_t cudaMemcpy(void *to, const void *from, size_t size, enum cudaMemcpyKind kind) {
-    if (capturing) return cudaErrorStreamCaptureUnsupported;
+static cudaError_t copy(void *to, const void *from, size_t size, enum cudaMemcpyKind kind) {
+    uploads += kind == cudaMemcpyHostToDevice;
+    downloads += kind == cudaMemcpyDeviceToHost;
     memcpy(to, from, size);
     DONE;
 }
+cudaError_t cudaMemcpy(void *to, const void *from, size_t size, enum cudaMemcpyKind kind) {
+    return capturing ? cudaErrorStreamCaptureUnsupported : copy(to, from, size, kind);
+}
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size, enum cudaMemcpyKind kind,
                             cudaStream_t stream) {
-    memcpy(to, from, size);
-    DONE;
+    return copy(to, from, size, kind);
 }
 cudaError_t cudaMemset(void *to, int value, size_t size) { memset(to, value, size); DONE; }
 cudaError_t cudaMemsetAsync(void *to, int value, size_t size, cudaStream_t stream) {
@@ -218,3 +221,38 @@ MULTIPLIES(cublasSscal_v2)
 
 MAKES(cudnnCreate) FREES(cudnnDestroy) SUCCEEDS(cudnnSetStream) TEXT(cudnnGetErrorString)
 size_t cudnnGetVersion() { return 91300; }
+size_t cudnnGetCudartVersion() { return 13000; }
+void cudnnGetLastErrorString(char *text, size_t size) { if (size) *text = 0; }
+
+#define DESCRIPTOR(kind) MAKES(cudnnCreate##kind##Descriptor) FREES(cudnnDestroy##kind##Descriptor)
+DESCRIPTOR(Activation) DESCRIPTOR(Convolution) DESCRIPTOR(Dropout) DESCRIPTOR(Filter) DESCRIPTOR(LRN)
+DESCRIPTOR(Pooling) DESCRIPTOR(RNN) DESCRIPTOR(RNNData) DESCRIPTOR(ReduceTensor) DESCRIPTOR(Tensor)
+SUCCEEDS(cudnnDeriveBNTensorDescriptor) SUCCEEDS(cudnnDropoutGetStatesSize) SUCCEEDS(cudnnGetStream)
+SUCCEEDS(cudnnFindConvolutionForwardAlgorithmEx) SUCCEEDS(cudnnGetConvolutionForwardAlgorithm_v7)
+SUCCEEDS(cudnnGetConvolutionForwardWorkspaceSize) SUCCEEDS(cudnnGetRNNTempSpaceSizes)
+SUCCEEDS(cudnnGetRNNWeightParams) SUCCEEDS(cudnnGetReductionIndicesSize)
+SUCCEEDS(cudnnGetReductionWorkspaceSize) SUCCEEDS(cudnnGetTensorNdDescriptor)
+SUCCEEDS(cudnnSetActivationDescriptor) SUCCEEDS(cudnnSetConvolutionGroupCount)
+SUCCEEDS(cudnnSetConvolutionMathType) SUCCEEDS(cudnnSetConvolutionNdDescriptor)
+SUCCEEDS(cudnnSetDropoutDescriptor) SUCCEEDS(cudnnSetFilterNdDescriptor) SUCCEEDS(cudnnSetLRNDescriptor)
+SUCCEEDS(cudnnSetPoolingNdDescriptor) SUCCEEDS(cudnnSetRNNDataDescriptor)
+SUCCEEDS(cudnnSetRNNDescriptor_v8) SUCCEEDS(cudnnSetReduceTensorDescriptor)
+SUCCEEDS(cudnnSetTensorNdDescriptor)
+MULTIPLIES(cudnnActivationForward) MULTIPLIES(cudnnAddTensor) MULTIPLIES(cudnnConvolutionForward)
+MULTIPLIES(cudnnBatchNormalizationForwardInference) MULTIPLIES(cudnnBatchNormalizationForwardTraining)
+MULTIPLIES(cudnnConvolutionBiasActivationForward) MULTIPLIES(cudnnLRNCrossChannelForward)
+MULTIPLIES(cudnnPoolingForward) MULTIPLIES(cudnnRNNForward) MULTIPLIES(cudnnReduceTensor)
+MULTIPLIES(cudnnSoftmaxForward)
+
+/* A convolution is one plan that wants no room. */
+int cudnnBackendCreateDescriptor(int kind, void **made) { return handle(made); }
+FREES(cudnnBackendDestroyDescriptor)
+SUCCEEDS(cudnnBackendSetAttribute) SUCCEEDS(cudnnBackendFinalize) MULTIPLIES(cudnnBackendExecute)
+int cudnnBackendGetAttribute(void *of, int name, int type, long wanted, long *count, void *values) {
+    enum { KNOB_CHOICES = 302, INT64 = 3, DESCRIPTOR = 15, INT32 = 23 };
+    int has = name != KNOB_CHOICES && (type == INT64 || type == DESCRIPTOR || type == INT32);
+    if (count) *count = has;
+    if (values && type == INT64) *(long *)values = 0;
+    if (values && type == INT32) *(int *)values = 0;
+    return 0;
+}

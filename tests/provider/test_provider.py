@@ -16,8 +16,11 @@ import pytest
 from tests.checkpoints import tiny_checkpoint
 from tests.conftest import Export
 
+from overpaint.engines.ort_cuda.engine import KEPT
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+STEPS = 6  # as in_provider.py has it
 FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3")
 OF_SHAPES = {"Add", "Cast", "Concat", "Div", "Gather", "Mul", "Range", "Reshape", "Shape", "Slice",
              "Squeeze", "Sub", "Unsqueeze"}  # fmt: skip
@@ -41,7 +44,7 @@ def ask(environment: Path, *arguments: str) -> Any:
     finished = subprocess.run(
         [environment / "bin/python", HERE / "in_provider.py", *arguments],
         env={
-            "PYTHONPATH": f"{ROOT / 'engines'}",
+            "PYTHONPATH": f"{ROOT / 'engines'}:{ROOT / 'runtime'}",
             "LD_PRELOAD": f"{stubs / 'libno_gpu.so'}",
             "LD_LIBRARY_PATH": f"{stubs}",
         },
@@ -79,20 +82,33 @@ def test_the_gpu_computes_everything_and_nothing_is_carried(
             assert answer["taken"].keys() & {"InstanceNormalization", "LayerNormalization"}
 
 
-def test_each_shape_is_captured_once_and_replayed_without_an_allocation(
-    tiny_sd1: Path, exported: Export, environment: Path
-) -> None:
-    bundle = exported("sd1.provider.float16", tiny_sd1, dtype="float16")
-    opened, *calls, closed = ask(environment, "run", str(bundle))
-    assert opened["device"].endswith("CUDA on no GPU")  # and no word of what it does without
-    assert {call["device"] for call in calls} == {opened["device"]}
-    # A shape is run as it is, then captured, then replayed; the first shape's graph is kept.
-    assert [call["batch"] for call in calls] == [1, 1, 1, 1, 2, 2, 2, 1]
-    assert [call["captures"] for call in calls] == [0, 1, 1, 1, 1, 2, 2, 2]
-    assert [call["replays"] for call in calls] == [0, 1, 2, 3, 3, 4, 5, 6]
-    replayed = [calls[at] for at in (2, 3, 6, 7)]
-    before = [calls[at - 1] for at in (2, 3, 6, 7)]
-    for now, then in zip(replayed, before, strict=True):
-        assert now["launches"] == then["launches"]
-        assert now["allocations"] == then["allocations"]
-    assert closed["live"] < opened["live"]
+@pytest.fixture(scope="module")
+def half(tiny_sd1: Path, exported: Export) -> str:
+    return str(exported("sd1.provider.float16", tiny_sd1, dtype="float16"))
+
+
+def test_a_size_that_was_captured_is_only_replayed(half: str, environment: Path) -> None:
+    sizes = [(64, 64), (96, 64)] * 3
+    *pictures, closed = ask(environment, "paint", half, json.dumps(sizes))
+    assert {device for one in pictures for device in one["devices"]} == {
+        "onnxruntime 1.31.1 CUDA on no GPU"  # and no word of what it does without
+    }
+    # Run as they are first, captured when met again: text and latents within the first picture.
+    assert [one["captures"] for one in pictures] == [2, 1, 2, 2, 0, 0]
+    for one in pictures[4:]:
+        assert (one["launches"], one["allocations"], one["live"]) == (0, 0, 0)
+        # Encoder, steps, decoder; the prompt's text is remembered.
+        assert one["replays"] == one["downloads"] == STEPS + 2
+        # Latents and timestep of each step; picture, text context, latents for the decoder.
+        assert one["uploads"] == 2 * STEPS + 3
+    assert (
+        closed["live"] < sum(one["live"] for one in pictures) / 5
+    )  # what the provider itself keeps
+
+
+def test_ever_new_sizes_do_not_take_ever_more_memory(half: str, environment: Path) -> None:
+    sizes = [(side, 64) for side in range(64, 64 + 8 * 12, 8)]
+    assert len(sizes) > KEPT
+    *pictures, _ = ask(environment, "paint", half, json.dumps(sizes * 4))
+    rounds = [sum(one["live"] for one in pictures[: len(sizes) * done]) for done in (2, 3, 4)]
+    assert rounds[0] == rounds[1] == rounds[2]
