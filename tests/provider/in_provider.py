@@ -58,7 +58,7 @@ def _taken(path: str) -> dict[str, Any]:
 
 
 def paint(bundle: str, sizes: str) -> None:
-    """Pictures of these sizes in turn, by one pipeline; at the end, counts of all, and it closed."""
+    """Pictures of these sizes in turn, by one pipeline; then all counts, when it is closed."""
     told = []
     before = _counts()
     with Img2Img.open(bundle, device="cuda") as pipe:
