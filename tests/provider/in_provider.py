@@ -1,7 +1,7 @@
 """What the tests ask of ONNX Runtime's CUDA provider, run in the environment that has it.
 
 in_provider.py take GRAPHS             a JSON list of paths: what the provider takes of each
-in_provider.py paint BUNDLE SIZES      a JSON list; for each picture, what CUDA counted
+in_provider.py paint BUNDLE ORDERS     a JSON list of keywords; for each picture, CUDA's counts
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from overpaint.engines.ort_cuda.options import CUDA, OPTIONS
 from overpaint.runtime import Img2Img
 
 PICTURE = Path(__file__).parents[2] / "examples/summer.png"
-STEPS = 6
 COUNTS = ("launches", "captures", "replays", "uploads", "downloads", "allocations", "live")
 
 
@@ -57,15 +56,14 @@ def _taken(path: str) -> dict[str, Any]:
     return {"left": running[False], "taken": running[True], "copies": sum(copies)}
 
 
-def paint(bundle: str, sizes: str) -> None:
-    """Pictures of these sizes in turn, by one pipeline; then all counts, when it is closed."""
+def paint(bundle: str, orders: str) -> None:
+    """One pipeline's pictures, in turn; then all counts, when it is closed."""
     told = []
     before = _counts()
     with Img2Img.open(bundle, device="cuda") as pipe:
-        for size in json.loads(sizes):
-            result = pipe(
-                str(PICTURE), "winter", size=tuple(size), steps=STEPS, strength=1.0, sampler="euler"
-            )
+        for order in json.loads(orders):
+            order["size"] = tuple(order["size"])
+            result = pipe(str(PICTURE), "winter", strength=1.0, **order)
             after = _counts()
             told.append({name: after[name] - before[name] for name in COUNTS})
             told[-1]["devices"] = sorted(set(result.devices.values()))

@@ -20,7 +20,7 @@ from overpaint.engines.ort_cuda.engine import KEPT
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-STEPS = 6  # as in_provider.py has it
+ON_NO_GPU = "onnxruntime 1.31.1 CUDA on no GPU"  # and no word of what it does without
 FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3")
 OF_SHAPES = {"Add", "Cast", "Concat", "Div", "Gather", "Mul", "Range", "Reshape", "Shape", "Slice",
              "Squeeze", "Sub", "Unsqueeze"}  # fmt: skip
@@ -82,33 +82,43 @@ def test_the_gpu_computes_everything_and_nothing_is_carried(
             assert answer["taken"].keys() & {"InstanceNormalization", "LayerNormalization"}
 
 
+def test_batches_and_sizes_in_turn_all_have_graphs(bundle: Path, environment: Path) -> None:
+    orders = [
+        {"size": size, "steps": 2, "n": n, "guidance_scale": scale}
+        for size in ((64, 64), (80, 112))
+        for n in (1, 2, 3)
+        for scale in (1.0, 5.0)
+    ]
+    *pictures, _ = ask(environment, "paint", str(bundle), json.dumps(orders * 2))
+    assert {device for one in pictures for device in one["devices"]} == {ON_NO_GPU}
+
+
 @pytest.fixture(scope="module")
 def half(tiny_sd1: Path, exported: Export) -> str:
     return str(exported("sd1.provider.float16", tiny_sd1, dtype="float16"))
 
 
 def test_a_size_that_was_captured_is_only_replayed(half: str, environment: Path) -> None:
-    sizes = [(64, 64), (96, 64)] * 3
-    *pictures, closed = ask(environment, "paint", half, json.dumps(sizes))
-    assert {device for one in pictures for device in one["devices"]} == {
-        "onnxruntime 1.31.1 CUDA on no GPU"  # and no word of what it does without
-    }
+    steps, order = 6, {"steps": 6, "sampler": "euler"}
+    orders = [{"size": size} | order for size in ((64, 64), (96, 64))] * 3
+    *pictures, closed = ask(environment, "paint", half, json.dumps(orders))
+    assert {device for one in pictures for device in one["devices"]} == {ON_NO_GPU}
     # Run as they are first, captured when met again: text and latents within the first picture.
     assert [one["captures"] for one in pictures] == [2, 1, 2, 2, 0, 0]
     for one in pictures[4:]:
         assert (one["launches"], one["allocations"], one["live"]) == (0, 0, 0)
         # Encoder, steps, decoder; the prompt's text is remembered.
-        assert one["replays"] == one["downloads"] == STEPS + 2
+        assert one["replays"] == one["downloads"] == steps + 2
         # Latents and timestep of each step; picture, text context, latents for the decoder.
-        assert one["uploads"] == 2 * STEPS + 3
+        assert one["uploads"] == 2 * steps + 3
     assert (
         closed["live"] < sum(one["live"] for one in pictures) / 5
     )  # what the provider itself keeps
 
 
 def test_ever_new_sizes_do_not_take_ever_more_memory(half: str, environment: Path) -> None:
-    sizes = [(side, 64) for side in range(64, 64 + 8 * 12, 8)]
-    assert len(sizes) > KEPT
-    *pictures, _ = ask(environment, "paint", half, json.dumps(sizes * 4))
-    rounds = [sum(one["live"] for one in pictures[: len(sizes) * done]) for done in (2, 3, 4)]
+    orders = [{"size": (side, 64), "steps": 2} for side in range(64, 64 + 8 * 12, 8)]
+    assert len(orders) > KEPT
+    *pictures, _ = ask(environment, "paint", half, json.dumps(orders * 4))
+    rounds = [sum(one["live"] for one in pictures[: len(orders) * done]) for done in (2, 3, 4)]
     assert rounds[0] == rounds[1] == rounds[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import onnx_ir as ir
@@ -110,8 +110,21 @@ def argmax(x: ir.Value, dim: int | None = None, keepdim: bool = False) -> Any:
     return op.ArgMax(op.Cast(x, to=ir.DataType.FLOAT), axis=dim, keepdims=keepdim)
 
 
+def einsum(equation: str, tensors: Sequence[ir.Value], path: Sequence[int] | None = None) -> Any:
+    """Sums of products over letters (Einstein, 1916); of one tensor with no sum, its transpose.
+
+    Stable Diffusion 3 puts its patches together so. ONNX Runtime's Einsum takes memory of its own
+    in every run, which ends the capture of a CUDA graph.
+    """
+    before, _, after = equation.replace(" ", "").partition("->")
+    if len(tensors) == 1 and sorted(before) == sorted(after) and len(set(before)) == len(before):
+        return op.Transpose(tensors[0], perm=[before.index(letter) for letter in after])
+    return op.Einsum(*tensors, equation=equation)
+
+
 TRANSLATIONS: Final[dict[Callable[..., Any], Callable[..., Any]]] = {
     torch.ops.aten.argmax.default: argmax,
+    torch.ops.aten.einsum.default: einsum,
     torch.ops.aten.group_norm.default: group_norm,
     torch.ops.aten.scaled_dot_product_attention.default: attention,
 }
