@@ -122,3 +122,11 @@ def test_ever_new_sizes_do_not_take_ever_more_memory(half: str, environment: Pat
     *pictures, _ = ask(environment, "paint", half, json.dumps(orders * 4))
     rounds = [sum(one["live"] for one in pictures[: len(orders) * done]) for done in (2, 3, 4)]
     assert rounds[0] == rounds[1] == rounds[2]
+
+
+def test_what_is_not_the_gpus_in_a_step_is_a_fraction_of_a_millisecond(
+    half: str, environment: Path
+) -> None:
+    microseconds = ask(environment, "step", half)
+    print(microseconds)
+    assert 0 < microseconds["engine"] + microseconds["host"] < 1000
