@@ -26,12 +26,11 @@ import numpy as np
 from overpaint.commands.sizes import parse_size
 from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.cores import usable_cores
-from overpaint.engines.ort import PROVIDER, import_onnxruntime, session_options, to_load
+from overpaint.engines.ort import PROVIDER, import_onnxruntime, less_work, session_options, to_load
 from overpaint.engines.ort_cuda.choose import started
 from overpaint.engines.ort_cuda.operators import with_kernels
 from overpaint.engines.ort_cuda.options import CUDA, GRAPHS, OPTIONS, cuda
 from overpaint.engines.ort_cuda.thread import on_cuda_thread
-from overpaint.engines.ort_doubling import convolve_before_doubling
 from overpaint.engines.session import NUMPY_DTYPES, Array
 from overpaint.engines.tensorrt.shapes import PictureShape, profiles
 
@@ -39,7 +38,6 @@ PROVIDERS: Final[Mapping[str, Any]] = {
     "cpu": [PROVIDER],
     "cuda": [(CUDA, {**OPTIONS, GRAPHS: "0"})],
 }
-REWRITES: Final = {"cpu": convolve_before_doubling, "cuda": with_kernels}
 WARM: Final = 2
 
 
@@ -62,12 +60,13 @@ def profile(
 ) -> dict[str, Any]:
     """`operators`: milliseconds of one call, calls of a kernel, and provider, slowest first."""
     runtime = import_onnxruntime()
-    graph = bundle.path(bundle.component(component).graph)
+    described = bundle.component(component)
     feed = feed_of(bundle, component, size)
 
     options = session_options(runtime, usable_cores())
     options.enable_profiling = True
-    model = to_load(graph, options, REWRITES[device])
+    rewrite = with_kernels if device == "cuda" else less_work(described)
+    model = to_load(bundle.path(described.graph), options, rewrite)
 
     def events() -> list[dict[str, Any]]:
         engine = runtime.InferenceSession(model, options, providers=PROVIDERS[device])

@@ -99,8 +99,10 @@ def half(tiny_sd1: Path, exported: Export) -> str:
 
 
 def test_a_size_that_was_captured_is_only_replayed(half: str, environment: Path) -> None:
-    steps, order = 6, {"steps": 6, "sampler": "euler"}
-    orders = [{"size": size} | order for size in ((64, 64), (96, 64))] * 3
+    steps = 6
+    orders = [
+        {"size": size, "steps": steps, "sampler": "euler"} for size in ((64, 64), (96, 64))
+    ] * 3
     *pictures, closed = ask(environment, "paint", half, json.dumps(orders))
     assert {device for one in pictures for device in one["devices"]} == {ON_NO_GPU}
     # Run as they are first, captured when met again: text and latents within the first picture.
@@ -111,9 +113,8 @@ def test_a_size_that_was_captured_is_only_replayed(half: str, environment: Path)
         assert one["replays"] == one["downloads"] == steps + 2
         # Latents and timestep of each step; picture, text context, latents for the decoder.
         assert one["uploads"] == 2 * steps + 3
-    assert (
-        closed["live"] < sum(one["live"] for one in pictures) / 5
-    )  # what the provider itself keeps
+    held = sum(one["live"] for one in pictures)
+    assert closed["live"] < held / 5  # what the provider itself keeps
 
 
 def test_ever_new_sizes_do_not_take_ever_more_memory(half: str, environment: Path) -> None:

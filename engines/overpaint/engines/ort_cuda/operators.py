@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from .. import onnx_fields as onnx
-from ..onnx_fields import Field, graph_of, read_fields
+from ..onnx_fields import graph_of, read_fields, with_graph
 from ..onnx_nodes import Node, Value, node, nodes
 from ..wire_writer import message, string, varint
 
@@ -45,24 +45,21 @@ def with_kernels(model: bytes) -> bytes | None:
     """
     if _NORM not in model or any(name in model for name in _BEGAN_LATER):
         return None
-    fields = list(read_fields(memoryview(model)))
-    if not OPSET < _opset(fields) <= NEWEST_READ:
+    if not OPSET < _opset(model) <= NEWEST_READ:
         return None
     graph = list(read_fields(graph_of(model)))
     attention = {one.at: one for one in nodes(graph, "Attention")}
     if not all(_is_plain(one) for one in attention.values()):
         return None
-    rewritten = message(
-        onnx.MODEL_GRAPH,
-        *(_own(attention[at]) if at in attention else field.raw for at, field in enumerate(graph)),
-    )
-    kept = (one.raw for one in fields if one.number not in (onnx.MODEL_GRAPH, onnx.MODEL_OPSET))
-    return b"".join([*kept, rewritten, _version("", OPSET), _version(_OWN, 1)])
+    own = (_own(attention[at]) if at in attention else one.raw for at, one in enumerate(graph))
+    fields = read_fields(memoryview(with_graph(model, own)))
+    kept = (field.raw for field in fields if field.number != onnx.MODEL_OPSET)
+    return b"".join([*kept, _version("", OPSET), _version(_OWN, 1)])
 
 
-def _opset(model: list[Field]) -> int:
+def _opset(model: bytes) -> int:
     """The version of ONNX's operators that a model is written in."""
-    for field in model:
+    for field in read_fields(memoryview(model)):
         if field.number == onnx.MODEL_OPSET:
             parts = {part.number: part for part in read_fields(field.payload)}
             if onnx.OPSET_DOMAIN not in parts or not parts[onnx.OPSET_DOMAIN].text:
