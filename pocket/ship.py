@@ -5,10 +5,11 @@ from pathlib import Path
 
 import msgspec
 
-from overpaint.engines.hashing import sha256_file
-from overpaint.engines.manifest import Defaults, File
-from overpaint.engines.manifest_io import read_manifest, write_manifest
-from overpaint.engines.verify import verify_bundle
+from overpaint.bundle.facts import Defaults
+from overpaint.bundle.files.hashing import sha256_file
+from overpaint.bundle.format.manifest import File
+from overpaint.bundle.format.manifest_file import read_manifest, write_manifest
+from overpaint.bundle.format.verify import verify_bundle
 from overpaint.export.bundle import export_checkpoint
 from overpaint.runtime.default_bundle import EMBEDDED
 

@@ -11,12 +11,13 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTokenizer
 
-from pocket import denoiser, vae
 from pocket.checkpoint import write_checkpoint
 from pocket.data import painted
 from pocket.latents import encoded, whiten
 from pocket.loop import Stage, load_average, train
 from pocket.tokenizer import write_tokenizer
+
+from . import denoiser, vae
 
 RUNS = Path(__file__).parent / "runs"
 

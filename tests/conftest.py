@@ -10,13 +10,23 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from tests import kept
+
+from . import kept
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 BuildOnce: TypeAlias = Callable[[str, Callable[[Path], object]], Path]
 Export: TypeAlias = Callable[..., Path]
+
+FAMILIES = {
+    "sd1": "tiny_sd1",
+    "sd2": "tiny_sd2",
+    "sdxl": "tiny_sdxl",
+    "sdxl-refiner": "tiny_refiner",
+    "sd3": "tiny_sd3",
+}
+"""Each family's tiny checkpoint: the name of its fixture."""
 
 
 @pytest.fixture
@@ -131,6 +141,36 @@ def tiny_sd3(build_once: BuildOnce) -> Path:
 def tiny_sd3_bundle(tiny_sd3: Path, exported: Export) -> Path:
     """Its bundle, in float32."""
     return exported("sd3.bundle", tiny_sd3)
+
+
+@pytest.fixture(scope="session")
+def bundles(request: pytest.FixtureRequest) -> dict[str, Path]:
+    names = {family: f"{name}_bundle" for family, name in FAMILIES.items()}
+    return {family: request.getfixturevalue(name) for family, name in names.items()}
+
+
+@pytest.fixture(scope="session")
+def checkpoints(
+    request: pytest.FixtureRequest,
+    bundles: dict[str, Path],
+    build_once: Callable[[str, Callable[[Path], object]], Path],
+) -> dict[str, Path]:
+    """Those that the bundles were exported from, to the bit.
+
+    A bundle may be kept from an earlier run, and a checkpoint that another process calibrated has
+    other last digits: the weights are the bundle's own.
+    """
+
+    def restore(family: str, name: str, folder: Path) -> None:
+        shutil.copytree(request.getfixturevalue(name), folder)
+        for file in bundles[family].glob("*/*.safetensors"):
+            component = "vae" if file.parent.name.startswith("vae_") else file.parent.name
+            shutil.copyfile(file, folder / component / file.name)
+
+    return {
+        family: build_once(f"{family}-again", lambda to, f=family, n=name: restore(f, n, to))  # type: ignore[misc]
+        for family, name in FAMILIES.items()
+    }
 
 
 def _checkpoint(build_once: BuildOnce, family: str) -> Path:

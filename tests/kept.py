@@ -15,21 +15,34 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from overpaint.engines.importing.configs_agree import computed_with
+from overpaint.bundle.importing.compatible_configs import computed_with
 
 if TYPE_CHECKING:
     from overpaint.export.parts import Part
 
 ROOT = Path(__file__).parents[1]
 EXPORT = ROOT / "export/overpaint/export"
-ENGINES = ROOT / "engines/overpaint/engines"
+BUNDLE = ROOT / "bundle/overpaint/bundle"
 TRACES = ("joint_attention", "modules", "parts", "rewrites", "trace", "translations")
 TRACING = [EXPORT / f"{name}.py" for name in TRACES]
 EXPORTING = [
     *TRACING,
     *(EXPORT / f"{name}.py" for name in ("bundle", "parity", "reduced", "tokenizers", "weights")),
-    *(ENGINES / f"{name}.py" for name in ("clip_tokenizer", "families", "manifest", "preview")),
-    *(ENGINES / f"importing/{name}.py" for name in ("bound", "graph_weights", "resolve")),
+    *sorted((BUNDLE / "families").glob("*.py")),
+    *(
+        BUNDLE / f"{name}.py"
+        for name in (
+            "facts",
+            "record",
+            "tensor",
+            "checkpoint/bind",
+            "checkpoint/match",
+            "format/manifest",
+            "graph/weights",
+            "importing/preview_factors",
+            "tokenizer/clip",
+        )
+    ),
     ROOT / "tests/checkpoints.py",
 ]
 # Read now, not when a key is asked for: a file that is edited while tests run must not be taken for

@@ -28,16 +28,17 @@ from typing import Final
 import numpy as np
 
 from overpaint.bench.pictures import IDENTICAL_DB
-from overpaint.commands.sizes import parse_size
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.ort import import_onnxruntime, session_options, to_load
-from overpaint.engines.ort_cuda.choose import open_on, started
-from overpaint.engines.ort_cuda.driver import LIBRARY
-from overpaint.engines.ort_cuda.operators import with_kernels
-from overpaint.engines.ort_cuda.options import CUDA, OPTIONS, cuda
-from overpaint.engines.ort_cuda.session import OrtCudaSession
-from overpaint.engines.ort_cuda.thread import on_cuda_thread
-from overpaint.engines.session import Session
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.cli.sizes import parse_size
+from overpaint.engines.host.nvidia import LIBRARY
+from overpaint.engines.onnxruntime.cuda.choose import open_on, started
+from overpaint.engines.onnxruntime.cuda.operators import with_kernels
+from overpaint.engines.onnxruntime.cuda.options import CUDA, OPTIONS, cuda
+from overpaint.engines.onnxruntime.cuda.session import OrtCudaSession
+from overpaint.engines.onnxruntime.cuda.thread import on_cuda_thread
+from overpaint.engines.onnxruntime.library import import_onnxruntime, session_options, to_load
+from overpaint.engines.session.protocol import Session
 from overpaint.runtime.components import Components
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.precision_gate import psnr
@@ -55,7 +56,7 @@ ALTERNATIVES: Final[Mapping[str, tuple[str, ...]]] = {
     "use_tf32": ("1",),
     "sdpa_kernel": ("1", "2", "8", "16"),  # flash, memory-efficient, cuDNN, plain
 }
-PHOTO: Final = Path(__file__).parents[1] / "examples" / "summer.png"
+PHOTO: Final = Path(__file__).parents[2] / "examples" / "summer.png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from overpaint.engines import layout
+from overpaint.bundle import layout
 
 OVERPAINT: Final = Path(sys.executable).with_name("overpaint")
 
@@ -101,9 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def check(device: str) -> None:
     """Better now than after gigabytes of checkpoint: is the device here?"""
-    from overpaint.engines.bundle import open_bundle
-    from overpaint.engines.devices import choose
-    from overpaint.engines.errors import OverpaintError
+    from overpaint.bundle.errors import OverpaintError
+    from overpaint.bundle.format.open import open_bundle
+    from overpaint.engines.backends import choose
     from overpaint.engines.tensorrt.choose import this_machine
     from overpaint.engines.tensorrt.libraries import FULL, library
     from overpaint.runtime.default_bundle import bundle_or_default
@@ -182,9 +182,10 @@ def model(case: Case, work: Path | None) -> Iterator[tuple[list[str], list[str]]
     if case.architecture is None:
         yield [], []
         return
-    from overpaint.engines.importing import import_checkpoint
-    from overpaint.engines.importing.library import open_library
     from real_checkpoint import write_folder
+
+    from overpaint.bundle.importing import import_checkpoint
+    from overpaint.bundle.importing.library import open_library
 
     folder = Path(tempfile.mkdtemp(prefix="overpaint-gpu-", dir=work))
     try:

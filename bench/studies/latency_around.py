@@ -24,18 +24,18 @@ from time import perf_counter
 import numpy as np
 from PIL import Image
 
-from overpaint.commands.sizes import parse_size
-from overpaint.engines import layout
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.devices import open_session
-from overpaint.engines.ort_cuda.thread import on_cuda_thread
-from overpaint.engines.session import Session
+from overpaint.bundle import layout
+from overpaint.bundle.format.open import open_bundle
+from overpaint.cli.sizes import parse_size
+from overpaint.engines.backends import open_session
+from overpaint.engines.onnxruntime.cuda.thread import on_cuda_thread
+from overpaint.engines.session.protocol import Session
 from overpaint.runtime import Img2Img
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.image import from_pixels, to_pixels
 from overpaint.runtime.noise import RNGS, generator
 
-PHOTO = Path(__file__).parents[1] / "examples" / "summer.png"
+PHOTO = Path(__file__).parents[2] / "examples" / "summer.png"
 
 
 def main() -> None:

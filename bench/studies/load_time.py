@@ -89,8 +89,8 @@ def prepare(folder: Path, dtype: str) -> None:
     import onnx
     import onnxruntime
 
-    from overpaint.engines.importing.graph_weights import Piece, Weight, bind, slots
-    from overpaint.engines.importing.safetensors_file import read_header
+    from overpaint.bundle.checkpoint.safetensors import read_header
+    from overpaint.bundle.graph.weights import Piece, Weight, bind, slots
     from overpaint.export.parts import unet_part
     from overpaint.export.trace import trace
 
@@ -125,7 +125,7 @@ def write_random(path: Path, slots: Mapping[str, Any], dtype: str) -> None:
     """Weights of a size that keeps a signal's, one after the other: none is held."""
     import numpy as np
 
-    from overpaint.engines.importing.safetensors_file import ToWrite, write_safetensors
+    from overpaint.bundle.checkpoint.safetensors import ToWrite, write_safetensors
 
     rng = np.random.default_rng(0)
 

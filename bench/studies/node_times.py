@@ -23,15 +23,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from overpaint.commands.sizes import parse_size
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.cores import usable_cores
-from overpaint.engines.ort import PROVIDER, import_onnxruntime, less_work, session_options, to_load
-from overpaint.engines.ort_cuda.choose import started
-from overpaint.engines.ort_cuda.operators import with_kernels
-from overpaint.engines.ort_cuda.options import CUDA, GRAPHS, OPTIONS, cuda
-from overpaint.engines.ort_cuda.thread import on_cuda_thread
-from overpaint.engines.session import NUMPY_DTYPES, Array
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.tensor import NUMPY_DTYPES, Array
+from overpaint.cli.sizes import parse_size
+from overpaint.engines.host.cores import usable_cores
+from overpaint.engines.onnxruntime.cpu.session import PROVIDER, less_work
+from overpaint.engines.onnxruntime.cuda.choose import started
+from overpaint.engines.onnxruntime.cuda.operators import with_kernels
+from overpaint.engines.onnxruntime.cuda.options import CUDA, GRAPHS, OPTIONS, cuda
+from overpaint.engines.onnxruntime.cuda.thread import on_cuda_thread
+from overpaint.engines.onnxruntime.library import import_onnxruntime, session_options, to_load
 from overpaint.engines.tensorrt.shapes import PictureShape, profiles
 
 PROVIDERS: Final[Mapping[str, Any]] = {

@@ -12,14 +12,14 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from overpaint.engines import layout
-from overpaint.engines.importing.clip_vocabulary import write_clip_tokenizer
-from overpaint.engines.importing.contents import naming_in_single_file
-from overpaint.engines.importing.graph_weights import Slot
-from overpaint.engines.importing.library import Library
-from overpaint.engines.importing.recognise import slots_of
-from overpaint.engines.importing.safetensors_file import ToWrite, write_safetensors
-from overpaint.engines.importing.source import IDENTITY
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.safetensors import ToWrite, write_safetensors
+from overpaint.bundle.checkpoint.source import IDENTITY
+from overpaint.bundle.checkpoint.tensors import naming_in_single_file
+from overpaint.bundle.graph.weights import Slot
+from overpaint.bundle.importing.clip_vocabulary import write_clip_tokenizer
+from overpaint.bundle.importing.library import Library
+from overpaint.bundle.importing.recognise import slots_of
 
 Values: TypeAlias = npt.NDArray[np.float32]
 

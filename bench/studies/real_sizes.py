@@ -29,11 +29,11 @@ from typing import Any, Final
 
 from msgspec import to_builtins
 from PIL import Image
+from real_checkpoint import write_file, write_folder
 
 from overpaint.bench.machine import this_machine
-from overpaint.engines.importing.library import open_library
-from overpaint.engines.manifest_io import read_manifest
-from real_checkpoint import write_file, write_folder
+from overpaint.bundle.format.manifest_file import read_manifest
+from overpaint.bundle.importing.library import open_library
 
 STEPS: Final = {
     "folder": "a diffusers folder is written (not measured)",
@@ -45,7 +45,7 @@ STEPS: Final = {
     "file": "a single file is written in the folder's place (not measured)",
     "import-file": "import of a single file",
 }
-_PHOTO: Final = Path(__file__).parents[1] / "examples" / "summer.png"
+_PHOTO: Final = Path(__file__).parents[2] / "examples" / "summer.png"
 _WITHOUT: Final = ("text_encoder_3",)
 _OVERPAINT: Final = Path(sys.executable).with_name("overpaint")
 

@@ -28,9 +28,9 @@ from overpaint.bench.graph_cost import graph_cost
 from overpaint.bench.limits import floor_ms
 from overpaint.bench.machine import this_machine
 from overpaint.bench.rates import bandwidth_gbs, matrix_gflops
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.cores import usable_cores
-from overpaint.engines.devices import choose, open_session
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import choose, open_session
+from overpaint.engines.host.cores import usable_cores
 
 FORMS = ("torch", "torch-bf16", "onnxruntime", "openvino", "openvino-bf16")
 LATENT, TOKENS, BATCH = 64, 77, 2

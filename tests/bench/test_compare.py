@@ -11,7 +11,7 @@ from tests.bench.reports import WORK, report, run
 
 from overpaint.bench.compare import compare, read_report
 from overpaint.bench.records import Report, Run
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 
 def noisy(median: float, seed: int, spread: float = 0.03) -> Run:

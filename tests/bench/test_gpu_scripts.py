@@ -11,15 +11,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.engines.cuda_double import CUDA_OPTIONS, Gpu, double
+from tests.doubles.cuda_double import CUDA_OPTIONS, Gpu, double
 
 from overpaint.bench.pictures import IDENTICAL_DB
-from overpaint.engines.ort_cuda import choose as chooser
-from overpaint.engines.ort_cuda.driver import NoGpuError
-from overpaint.engines.ort_cuda.options import OPTIONS
+from overpaint.engines.host.nvidia import NoGpuError
+from overpaint.engines.onnxruntime.cuda import choose as chooser
+from overpaint.engines.onnxruntime.cuda.options import OPTIONS
 from overpaint.runtime.default_bundle import bundle_or_default
 
-SCRIPTS = Path(__file__).parents[2] / "bench"
+SCRIPTS = Path(__file__).parents[2] / "bench" / "studies"
 Script = Callable[[str], ModuleType]
 
 
@@ -175,7 +175,7 @@ def test_every_option_is_measured_against_every_alternative(
     assert set(options.ALTERNATIVES) - set(OPTIONS) <= CUDA_OPTIONS
     assert set(OPTIONS) - set(options.ALTERNATIVES) == {"device_id"}
     monkeypatch.setitem(sys.modules, "onnxruntime", double(Gpu()))
-    for module in (chooser, sys.modules["overpaint.engines.ort_cuda.driver"]):
+    for module in (chooser, sys.modules["overpaint.engines.host.nvidia"]):
         monkeypatch.setattr(module, "gpu_name", lambda: "Double")
     monkeypatch.setattr(options, "memory", lambda: None)
     few = {"enable_cuda_graph": ("0",), "use_tf32": ("1",)}

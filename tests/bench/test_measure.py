@@ -15,8 +15,8 @@ from overpaint.bench.measure import Plan, measure
 from overpaint.bench.records import Run
 from overpaint.bench.summary import ratio, stages_of
 from overpaint.bench.task import Task, differences
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError
+from overpaint.bundle.format.open import open_bundle
 from overpaint.runtime.default_bundle import EMBEDDED
 
 TASK = Task(

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.checkpoints import clip_vocabulary
-from tests.engines.single_files import tiny_library
-
-from overpaint.engines.importing import import_checkpoint
-from overpaint.engines.importing.library import Library
-from overpaint.engines.manifest_io import read_manifest
 from real_checkpoint import write_file, write_folder
 from real_sizes import Work, table
+from tests.bundle.single_files import tiny_library
+from tests.checkpoints import clip_vocabulary
+
+from overpaint.bundle.format.manifest_file import read_manifest
+from overpaint.bundle.importing import import_checkpoint
+from overpaint.bundle.importing.library import Library
 
 HOUSE = Path(__file__).parents[2]
 RESULTS = sorted((HOUSE / "bench" / "results").glob("real-sizes-*.json"))

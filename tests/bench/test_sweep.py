@@ -9,7 +9,7 @@ from tests.bench.test_measure import TASK
 
 from overpaint.bench.records import Point, Run
 from overpaint.bench.sweep import Axes, growth, listed, points
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 AXES = Axes(
     size=((64, 64), (128, 96)),

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
-from tests.engines.micro_manifest import WIDTH, good
+from tests.bundle.micro_manifest import WIDTH, good
 
-from overpaint.engines.manifest import Manifest
-from overpaint.engines.manifest_io import parse
-from overpaint.engines.new_bundle import finish_bundle, new_bundle
+from overpaint.bundle.format.manifest import Manifest
+from overpaint.bundle.format.manifest_file import parse
+from overpaint.bundle.format.write import finish_bundle, new_bundle
 
 SHARED = "vae.safetensors"
 

@@ -14,15 +14,15 @@ import msgspec
 import safetensors.torch
 import torch
 
-from overpaint.engines import layout
-from overpaint.engines.families import family_of
-from overpaint.engines.importing import library
-from overpaint.engines.importing.checkpoint import configs_of, open_checkpoint
-from overpaint.engines.importing.contents import naming_in_single_file
-from overpaint.engines.importing.graph_weights import unbind
-from overpaint.engines.importing.library import Library
-from overpaint.engines.importing.source import IDENTITY
-from overpaint.engines.manifest_io import read_manifest
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.folder import configs_of, open_checkpoint
+from overpaint.bundle.checkpoint.source import IDENTITY
+from overpaint.bundle.checkpoint.tensors import naming_in_single_file
+from overpaint.bundle.families.family import family_of
+from overpaint.bundle.format.manifest_file import read_manifest
+from overpaint.bundle.graph.weights import unbind
+from overpaint.bundle.importing import library
+from overpaint.bundle.importing.library import Library
 
 Tensors = dict[str, torch.Tensor]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.engines.micro import make_micro
-from tests.engines.tensorrt_here import VERSION, Here
-from tests.engines.tensorrt_here import here as here
+from tests.bundle.micro import make_micro
+from tests.doubles.tensorrt_here import VERSION, Here
+from tests.doubles.tensorrt_here import here as here
 
-from overpaint import cli
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.ort_plan import fitting_plan
+from overpaint.bundle.format.open import open_bundle
+from overpaint.cli import main
+from overpaint.engines.onnxruntime.cpu.plans import fitting_plan
 
 Overpaint = Callable[..., tuple[int, str, str]]
 
@@ -27,7 +27,7 @@ def overpaint(
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["overpaint", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         out, err = capfd.readouterr()
         code = ended.value.code
         return (code if isinstance(code, int) else 0), out, err

@@ -20,8 +20,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from overpaint.cli import app
-from overpaint.engines.devices import WAYS
+from overpaint.cli.main import app
+from overpaint.engines.backends import WAYS
 
 OVERPAINT = Path(sys.executable).with_name("overpaint")
 COMMANDS = ("run", "export", "import", "info", "verify", "serve")

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.bundle.single_files import tiny_library, write_single_file
 from tests.checkpoints import clip_vocabulary
-from tests.engines.single_files import tiny_library, write_single_file
 from typer.testing import CliRunner, Result
 
-from overpaint.cli import app
-from overpaint.engines.importing.library import Library
-from overpaint.engines.manifest_io import read_manifest
+from overpaint.bundle.format.manifest_file import read_manifest
+from overpaint.bundle.importing.library import Library
+from overpaint.cli.main import app
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def of_tiny_models(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The command line with a library of tiny architectures, and a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for module in ("import_checkpoint", "cache"):
-        __import__(name := f"overpaint.engines.importing.{module}")
+        __import__(name := f"overpaint.bundle.importing.{module}")
         monkeypatch.setattr(sys.modules[name], "open_library", lambda: library)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.fakes import FakeEngines, fake_pipeline
+from tests.doubles.engines import FakeEngines, fake_pipeline
 
-from overpaint import cli
-from overpaint.engines.errors import SessionError
+from overpaint.bundle.errors import SessionError
+from overpaint.cli import main
 from overpaint.runtime import Img2Img
 from overpaint.runtime.metadata import read_parameters
 
@@ -62,7 +62,7 @@ def overpaint(
     def run(*arguments: object) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["overpaint", "run", *map(str, arguments)])
         try:
-            cli.main()
+            main.main()
             code: Any = 0
         except SystemExit as exit:
             code = exit.code or 0

@@ -16,20 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from overpaint.engines.bundle import Bundle
-from overpaint.engines.errors import SessionError
-from overpaint.engines.manifest import (
-    Component,
-    Defaults,
-    File,
-    Latents,
-    Manifest,
-    Range,
-    Source,
-    Tensor,
-    Text,
-    TextEncoder,
-)
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.facts import Defaults, Latents, Text, TextEncoder
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Component, File, Manifest, Source
+from overpaint.bundle.tensor import Range, Tensor
 from overpaint.runtime import Img2Img
 from overpaint.runtime.components import Components
 

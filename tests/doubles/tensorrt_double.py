@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from tests.engines.cudart_double import CudartDouble, MisuseError
+from tests.doubles.cudart_double import CudartDouble, MisuseError
 
 MAGIC = b"double plan\n"
 ACTIVATION_BYTES = 4096  # times the largest batch of a profile

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.engines.cudart_double import CudartDouble
-from tests.engines.tensorrt_double import TensorRTDouble
+from tests.doubles.cudart_double import CudartDouble
+from tests.doubles.tensorrt_double import TensorRTDouble
 
-from overpaint.engines.bundle import Bundle, open_bundle
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.tensorrt import build as builds
 from overpaint.engines.tensorrt import cuda as sharing
 from overpaint.engines.tensorrt.choose import this_machine

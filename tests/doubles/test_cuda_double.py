@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.engines.cuda_double import CUDA, Gpu, double
-from tests.engines.micro import make_micro
+from tests.bundle.micro import make_micro
+from tests.doubles.cuda_double import CUDA, Gpu, double
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from tests.engines.micro import make_micro
+from tests.bundle.micro import make_micro
 
-from overpaint.engines.bundle import open_bundle
+from overpaint.bundle.errors import BundleError
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.format.verify import verify_bundle
+from overpaint.bundle.tensor import NUMPY_DTYPES
+from overpaint.engines.backends import WAYS, open_session
 from overpaint.engines.describe import describe
-from overpaint.engines.devices import WAYS, open_session
-from overpaint.engines.errors import BundleError
-from overpaint.engines.session import NUMPY_DTYPES
-from overpaint.engines.verify import verify_bundle
 
 
 @pytest.fixture

@@ -23,18 +23,13 @@ import torch
 from tests import kept
 from tests.checkpoints import tiny_checkpoint
 
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.errors import (
-    CheckpointError,
-    OutputExistsError,
-    ParityError,
-    UsageError,
-)
-from overpaint.engines.importing.safetensors_file import read_header
-from overpaint.engines.manifest import Latents
-from overpaint.engines.preview import preview_factors
-from overpaint.engines.session import Array
-from overpaint.engines.verify import verify_bundle
+from overpaint.bundle.checkpoint.safetensors import read_header
+from overpaint.bundle.errors import CheckpointError, OutputExistsError, ParityError, UsageError
+from overpaint.bundle.facts import Latents
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.format.verify import verify_bundle
+from overpaint.bundle.importing.preview_factors import preview_factors
+from overpaint.bundle.tensor import Array
 from overpaint.export import export_checkpoint, library
 
 Export = Callable[..., Any]
@@ -385,8 +380,8 @@ def test_a_kept_graph_is_known_by_all_the_code_that_made_it() -> None:
 
 
 def test_tracing_anew_gives_the_kept_graph(tiny_sd1: Path, tiny_sd1_bundle: Path) -> None:
-    from overpaint.engines.importing.checkpoint import open_checkpoint
-    from overpaint.engines.importing.graph_weights import unbind
+    from overpaint.bundle.checkpoint.folder import open_checkpoint
+    from overpaint.bundle.graph.weights import unbind
     from overpaint.export.parts import parts_of
     from overpaint.export.trace import trace
 

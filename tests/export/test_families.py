@@ -15,9 +15,9 @@ import torch
 import transformers
 from tests.checkpoints import CLIP_G_WIDTH, CLIP_L_WIDTH, T5_WIDTH, tiny_checkpoint
 
-from overpaint.engines.errors import ParityError
-from overpaint.engines.manifest import Component, Manifest
-from overpaint.engines.manifest_io import read_manifest
+from overpaint.bundle.errors import ParityError
+from overpaint.bundle.format.manifest import Component, Manifest
+from overpaint.bundle.format.manifest_file import read_manifest
 from overpaint.export.parts import text_part, transformer_part, unet_part, vae_decoder_part
 from overpaint.export.reduced import measure_reduced, reduced
 
@@ -270,7 +270,7 @@ def test_a_vae_that_overflows_half_precision_is_kept_in_float32_or_refused(
 def test_parity_can_be_measured_at_reduced_size(
     tiny_sd1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, export_remembering: Export
 ) -> None:
-    from overpaint.engines.importing.checkpoint import open_checkpoint
+    from overpaint.bundle.checkpoint.folder import open_checkpoint
     from overpaint.export.parts import parts_of
 
     part = parts_of(open_checkpoint(tiny_sd1), "float32")[0]

@@ -14,7 +14,7 @@ import torch
 import transformers
 from safetensors import safe_open
 
-from overpaint.engines.manifest_io import read_manifest
+from overpaint.bundle.format.manifest_file import read_manifest
 
 COMPONENTS = ("text_encoder", "vae_encoder", "unet", "vae_decoder")
 SOURCES = {"vae_encoder": "vae", "vae_decoder": "vae"}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.checkpoints import write_clip_vocabulary
 from tokenizers import Tokenizer
 
-from overpaint.engines.clip_tokenizer import END, read_clip_tokenizer
-from overpaint.engines.errors import CheckpointError, ParityError
+from overpaint.bundle.errors import CheckpointError, ParityError
+from overpaint.bundle.tokenizer.clip import END, read_clip_tokenizer
 from overpaint.export.tokenizers import AWKWARD, write_tokenizer
 
 
@@ -135,7 +135,7 @@ def test_a_tokenizer_that_differs_from_transformers_stops_the_export(
         return tokenizer
 
     monkeypatch.setattr(
-        "overpaint.engines.importing.tokenizers_into.read_clip_tokenizer", without_lower_case
+        "overpaint.bundle.importing.copy_tokenizers.read_clip_tokenizer", without_lower_case
     )
     with pytest.raises(ParityError, match="Leading, TRAILING"):
         write_tokenizer(tiny_sd1 / "tokenizer", tmp_path / "tokenizer")

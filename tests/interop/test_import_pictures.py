@@ -12,14 +12,14 @@ import safetensors.torch
 import torch
 import transformers
 from PIL import Image
+from tests.bundle.lora.test_lora import FAMILIES as LORA_MODULES
+from tests.bundle.lora.test_lora import kohya, save, train
+from tests.bundle.single_files import tiny_library, write_single_file
 from tests.checkpoints import clip_vocabulary
-from tests.engines.single_files import tiny_library, write_single_file
-from tests.engines.test_lora import FAMILIES as LORA_MODULES
-from tests.engines.test_lora import kohya, save, train
 
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.importing import LoraChoice, fuse_loras, import_checkpoint
-from overpaint.engines.importing.library import Library
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.importing import LoraChoice, fuse_loras, import_checkpoint
+from overpaint.bundle.importing.library import Library
 from overpaint.runtime import Img2Img
 
 FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3")
@@ -161,7 +161,7 @@ def test_a_single_file_can_be_run_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("overpaint.engines.importing.cache.open_library", lambda: library)
+    monkeypatch.setattr("overpaint.bundle.importing.cache.open_library", lambda: library)
     path = write_single_file(checkpoints["sd1"], tmp_path / "some-finetune.safetensors")
     assert ours(path).tobytes() == ours(bundles["sd1"]).tobytes()
     assert len(list((tmp_path / "cache" / "overpaint" / "bundles").iterdir())) == 1

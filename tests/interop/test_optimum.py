@@ -21,8 +21,8 @@ from tests.conftest import BuildOnce, Export
 from tests.parity import LIMIT, difference, photograph
 from typer.testing import CliRunner
 
-from overpaint.cli import app
-from overpaint.engines.bundle import open_bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.cli.main import app
 from overpaint.runtime import Img2Img
 
 HERE = Path(__file__).parent

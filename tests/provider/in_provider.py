@@ -18,11 +18,11 @@ from typing import Any
 
 import onnxruntime
 
-from overpaint.engines.onnx_fields import graph_of, read_fields
-from overpaint.engines.onnx_nodes import nodes
-from overpaint.engines.ort import session_options, to_load
-from overpaint.engines.ort_cuda.operators import with_kernels
-from overpaint.engines.ort_cuda.options import CUDA, OPTIONS
+from overpaint.bundle.graph.nodes import nodes
+from overpaint.bundle.graph.proto import graph_of, read_fields
+from overpaint.engines.onnxruntime.cuda.operators import with_kernels
+from overpaint.engines.onnxruntime.cuda.options import CUDA, OPTIONS
+from overpaint.engines.onnxruntime.library import session_options, to_load
 from overpaint.runtime import Img2Img
 
 PICTURE = Path(__file__).parents[2] / "examples/summer.png"

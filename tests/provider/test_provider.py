@@ -16,7 +16,7 @@ import pytest
 from tests.checkpoints import tiny_checkpoint
 from tests.conftest import Export
 
-from overpaint.engines.ort_cuda.engine import KEPT
+from overpaint.engines.onnxruntime.cuda.engine import KEPT
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -20,10 +20,10 @@ def make_heavy(output: Path) -> Path:
     """Write the bundle to `output`: the micro one's graphs, each with the matrix behind it."""
     import numpy as np
     from onnx import helper
-    from tests.engines import micro
-    from tests.runtime import fakes
+    from tests.bundle import micro
+    from tests.doubles import engines
 
-    from overpaint.engines.manifest_io import parse
+    from overpaint.bundle.format.manifest_file import parse
 
     rng = np.random.default_rng(0)
 
@@ -53,7 +53,7 @@ def make_heavy(output: Path) -> Path:
         "unet": (micro._unet(), {"mix": weight(4, 4, 1, 1), "text": weight(width, 4)}, 4, [2, 3]),
         "vae_decoder": (micro._vae_decoder(), {"decode": weight(4, 3, 8, 8) / 20}, 3, [2, 3]),
     }
-    fakes.fake_bundle(output)  # its tokenizer and its scheduler
+    engines.fake_bundle(output)  # its tokenizer and its scheduler
     with micro.new_bundle(output.with_name("made")) as folder:
         micro.write_files(folder)
         for name in ("tokenizer/tokenizer.json", "scheduler/scheduler_config.json"):
@@ -72,8 +72,8 @@ def make_heavy(output: Path) -> Path:
 def main(bundle: str) -> None:
     from PIL import Image
 
-    from overpaint.engines.bundle import open_bundle
-    from overpaint.engines.devices import open_session
+    from overpaint.bundle.format.open import open_bundle
+    from overpaint.engines.backends import open_session
     from overpaint.runtime import Img2Img
 
     picture = Image.new("RGB", (64, 64), "teal")

@@ -14,7 +14,7 @@ from tests.checkpoints import tiny_checkpoint
 from tests.conftest import Export
 from tests.parity import LIMIT, PROMPT, SEED, difference, photograph
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime import Img2Img, pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

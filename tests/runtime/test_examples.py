@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.fakes import SCALING, fake_pipeline
+from tests.doubles.engines import SCALING, fake_pipeline
 
 from overpaint.runtime import Img2Img
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.parity import LIMIT, PROMPT, SCHEDULERS, SEED, Reference, difference, photograph
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime import Img2Img
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 
-from overpaint.engines.manifest import Latents
+from overpaint.bundle.facts import Latents
 from overpaint.runtime import latents
 
 PLAIN = Latents(channels=4, downscale=8, multiple=8, scaling=0.18215)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import BuildOnce
-from tests.runtime.fakes import fake_pipeline
+from tests.doubles.engines import fake_pipeline
 from tests.runtime.heavy import WEIGHT, make_heavy
 from tests.runtime.test_pipeline import BLUE
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from overpaint.engines.errors import ImageError
+from overpaint.bundle.errors import ImageError
 from overpaint.runtime.metadata import Painting, Parameters, read_parameters
 
 PARAMETERS = Parameters(

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.noise import RNGS, generator
 
 CLOSE = {"atol": 4.8e-7, "rtol": 2.4e-7}

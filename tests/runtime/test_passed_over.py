@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.engines.cuda_double import Gpu, double
+from tests.doubles.cuda_double import Gpu, double
 
-from overpaint import cli
-from overpaint.engines.errors import SessionError
-from overpaint.engines.ort_cuda import choose as chooser
+from overpaint.bundle.errors import SessionError
+from overpaint.cli import main
+from overpaint.engines.onnxruntime.cuda import choose as chooser
 from overpaint.runtime import Img2Img
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.metadata import read_parameters
@@ -33,7 +33,7 @@ def test_the_command_tells_why_and_the_picture_tells_what(
     words = ["run", PICTURE, "winter", "--size", "64x64", "--steps", 2, "-o", output, "--json"]
     monkeypatch.setattr(sys, "argv", ["overpaint", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     assert not ended.value.code
     [result] = json.loads(capsys.readouterr().out)["results"]
     assert result["passed_over"]["cuda"] == WHY

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.fakes import (
+from tests.doubles.engines import (
     FLOW,
     FUNCTIONS,
     SCALING,
@@ -21,8 +21,9 @@ from tests.runtime.fakes import (
     vae_encoder,
 )
 
-from overpaint.engines.errors import CancelledError, SessionError, UsageError
-from overpaint.engines.manifest import Latents, Tensor
+from overpaint.bundle.errors import CancelledError, SessionError, UsageError
+from overpaint.bundle.facts import Latents
+from overpaint.bundle.tensor import Tensor
 from overpaint.runtime import Complete, Settings, Step
 from overpaint.runtime.prepare import prepare
 

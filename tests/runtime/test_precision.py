@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from overpaint.cli import app
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.errors import SessionError
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.open import open_bundle
+from overpaint.cli.main import app
 from overpaint.engines.openvino import engine
-from overpaint.engines.precision import measured, remember
+from overpaint.engines.openvino.bf16 import measured, remember
 from overpaint.runtime import Img2Img, precision_gate
 from overpaint.runtime.default_bundle import EMBEDDED
 from overpaint.runtime.precision_gate import landscape, psnr

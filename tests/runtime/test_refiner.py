@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.doubles.engines import fake_pipeline
 from tests.parity import LIMIT, PROMPT, SCHEDULERS, SEED, difference, photograph
-from tests.runtime.fakes import fake_pipeline
 from typer.testing import CliRunner
 
-from overpaint.cli import app
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
+from overpaint.cli.main import app
 from overpaint.runtime import Img2Img
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from overpaint.engines.errors import UsageError
-from overpaint.engines.manifest import Defaults
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.facts import Defaults
 from overpaint.runtime.settings import MAX_SEED, Resolved, Settings, resolve
 
 DEFAULTS = Defaults(steps=20, guidance_scale=7.5, strength=0.8, sampler="euler")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.runtime.fakes import fake_pipeline
+from tests.doubles.engines import fake_pipeline
 from tests.runtime.test_pipeline import BLUE
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime import warm_up
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-from tests.runtime.fakes import FUNCTIONS, fake_bundle
+from tests.doubles.engines import FUNCTIONS, fake_bundle
 
-from overpaint.engines.manifest import File, Tensor
+from overpaint.bundle.format.manifest import File
+from overpaint.bundle.tensor import Tensor
 from overpaint.runtime import Img2Img
 from overpaint.runtime.components import Components
-from overpaint.serve.bundles import samplers_of
+from overpaint.serve.jobs.bundles import samplers_of
 from overpaint.serve.jobs.models import Served
 
 Arrays = Mapping[str, npt.NDArray[Any]]

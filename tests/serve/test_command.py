@@ -21,7 +21,7 @@ import webuiapi
 from PIL import Image
 from tests.serve.engine import Knobs, fake_served
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime import Img2Img
 from overpaint.serve.app import create_app
 from overpaint.serve.config import Config

@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 from tests.serve.running import Running, png
 from typer.testing import CliRunner
 
-from overpaint.cli import app
+from overpaint.cli.main import app
 
 DOCS = Path(__file__).parents[2] / "docs" / "serving.md"
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.serve.running import Running, png
 
 from overpaint.serve.config import Limits
-from overpaint.serve.images import take
-from overpaint.serve.problems import ApiError
-from overpaint.serve.sources import decode_base64
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.pictures.intake import take
+from overpaint.serve.pictures.sources import decode_base64
 
 QUICK = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.settings import Settings
 from overpaint.serve import command
-from overpaint.serve.bundles import parse_bytes
+from overpaint.serve.api.native.schema import JobRequest
+from overpaint.serve.jobs.bundles import parse_bytes
 from overpaint.serve.jobs.feed import Feed
 from overpaint.serve.jobs.pace import Pace, seconds
 from overpaint.serve.jobs.protocol import Request
 from overpaint.serve.jobs.remote import as_json
-from overpaint.serve.schema import JobRequest
 from overpaint.serve.styles import Styles, dress, read_styles
 
 

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.engines.cuda_double import Gpu, double
+from tests.doubles.cuda_double import Gpu, double
 from tests.serve.running import png, serving
 
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.errors import UsageError
-from overpaint.engines.ort_cuda import choose as chooser
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.onnxruntime.cuda import choose as chooser
 from overpaint.runtime import Img2Img
 from overpaint.runtime.default_bundle import bundle_or_default
-from overpaint.serve import bundles, command
-from overpaint.serve.bundles import Opening, native_side, served_bundle
+from overpaint.serve import command
 from overpaint.serve.config import Config
+from overpaint.serve.jobs import bundles
+from overpaint.serve.jobs.bundles import Opening, native_side, served_bundle
 
 Install = Callable[[], Gpu]
 

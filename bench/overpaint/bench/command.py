@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.devices import choose
-from overpaint.engines.errors import OverpaintError, UsageError
+from overpaint.bundle.errors import OverpaintError, UsageError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import choose
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.settings import Settings
 

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 from . import quantiles
 from .records import FORMAT, Machine, Report, Run, Verdict

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 OURS: Final = "overpaint"
 PEERS: Final = ("diffusers", "compile", "optimum")

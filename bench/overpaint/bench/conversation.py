@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from overpaint.engines.closing import Closing
-from overpaint.engines.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError
+from overpaint.engines.session.closing import Closing
 
 from .contenders import Contender
 from .machine import device_memory_mb

@@ -17,7 +17,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Final
 
-from overpaint.engines.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError
 
 from .contenders import OPTIMUM, OURS, TORCH, Contender, ours, peer
 from .measure import Plan, Progress, measure

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overpaint.engines.ort_doubling import convolve_before_doubling
+from overpaint.engines.onnxruntime.cpu.upsampling import convolve_before_doubling
 
 from .graph_shapes import Shapes, import_onnx, infer_shapes
 
@@ -31,7 +31,8 @@ class NodeCost:
 def graph_cost(path: Path, sizes: Mapping[str, int], *, rewritten: bool = False) -> list[NodeCost]:
     """The nodes of the graph in `path` that do arithmetic, at these sizes of its dimensions.
 
-    rewritten: of the graph as the processor's engines open it (`overpaint.engines.ort_doubling`).
+    rewritten: of the graph as the processor's engines open it
+        (`overpaint.engines.onnxruntime.cpu.upsampling`).
 
     Raises:
         MissingExtraError: the onnx package is not installed.

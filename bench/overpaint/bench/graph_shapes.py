@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from overpaint.engines.errors import MissingExtraError, OverpaintError
+from overpaint.bundle.errors import MissingExtraError, OverpaintError
 
 Shapes = dict[str, tuple[int, ...]]
 

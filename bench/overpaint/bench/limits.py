@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from overpaint.engines import layout
-from overpaint.engines.bundle import Bundle
+from overpaint.bundle import layout
+from overpaint.bundle.format.bundle import Bundle
 
 from .graph_cost import NodeCost, graph_cost
 from .rates import bandwidth_gbs, matrix_gflops

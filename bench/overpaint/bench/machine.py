@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from overpaint.engines.cores import usable_cores
+from overpaint.engines.host.cores import usable_cores
 
 from .records import Machine
 

@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
-from overpaint.engines.bundle import Bundle
-from overpaint.engines.cores import usable_cores
-from overpaint.engines.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.engines.host.cores import usable_cores
 
 from .contenders import OURS, Contender
 from .conversation import ContenderError, Conversation, Opened

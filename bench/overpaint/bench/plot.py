@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from overpaint.engines.errors import MissingExtraError, OverpaintError
+from overpaint.bundle.errors import MissingExtraError, OverpaintError
 
 from .records import Report, Run
 

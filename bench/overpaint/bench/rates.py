@@ -8,8 +8,9 @@ from time import perf_counter
 
 import numpy as np
 
-from overpaint.engines.cores import usable_cores
-from overpaint.engines.ort import PROVIDER, import_onnxruntime, session_options
+from overpaint.engines.host.cores import usable_cores
+from overpaint.engines.onnxruntime.cpu.session import PROVIDER
+from overpaint.engines.onnxruntime.library import import_onnxruntime, session_options
 
 from .graph_shapes import import_onnx
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from overpaint.engines.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError
 
 from . import quantiles
 from .records import Latency, Ratio, Run, Stage

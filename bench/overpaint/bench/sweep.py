@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 from .growth import power_law
 from .records import Growth, Point, Run

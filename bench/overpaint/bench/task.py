@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from overpaint.engines import layout
-from overpaint.engines.bundle import Bundle
-from overpaint.engines.errors import UsageError
-from overpaint.engines.importing.safetensors_file import read_header
-from overpaint.engines.manifest import Manifest
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.safetensors import read_header
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Manifest
 
 from .conversation import Opened
 from .records import Work

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands.options import DEVICES, BundleArgument, Json
+from .options import DEVICES, BundleArgument, Json
 
 EXAMPLES = """**Examples**
 
@@ -109,8 +109,9 @@ def bench(
     from overpaint.bench.command import bench as measure
     from overpaint.bench.compare import SLOWER_EXIT
     from overpaint.bench.sweep import Axes, listed
-    from overpaint.commands.progress import progress_bar
-    from overpaint.commands.sizes import parse_size
+
+    from .progress import progress_bar
+    from .sizes import parse_size
 
     asked = Asked(
         bundle=bundle,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from overpaint.commands.options import Force, Json
+from .options import Force, Json
 
 if TYPE_CHECKING:
-    from overpaint.engines.bundle import Bundle
+    from overpaint.bundle.format.bundle import Bundle
     from overpaint.engines.tensorrt.build import Request
 
 EXAMPLES = """**Examples**
@@ -51,9 +51,10 @@ def build(
     json: Json = False,
 ) -> None:
     """Build a bundle's engines for this machine: TensorRT plans, or ONNX Runtime's own."""
-    from overpaint.commands.progress import progress_bar
-    from overpaint.engines.bundle import open_bundle
-    from overpaint.engines.errors import UsageError
+    from overpaint.bundle.errors import UsageError
+    from overpaint.bundle.format.open import open_bundle
+
+    from .progress import progress_bar
 
     if engine not in ("tensorrt", "onnxruntime"):
         raise UsageError(f"--engine: expected tensorrt or onnxruntime; got {engine!r}")
@@ -72,8 +73,9 @@ def build(
 def _onnxruntime(bundle: Bundle, *, json: bool) -> None:
     import msgspec
 
-    from overpaint.commands.progress import progress_bar
-    from overpaint.engines.ort_plan import build_plans
+    from overpaint.engines.onnxruntime.cpu.plans import build_plans
+
+    from .progress import progress_bar
 
     with progress_bar("building") as advance:
         folder = build_plans(bundle, lambda name, done, total: advance(done, total, name))
@@ -88,11 +90,12 @@ def _tensorrt(
 ) -> None:
     import msgspec
 
-    from overpaint.commands.progress import progress_bar
     from overpaint.engines.tensorrt.build import build as build_plans
     from overpaint.engines.tensorrt.build import plan_build
     from overpaint.engines.tensorrt.record import folder_of
     from overpaint.engines.tensorrt.shapes import PictureShape
+
+    from .progress import progress_bar
 
     asked = [PictureShape.parse(text) for text in shapes]
     request = plan_build(bundle, asked, exact_version=exact_version, force=force)

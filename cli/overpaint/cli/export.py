@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands.options import Force, LoraOption
+from .options import Force, LoraOption
 
 EXAMPLES = """**Examples**
 
@@ -41,9 +41,10 @@ def export(
     force: Force = False,
 ) -> None:
     """Turn a checkpoint into a bundle of ONNX engines. Needs overpaint[export], with torch."""
-    from overpaint.commands.progress import progress_bar
-    from overpaint.engines.importing import LoraChoice
+    from overpaint.bundle.importing import LoraChoice
     from overpaint.export import export_checkpoint
+
+    from .progress import progress_bar
 
     with progress_bar("export") as advance:
         manifest = export_checkpoint(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands.options import Force, LikeOption, LoraOption
+from .options import Force, LikeOption, LoraOption
 
 EXAMPLES = """**Examples**
 
@@ -37,8 +37,10 @@ def import_(
     force: Force = False,
 ) -> None:
     """Turn any fine-tune of a known architecture into a bundle, here and without torch."""
-    from overpaint.commands.progress import progress_bar
-    from overpaint.engines.importing import LoraChoice, import_checkpoint
+    from overpaint.bundle.importing import LoraChoice, import_checkpoint
+    from overpaint.engines.onnxruntime.cpu.decode import decode
+
+    from .progress import progress_bar
 
     with progress_bar("import") as advance:
         made = import_checkpoint(
@@ -50,6 +52,7 @@ def import_(
             tokenizer=tokenizer,
             dtype=dtype,
             force=force,
+            decode=decode,
             progress=advance,
         )
     how = " and ".join(sorted(made.placed)) or "converted"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from overpaint.commands.options import BundleArgument, Json
+from .options import BundleArgument, Json
 
 if TYPE_CHECKING:
+    from overpaint.bundle.format.manifest import Manifest
     from overpaint.engines.describe import Description
-    from overpaint.engines.manifest import Manifest
 
 EXAMPLES = """**Examples**
 
@@ -37,7 +37,7 @@ def info(bundle: BundleArgument = None, json: Json = False) -> None:
     """Say what a bundle is, what it was made from, what will run it on this machine and why."""
     import msgspec
 
-    from overpaint.engines.bundle import open_bundle
+    from overpaint.bundle.format.open import open_bundle
     from overpaint.engines.describe import describe
     from overpaint.runtime.default_bundle import bundle_or_default
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands import bench, build, export, importing, info, run, serve, verify
-from overpaint.engines.errors import OverpaintError, UsageError
+from overpaint.bundle.errors import OverpaintError, UsageError
+
+from . import bench, build, export, importing, info, run, serve, verify
 
 app = typer.Typer(
     name="overpaint",

@@ -7,7 +7,7 @@ from typing import Annotated, Final, get_args
 
 import typer
 
-from overpaint.engines.candidate import Device
+from overpaint.engines.session.candidate import Device
 
 DEVICES: Final = ", ".join(("auto", *get_args(Device)))
 BundleOption = Annotated[

@@ -8,9 +8,10 @@ import os
 from pathlib import Path
 from typing import Final
 
-from overpaint.commands.work import refuse_existing
-from overpaint.engines.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError
 from overpaint.runtime.metadata import Painting
+
+from .work import refuse_existing
 
 _KINDS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _OPTIONS: Final[dict[str, dict[str, int]]] = {"JPEG": {"quality": 95}, "WEBP": {"quality": 95}}

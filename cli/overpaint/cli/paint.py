@@ -11,14 +11,15 @@ from typing import Any
 
 import typer
 
-from overpaint.commands.output import write
-from overpaint.commands.progress import progress_bar
-from overpaint.commands.work import Task, plan_outputs, split_arguments
-from overpaint.engines.errors import OverpaintError, UsageError
+from overpaint.bundle.errors import OverpaintError, UsageError
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings, check_text_to_image, random_seed, seeds
+
+from .output import write
+from .progress import progress_bar
+from .work import Task, plan_outputs, split_arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

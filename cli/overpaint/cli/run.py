@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands.options import (
+from .options import (
     BundleOption,
     DeviceOption,
     Force,
@@ -135,9 +135,10 @@ def run(
     json: Json = False,
 ) -> None:
     """Repaint pictures as a prompt says, or paint one from a prompt alone."""
-    from overpaint.commands.paint import Options, paint
-    from overpaint.commands.sizes import parse_size
     from overpaint.runtime.settings import Settings
+
+    from .paint import Options, paint
+    from .sizes import parse_size
 
     settings = Settings(
         strength=strength,

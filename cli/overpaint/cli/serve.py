@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from overpaint.commands.options import DeviceOption, PrecisionOption
-from overpaint.engines.errors import MissingExtraError
+from overpaint.bundle.errors import MissingExtraError
+
+from .options import DeviceOption, PrecisionOption
 
 EXAMPLES = """**Examples**
 
@@ -84,7 +85,7 @@ def serve(
     ] = 30.0,
 ) -> None:
     """Serve the page, the native API, and those of OpenAI and AUTOMATIC1111."""
-    from overpaint.commands.sizes import parse_size
+    from .sizes import parse_size
 
     try:
         from overpaint.serve import command

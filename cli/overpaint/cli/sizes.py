@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from overpaint.commands.options import BundleArgument, Json
+from .options import BundleArgument, Json
 
 EXAMPLES = """**Example**
 
@@ -16,9 +16,10 @@ def verify(bundle: BundleArgument = None, json: Json = False) -> None:
     """Check every hash and every graph; exit code 1 with what is wrong."""
     import msgspec
 
-    from overpaint.commands.progress import progress_bar
-    from overpaint.engines.verify import verify_bundle
+    from overpaint.bundle.format.verify import verify_bundle
     from overpaint.runtime.default_bundle import bundle_or_default
+
+    from .progress import progress_bar
 
     folder = bundle_or_default(bundle)
     with progress_bar("hashing", unit="bytes") as advance:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overpaint.engines.errors import OutputExistsError, UsageError
+from overpaint.bundle.errors import OutputExistsError, UsageError
 
 PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 WRITABLE: Final = (".png", ".jpg", ".jpeg", ".webp")

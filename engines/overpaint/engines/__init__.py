@@ -1,1 +1,1 @@
-"""The bundle format, and sessions that run an engine. No torch: files, and functions on arrays."""
+"""What runs a bundle's graphs: sessions on ONNX Runtime, OpenVINO and TensorRT, and the choice."""

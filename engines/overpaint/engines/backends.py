@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from .bundle import Bundle
-from .candidate import Candidate, Device
-from .errors import MissingExtraError, SessionError, UsageError
+from overpaint.bundle.errors import MissingExtraError, SessionError, UsageError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.engines.session.candidate import Candidate, Device
 
 if TYPE_CHECKING:
-    from .precision import Precision
-    from .session import Session
+    from overpaint.engines.openvino.bf16 import Precision
+    from overpaint.engines.session.protocol import Session
 
 _LOG = logging.getLogger(__name__)
 
@@ -129,15 +129,15 @@ def _tensorrt() -> Way:
 
 
 def _cuda() -> Way:
-    from . import ort_cuda
+    from .onnxruntime import cuda
 
-    return ort_cuda
+    return cuda
 
 
 def _ort_tensorrt() -> Way:
-    from . import ort_tensorrt
+    from .onnxruntime import tensorrt
 
-    return ort_tensorrt
+    return tensorrt
 
 
 def _openvino() -> Way:
@@ -147,9 +147,9 @@ def _openvino() -> Way:
 
 
 def _cpu() -> Way:
-    from . import ort
+    from overpaint.engines.onnxruntime.cpu import choose
 
-    return ort
+    return choose
 
 
 WAYS: Final[dict[Device, Callable[[], Way]]] = {

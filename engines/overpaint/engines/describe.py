@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import layout
-from .bundle import Bundle
-from .candidate import Candidate
-from .devices import candidates
-from .json_file import read_json
-from .manifest import Component, Defaults, Latents, Lora, Manifest, Parity, Source, Text
+from overpaint.bundle import layout
+from overpaint.bundle.facts import Defaults, Latents, Text
+from overpaint.bundle.files.json import read_json
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Component, Lora, Manifest, Parity, Source
+from overpaint.engines.session.candidate import Candidate
+
+from .backends import candidates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

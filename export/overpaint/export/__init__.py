@@ -10,7 +10,7 @@ The one room that imports torch. `families` says what it means,
 
 from importlib.util import find_spec
 
-from overpaint.engines.errors import MissingExtraError
+from overpaint.bundle.errors import MissingExtraError
 
 for _module in ("torch", "diffusers", "transformers", "onnx", "onnxscript", "onnxruntime"):
     if find_spec(_module) is None:

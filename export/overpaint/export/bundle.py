@@ -15,17 +15,19 @@ from typing import Any, Final, TypeAlias
 import msgspec
 import torch
 
-from overpaint.engines import layout
-from overpaint.engines.errors import UsageError
-from overpaint.engines.families import facts_of
-from overpaint.engines.hashing import sha256_file
-from overpaint.engines.importing.checkpoint import Checkpoint, configs_of, open_checkpoint
-from overpaint.engines.importing.lora import fuse_into
-from overpaint.engines.importing.lora_file import LoraChoice
-from overpaint.engines.importing.safetensors_file import Stored
-from overpaint.engines.manifest import Component, DType, Manifest, Source
-from overpaint.engines.new_bundle import finish_bundle, new_bundle
-from overpaint.engines.preview import fit_preview
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.folder import Checkpoint, configs_of, open_checkpoint
+from overpaint.bundle.checkpoint.safetensors import Stored
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.families.family import facts_of
+from overpaint.bundle.files.hashing import sha256_file
+from overpaint.bundle.format.manifest import Component, Manifest, Source
+from overpaint.bundle.format.write import finish_bundle, new_bundle
+from overpaint.bundle.importing.preview_factors import fit_preview
+from overpaint.bundle.lora.file import LoraChoice
+from overpaint.bundle.lora.fuse import fuse_into
+from overpaint.bundle.tensor import DType
+from overpaint.engines.onnxruntime.cpu.decode import decode
 
 from .parity import Reference, measure, reference
 from .parts import Part, parts_of
@@ -105,7 +107,7 @@ def export_checkpoint(
             guidance_embedding_width=facts.guidance_embedding_width,
         )
         step("fitting the preview")
-        manifest = msgspec.structs.replace(manifest, preview=fit_preview(folder, manifest))
+        manifest = msgspec.structs.replace(manifest, preview=fit_preview(folder, manifest, decode))
         step("hashing files")
         return finish_bundle(folder, fuse_into(folder, manifest, loras) if loras else manifest)
 

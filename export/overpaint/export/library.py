@@ -26,14 +26,15 @@ import msgspec
 import torch
 import transformers
 
-from overpaint.engines import layout
-from overpaint.engines.errors import BundleError
-from overpaint.engines.families import Configs, family_of
-from overpaint.engines.importing import library as packaged
-from overpaint.engines.importing.checkpoint import open_checkpoint
-from overpaint.engines.importing.configs_agree import computed_with
-from overpaint.engines.importing.describe import write_json
-from overpaint.engines.manifest import Component
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.folder import open_checkpoint
+from overpaint.bundle.errors import BundleError
+from overpaint.bundle.facts import Configs
+from overpaint.bundle.families.family import family_of
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.importing import library as packaged
+from overpaint.bundle.importing.compatible_configs import computed_with
+from overpaint.bundle.importing.write_configs import write_json
 
 from . import joint_attention, modules, parts, rewrites, trace, translations
 from .architectures import ARCHITECTURES, Architecture, Config
@@ -106,15 +107,24 @@ def full_config(library: str, class_name: str, config: Config) -> Config:
 
 
 def exporter_hash() -> str:
-    """The code that makes a graph of a config, as one hash; its comments do not count."""
+    """The code that makes a graph of a config, as one hash. What does not change a graph does not
+    count: comments, docstrings, and where a name is imported from."""
     digest = hashlib.sha256()
     for module in TRACING:
-        tree = ast.parse(Path(str(module.__file__)).read_bytes())
+        tree = _WithoutImports().visit(ast.parse(Path(str(module.__file__)).read_bytes()))
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 node.value = ast.Constant(None)  # a docstring
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
+
+
+class _WithoutImports(ast.NodeTransformer):
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
 
 
 def traced_from(part: parts.Part) -> str:

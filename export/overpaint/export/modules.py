@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from overpaint.engines import layout
+from overpaint.bundle import layout
 
 from .joint_attention import JointAttention
 

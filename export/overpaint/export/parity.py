@@ -16,9 +16,10 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
-from overpaint.engines import layout
-from overpaint.engines.errors import ParityError
-from overpaint.engines.manifest import Parity, Range, Tensor
+from overpaint.bundle import layout
+from overpaint.bundle.errors import ParityError
+from overpaint.bundle.format.manifest import Parity
+from overpaint.bundle.tensor import Range, Tensor
 
 from .parts import Part
 

@@ -13,10 +13,10 @@ import diffusers
 import torch
 import transformers
 
-from overpaint.engines import layout
-from overpaint.engines.errors import CheckpointError
-from overpaint.engines.importing.checkpoint import Checkpoint
-from overpaint.engines.manifest import DType, Range, Tensor
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.folder import Checkpoint
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.tensor import DType, Range, Tensor
 
 from . import modules
 

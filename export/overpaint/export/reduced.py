@@ -17,9 +17,9 @@ import msgspec
 import torch
 from safetensors.torch import save_file
 
-from overpaint.engines import layout
-from overpaint.engines.importing.safetensors_file import ITEM_SIZES, Stored, read_header
-from overpaint.engines.manifest import Parity
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.safetensors import ITEM_SIZES, Stored, read_header
+from overpaint.bundle.format.manifest import Parity
 
 from .parity import measure, reference
 from .parts import (

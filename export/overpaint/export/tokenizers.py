@@ -8,9 +8,9 @@ from typing import Any, Final
 import transformers
 from tokenizers import Tokenizer
 
-from overpaint.engines import layout
-from overpaint.engines.errors import CheckpointError, ParityError
-from overpaint.engines.importing.tokenizers_into import copy_tokenizer
+from overpaint.bundle import layout
+from overpaint.bundle.errors import CheckpointError, ParityError
+from overpaint.bundle.importing.copy_tokenizers import copy_tokenizer
 
 AWKWARD: Final = (
     "",

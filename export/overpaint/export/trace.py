@@ -2,7 +2,7 @@
 
 torch.export follows the network on the meta device, torch.onnx writes opset 23 (native Attention,
 LayerNormalization, Gelu), onnxscript folds what little is constant. What comes out is a template
-(`overpaint.engines.importing.graph_weights`): each weight named and shaped, and nowhere yet.
+(`overpaint.bundle.graph.weights`): each weight named and shaped, and nowhere yet.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import onnxscript.optimizer
 import torch
 from onnxscript.rewriter import RewritePass
 
-from overpaint.engines.errors import CheckpointError
-from overpaint.engines.manifest import Range, Tensor
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.tensor import Range, Tensor
 
 from .modules import Wrapper
 from .parts import Part

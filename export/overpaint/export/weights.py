@@ -13,17 +13,12 @@ from typing import Final
 
 import torch
 
-from overpaint.engines.errors import CheckpointError
-from overpaint.engines.importing.bound import bind_into
-from overpaint.engines.importing.contents import folder_tensors
-from overpaint.engines.importing.graph_weights import slots
-from overpaint.engines.importing.resolve import Found, Resolved, resolve
-from overpaint.engines.importing.safetensors_file import (
-    Stored,
-    ToWrite,
-    read_bytes,
-    write_safetensors,
-)
+from overpaint.bundle.checkpoint.bind import bind_into
+from overpaint.bundle.checkpoint.match import Found, Resolved, resolve
+from overpaint.bundle.checkpoint.safetensors import Stored, ToWrite, read_bytes, write_safetensors
+from overpaint.bundle.checkpoint.tensors import folder_tensors
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.graph.weights import slots
 
 CONVERTED: Final = "model.safetensors"
 STORED_NAMES: Final = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-from overpaint.engines.errors import CancelledError
+from overpaint.bundle.errors import CancelledError
 
 Cancel: TypeAlias = Callable[[], bool] | threading.Event
 

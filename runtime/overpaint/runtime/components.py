@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from overpaint.engines.errors import SessionError
-from overpaint.engines.session import Session
+from overpaint.bundle.errors import SessionError
+from overpaint.engines.session.protocol import Session
 
 from .stopwatch import Stopwatch
 

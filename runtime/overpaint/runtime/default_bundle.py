@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from overpaint.engines import layout
-from overpaint.engines.errors import BundleError
+from overpaint.bundle import layout
+from overpaint.bundle.errors import BundleError
 
 EMBEDDED: Final = Path(__file__).parent / "embedded"
 
@@ -41,8 +41,9 @@ def bundle_to_open(
     folder = bundle_or_default(bundle)
     if not lora and not like and (folder / layout.MANIFEST).is_file():
         return folder
-    from overpaint.engines.importing import LoraChoice  # seldom needed, and not for nothing
-    from overpaint.engines.importing.cache import ready_bundle
+    from overpaint.bundle.importing import LoraChoice  # seldom needed, and not for nothing
+    from overpaint.bundle.importing.cache import ready_bundle
+    from overpaint.engines.onnxruntime.cpu.decode import decode
 
     choices = [LoraChoice.parse(text) for text in lora]
-    return ready_bundle(folder, loras=choices, like=like, progress=progress)
+    return ready_bundle(folder, loras=choices, like=like, decode=decode, progress=progress)

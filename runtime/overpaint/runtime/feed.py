@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overpaint.engines.session import NUMPY_DTYPES, Session
+from overpaint.bundle.tensor import NUMPY_DTYPES
+from overpaint.engines.session.protocol import Session
 
 
 def as_feed(

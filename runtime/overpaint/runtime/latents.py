@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from overpaint.engines.manifest import Latents
+from overpaint.bundle.facts import Latents
 
 Array = npt.NDArray[np.float32]
 

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overpaint.engines.errors import UsageError
-from overpaint.engines.session import NUMPY_DTYPES, Session
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.tensor import NUMPY_DTYPES
+from overpaint.engines.session.protocol import Session
+from overpaint.runtime.schedule.step import Draw
 
 from .cancel import Cancel, check
 from .feed import as_feed
 from .guidance import guide, rescale
 from .result import StepTime
 from .schedule import Row, Schedule, State, advance, begin, model_input, preview
-from .schedule.step import Draw
 
 Array = npt.NDArray[np.float32]
 

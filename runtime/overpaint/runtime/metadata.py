@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from PIL import Image, PngImagePlugin
 
-from overpaint.engines.errors import ImageError
+from overpaint.bundle.errors import ImageError
 
 CHUNK: Final = "overpaint"
 INFOTEXT: Final = "parameters"

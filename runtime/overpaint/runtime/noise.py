@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 Array = NDArray[np.float32]
 

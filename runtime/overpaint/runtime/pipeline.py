@@ -14,13 +14,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from overpaint.engines import layout
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.closing import Closing
-from overpaint.engines.devices import Decision, choose, open_session
-from overpaint.engines.errors import UsageError
-from overpaint.engines.hashing import Progress
-from overpaint.engines.manifest import Manifest
+from overpaint.bundle import layout
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.files.hashing import Progress
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Manifest
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import Decision, choose, open_session
+from overpaint.engines.session.closing import Closing
 
 from .calls import Calls
 from .cancel import Cancel

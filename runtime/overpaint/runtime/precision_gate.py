@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from overpaint.engines.bundle import Bundle
-from overpaint.engines.devices import Decision, open_session
-from overpaint.engines.errors import SessionError
-from overpaint.engines.precision import BAR_DB, measured, remember
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.engines.backends import Decision, open_session
+from overpaint.engines.openvino.bf16 import BAR_DB, measured, remember
 
 from .components import Components
 from .result import Complete

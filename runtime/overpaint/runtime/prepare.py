@@ -8,10 +8,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from overpaint.engines import layout
-from overpaint.engines.bundle import Bundle
-from overpaint.engines.errors import UsageError
-from overpaint.engines.manifest import Manifest, Range
+from overpaint.bundle import layout
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Manifest
+from overpaint.bundle.tensor import Range
 
 from .image import ImageLike, Sides, fit, read, to_pixels
 from .schedule import Schedule, brought_up_to_date, make_schedule, read_scheduler_config

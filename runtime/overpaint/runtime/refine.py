@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from overpaint.engines.bundle import Bundle
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.format.bundle import Bundle
 
 from .prepare import Job, batch_size, image_sides, is_guided, schedule_for, schedule_warnings
 from .settings import Settings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from overpaint.engines import layout
+from overpaint.bundle import layout
 
 from .metadata import Painting, Parameters
 from .result import Result, Timings

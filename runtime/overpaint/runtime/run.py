@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from overpaint.engines import layout
+from overpaint.bundle import layout
+from overpaint.runtime.text.sd3 import with_t5_length
 
 from . import latents
 from .cancel import Cancel, check
@@ -27,7 +28,6 @@ from .result import Complete, Step
 from .settings import Settings
 from .stage import Engines, Log, Stage
 from .text import CONDITION, Conditioning, Prompting, Request
-from .text.sd3 import with_t5_length
 
 __all__ = ["Engines", "run"]
 

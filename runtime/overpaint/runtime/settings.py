@@ -14,13 +14,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from overpaint.engines.errors import UsageError
-from overpaint.engines.manifest import Defaults
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.facts import Defaults
+from overpaint.runtime.schedule.strength import check_window
 
 from .image import RESIZE_MODES
 from .noise import RNGS
 from .schedule import SAMPLERS, SIGMAS, STEPS_MODES
-from .schedule.strength import check_window
 
 Mode = Literal["modify", "copy"]
 Preset = Literal["fast", "high"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from overpaint.engines.bundle import Bundle
-from overpaint.engines.devices import Decision
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.engines.backends import Decision
 
 from .components import Components
 from .prepare import Job

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 if TYPE_CHECKING:
     from .pipeline import Img2Img

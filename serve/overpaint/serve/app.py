@@ -16,16 +16,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
-from .body import BodyLimit
+from overpaint.serve.api.automatic1111 import routes as automatic1111
+from overpaint.serve.api.native import native_router
+from overpaint.serve.api.openai import routes as openai
+from overpaint.serve.http.body import BodyLimit
+from overpaint.serve.http.guard import Guard
+from overpaint.serve.http.problems import ApiError, Shapes
+from overpaint.serve.http.trace import Trace
+from overpaint.serve.jobs.models import Served
+
 from .config import Config, Limits
-from .faces import automatic1111, openai
-from .guard import Guard
-from .jobs.models import Served
-from .native import native_router
 from .page import page_router
-from .problems import ApiError, Shapes
 from .state import State
-from .trace import Trace
 
 FACES = (openai, automatic1111)
 

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from overpaint.serve.jobs.bundles import Opening, default_budget, parse_bytes, served_bundle
+
 from .app import create_app
-from .bundles import Opening, default_budget, parse_bytes, served_bundle
 from .config import Config
 from .server import run
 from .styles import Styles, read_styles

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 from .styles import Styles
 

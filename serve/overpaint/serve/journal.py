@@ -10,7 +10,7 @@ import logging
 import secrets
 import traceback
 
-from overpaint.engines.errors import BundleError, MissingExtraError, SessionError
+from overpaint.bundle.errors import BundleError, MissingExtraError, SessionError
 
 log = logging.getLogger("overpaint.serve")
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from overpaint.engines.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError
 
 GONE_REMEMBERED = 10_000
 _KEY = re.compile(r"[A-Za-z0-9_-]{22}")

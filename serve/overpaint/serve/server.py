@@ -21,7 +21,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 from .config import Config
 from .journal import describe

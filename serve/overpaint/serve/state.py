@@ -9,16 +9,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from overpaint.serve.jobs.local import LocalProvider
+from overpaint.serve.jobs.models import Models, Served
+from overpaint.serve.jobs.remote import RemoteProvider
+from overpaint.serve.jobs.service import JobService
+from overpaint.serve.pictures.intake import Intake
+from overpaint.serve.pictures.sources import Sources
+
 from .config import Config
-from .images import Intake
-from .jobs.local import LocalProvider
-from .jobs.models import Models, Served
-from .jobs.remote import RemoteProvider
-from .jobs.service import JobService
 from .journal import describe, note_error
 from .kept import Kept
 from .metrics import Metrics
-from .sources import Sources
 
 log = logging.getLogger("overpaint.serve")
 SWEEP_SECONDS = 5.0

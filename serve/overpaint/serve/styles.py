@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 MAX_ROWS = 16
 MAX_LENGTH = 200

@@ -15,11 +15,11 @@ import torch
 import transformers
 from diffusers.loaders import single_file_utils
 
-from overpaint.engines.importing.ldm_mmdit import MmditNames
-from overpaint.engines.importing.ldm_text import clip_source, openclip_source, t5_source
-from overpaint.engines.importing.ldm_unet import UnetNames
-from overpaint.engines.importing.ldm_vae import VaeNames
-from overpaint.engines.importing.source import Source
+from overpaint.bundle.checkpoint.original_names.mmdit import MmditNames
+from overpaint.bundle.checkpoint.original_names.text import clip_source, openclip_source, t5_source
+from overpaint.bundle.checkpoint.original_names.unet import UnetNames
+from overpaint.bundle.checkpoint.original_names.vae import VaeNames
+from overpaint.bundle.checkpoint.source import Source
 
 Tensors = dict[str, torch.Tensor]
 SD_LEVELS = {

@@ -14,14 +14,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from overpaint.engines.errors import CheckpointError
-from overpaint.engines.importing.safetensors_file import (
+from overpaint.bundle.checkpoint.safetensors import (
     ITEM_SIZES,
     of_array,
     read_array,
     read_header,
     write_safetensors,
 )
+from overpaint.bundle.errors import CheckpointError
 
 SHAPES = st.lists(st.integers(0, 5), max_size=4).map(tuple)
 DTYPES = st.sampled_from([np.float32, np.float16, np.float64, np.int64, np.uint8, np.bool_])

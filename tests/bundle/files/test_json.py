@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from overpaint.engines.errors import CheckpointError
-from overpaint.engines.json_file import read_json
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.files.json import read_json
 
 
 def test_what_diffusers_writes_of_its_solvers_is_read(tmp_path: Path) -> None:

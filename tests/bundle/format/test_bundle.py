@@ -12,17 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.engines.micro import make_micro, manifest, write_files
+from tests.bundle.micro import make_micro, manifest, write_files
 
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.errors import (
-    BundleError,
-    IntegrityError,
-    OutputExistsError,
-    UsageError,
-)
-from overpaint.engines.manifest_io import read_manifest, write_manifest
-from overpaint.engines.new_bundle import finish_bundle, new_bundle
+from overpaint.bundle.errors import BundleError, IntegrityError, OutputExistsError, UsageError
+from overpaint.bundle.format.manifest_file import read_manifest, write_manifest
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.format.write import finish_bundle, new_bundle
 
 WEIGHTS = "unet/weights.safetensors"
 
@@ -185,8 +180,8 @@ def vouch(bundle: Path) -> None:
     """Hash the files that the manifest lists anew."""
     import msgspec
 
-    from overpaint.engines.hashing import sha256_file
-    from overpaint.engines.manifest import File
+    from overpaint.bundle.files.hashing import sha256_file
+    from overpaint.bundle.format.manifest import File
 
     old = read_manifest(bundle)
     files = {

@@ -8,9 +8,10 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from overpaint.engines import manifest, paths
+from overpaint.bundle.files import names
+from overpaint.bundle.format import manifest
 
-TEXT = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text("utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "bundle.md").read_text("utf-8")
 RECORDS = [
     record
     for record in vars(manifest).values()
@@ -31,5 +32,5 @@ def test_every_value_of_a_closed_choice_is_specified(choices: Any) -> None:
 
 def test_the_version_and_the_refused_suffixes_are_the_programs_own() -> None:
     assert f"Version {manifest.VERSION}." in TEXT
-    assert f"`{' '.join(paths.PICKLE_SUFFIXES)}`" in TEXT
-    assert f"at most {paths.LONGEST} characters" in TEXT
+    assert f"`{' '.join(names.PICKLE_SUFFIXES)}`" in TEXT
+    assert f"at most {names.LONGEST} characters" in TEXT

@@ -13,16 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from tests.engines.micro import make_micro, write_files
+from tests.bundle.micro import make_micro, write_files
 
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.devices import open_session
-from overpaint.engines.errors import BundleError, CheckpointError, IntegrityError
-from overpaint.engines.families import Configs, facts_of
-from overpaint.engines.graph_tensors import graph_tensors
-from overpaint.engines.manifest import Tensor
-from overpaint.engines.manifest_io import read_manifest
-from overpaint.engines.tokenizer_files import pad_token_id
+from overpaint.bundle.errors import BundleError, CheckpointError, IntegrityError
+from overpaint.bundle.facts import Configs
+from overpaint.bundle.families.family import facts_of
+from overpaint.bundle.format.manifest_file import read_manifest
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.graph.signature import graph_tensors
+from overpaint.bundle.tensor import Tensor
+from overpaint.bundle.tokenizer.files import pad_token_id
+from overpaint.engines.backends import open_session
 
 VAE = {"latent_channels": 4, "block_out_channels": [8] * 4, "scaling_factor": 0.18215}
 CLIP = {"max_position_embeddings": 77, "num_hidden_layers": 12, "model_type": "clip_text_model"}

@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.engines.micro_manifest import SHA, good
+from tests.bundle.micro_manifest import SHA, good
 
-from overpaint.engines.errors import ManifestError
-from overpaint.engines.manifest import Manifest
-from overpaint.engines.manifest_io import decode, encode, read_manifest, write_manifest
+from overpaint.bundle.errors import ManifestError
+from overpaint.bundle.format.manifest import Manifest
+from overpaint.bundle.format.manifest_file import decode, encode, read_manifest, write_manifest
 
 
 def verdict(data: bytes) -> str:

@@ -12,15 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from tests.engines.micro import external, make_micro
+from tests.bundle.micro import external, make_micro
 
-from overpaint.engines.errors import IntegrityError
-from overpaint.engines.graph_external import (
-    ExternalTensor,
-    external_tensors,
-    external_tensors_of,
-)
-from overpaint.engines.wire import MalformedError
+from overpaint.bundle.errors import IntegrityError
+from overpaint.bundle.graph.external import ExternalTensor, external_tensors, external_tensors_of
+from overpaint.bundle.graph.wire import MalformedError
 
 ARRAY = np.zeros((2, 3), np.float32)
 

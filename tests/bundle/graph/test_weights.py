@@ -13,10 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from overpaint.engines import wire, wire_writer
-from overpaint.engines.errors import BundleError
-from overpaint.engines.importing import graph_weights
-from overpaint.engines.importing.graph_weights import Piece, Slot, Weight, bind, slots, unbind
+from overpaint.bundle.errors import BundleError
+from overpaint.bundle.graph import weights, wire, wire_writer
+from overpaint.bundle.graph.weights import Piece, Slot, Weight, bind, slots, unbind
 
 RNG = np.random.default_rng(0)
 STORED = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
@@ -125,4 +124,4 @@ def test_a_weight_of_a_dtype_that_no_checkpoint_has_is_refused() -> None:
     model = onnx.load_model_from_string(template())
     model.graph.initializer[1].data_type = TensorProto.STRING
     with pytest.raises(BundleError, match="no weight's"):
-        graph_weights.slots(model.SerializeToString())
+        weights.slots(model.SerializeToString())

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines.single_files import tiny_library, write_single_file
+from tests.bundle.single_files import tiny_library, write_single_file
 
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.errors import BundleError, CheckpointError, UsageError
-from overpaint.engines.importing import LoraChoice, fuse_loras, import_checkpoint
-from overpaint.engines.importing.cache import ready_bundle
-from overpaint.engines.importing.library import Library
-from overpaint.engines.importing.safetensors_file import of_array, write_safetensors
+from overpaint.bundle.checkpoint.safetensors import of_array, write_safetensors
+from overpaint.bundle.errors import BundleError, CheckpointError, UsageError
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.importing import LoraChoice, fuse_loras, import_checkpoint
+from overpaint.bundle.importing.cache import ready_bundle
+from overpaint.bundle.importing.library import Library
 
 MODULE = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
 
@@ -121,8 +121,8 @@ def test_only_the_changed_weights_are_written(
 def test_loras_fused_one_after_another_are_loras_fused_together(
     tiny_sd1_bundle: Path, tmp_path: Path, lora: Callable[[int], Path]
 ) -> None:
-    from overpaint.engines.importing.graph_weights import unbind
-    from overpaint.engines.importing.lora import _read
+    from overpaint.bundle.graph.weights import unbind
+    from overpaint.bundle.lora.fuse import _read
 
     a, b = LoraChoice(lora(1), 0.5), LoraChoice(lora(2), -0.3)
     fuse_loras(open_bundle(tiny_sd1_bundle), tmp_path / "a", [a])
@@ -140,7 +140,7 @@ def test_loras_fused_one_after_another_are_loras_fused_together(
 def test_plans_are_left_behind_for_they_hold_the_old_weights(
     tiny_sd1_bundle: Path, tmp_path: Path, lora: Callable[[int], Path]
 ) -> None:
-    from overpaint.engines.new_bundle import finish_bundle
+    from overpaint.bundle.format.write import finish_bundle
 
     bundle = shutil.copytree(tiny_sd1_bundle, tmp_path / "planned")
     plan = bundle / "plans" / "trt11.4-sm90-linux-x86_64" / "unet.plan"

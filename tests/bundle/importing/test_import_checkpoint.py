@@ -16,19 +16,20 @@ import onnxruntime
 import pytest
 import safetensors.torch
 import torch
+from tests.bundle.single_files import single_file, tiny_library, write_single_file
 from tests.checkpoints import clip_vocabulary
-from tests.engines.single_files import single_file, tiny_library, write_single_file
 from tokenizers import Tokenizer
 
-from overpaint.engines import layout
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.errors import CheckpointError, OutputExistsError, UsageError
-from overpaint.engines.graph_external import external_tensors_of
-from overpaint.engines.importing import import_checkpoint
-from overpaint.engines.importing.library import Library
-from overpaint.engines.manifest import Manifest, Tensor
-from overpaint.engines.manifest_io import read_manifest
-from overpaint.engines.tokenizer_files import pad_token_id
+from overpaint.bundle import layout
+from overpaint.bundle.errors import CheckpointError, OutputExistsError, UsageError
+from overpaint.bundle.format.manifest import Manifest
+from overpaint.bundle.format.manifest_file import read_manifest
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.graph.external import external_tensors_of
+from overpaint.bundle.importing import import_checkpoint
+from overpaint.bundle.importing.library import Library
+from overpaint.bundle.tensor import Tensor
+from overpaint.bundle.tokenizer.files import pad_token_id
 
 FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3")
 SIZES = {"batch": 2, "tokens": 77, "latent_height": 8, "latent_width": 12}
@@ -242,7 +243,7 @@ def test_where_links_are_impossible_auto_copies_and_link_refuses(
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", no_links)
-    monkeypatch.setattr("overpaint.engines.importing.place._reflink", lambda *_: False)
+    monkeypatch.setattr("overpaint.bundle.checkpoint.link._reflink", lambda *_: False)
     with pytest.raises(CheckpointError, match=r"cannot be linked .* say --copy"):
         import_checkpoint(path, tmp_path / "linked", link="link", library=library)
     assert not (tmp_path / "linked").exists()
@@ -287,8 +288,8 @@ import sys
 for name in ("torch", "diffusers", "transformers", "onnx", "safetensors", "onnxruntime"):
     sys.modules[name] = None
 from pathlib import Path
-from overpaint.engines.importing import import_checkpoint
-from overpaint.engines.importing.library import open_library
+from overpaint.bundle.importing import import_checkpoint
+from overpaint.bundle.importing.library import open_library
 library = open_library(Path({str(library.folder)!r}))
 print(import_checkpoint({str(path)!r}, {str(tmp_path / "bundle")!r}, library=library).architecture)
 """

@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from tests.checkpoints import clip_vocabulary
 
-from overpaint.engines import layout
-from overpaint.engines.importing.clip_vocabulary import vocabulary
-from overpaint.engines.importing.contents import (
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.safetensors import Stored
+from overpaint.bundle.checkpoint.source import IDENTITY
+from overpaint.bundle.checkpoint.tensors import (
     folder_tensors,
     naming_in_single_file,
     single_file_tensors,
 )
-from overpaint.engines.importing.library import MERGES, PACKAGED, Library, open_library
-from overpaint.engines.importing.recognise import recognise, slots_of
-from overpaint.engines.importing.safetensors_file import Stored
-from overpaint.engines.importing.source import IDENTITY
+from overpaint.bundle.importing.clip_vocabulary import vocabulary
+from overpaint.bundle.importing.library import MERGES, PACKAGED, Library, open_library
+from overpaint.bundle.importing.recognise import recognise, slots_of
 from overpaint.export import library as making
 from overpaint.export.architectures import ARCHITECTURES
 from overpaint.export.trace import trace

@@ -13,13 +13,13 @@ import msgspec
 import pytest
 import safetensors.torch
 import torch
+from tests.bundle.single_files import single_file, tiny_library
 from tests.checkpoints import tiny_checkpoint
-from tests.engines.single_files import single_file, tiny_library
 
-from overpaint.engines import layout
-from overpaint.engines.errors import CheckpointError
-from overpaint.engines.importing import import_checkpoint
-from overpaint.engines.importing.library import Library
+from overpaint.bundle import layout
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.importing import import_checkpoint
+from overpaint.bundle.importing.library import Library
 
 Tensors = dict[str, torch.Tensor]
 FAMILIES = ("sd1", "sd2", "sdxl")

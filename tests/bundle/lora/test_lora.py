@@ -13,12 +13,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from overpaint.engines.errors import CheckpointError, UsageError
-from overpaint.engines.importing import lora_delta
-from overpaint.engines.importing.ldm_mmdit import MmditNames
-from overpaint.engines.importing.ldm_unet import UnetNames
-from overpaint.engines.importing.lora_file import LoraChoice
-from overpaint.engines.importing.lora_plan import plan_loras
+from overpaint.bundle.checkpoint.original_names.mmdit import MmditNames
+from overpaint.bundle.checkpoint.original_names.unet import UnetNames
+from overpaint.bundle.errors import CheckpointError, UsageError
+from overpaint.bundle.lora import arithmetic
+from overpaint.bundle.lora.file import LoraChoice
+from overpaint.bundle.lora.plan import plan_loras
 
 Tensors = dict[str, torch.Tensor]
 UNET_MODULES = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "ff.net.0.proj", "ff.net.2"]
@@ -61,7 +61,7 @@ def ours(pipe: Any, *choices: LoraChoice) -> dict[str, Tensors]:
         for name, steps in changes.items():
             array = before[component][name].numpy()
             for step in steps:
-                array = lora_delta.apply(array, step.update, step.source, step.strength)
+                array = arithmetic.apply(array, step.update, step.source, step.strength)
             before[component][name] = torch.from_numpy(np.asarray(array))
     return before
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from overpaint.engines import cores
+from overpaint.engines.host import cores
 
 
 def write(path: Path, text: str) -> None:

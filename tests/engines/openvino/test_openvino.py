@@ -11,17 +11,18 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from tests.engines.conftest import FAMILIES
-from tests.engines.micro import make_micro
-from tests.engines.test_session import feed, weights
+from tests.bundle.micro import make_micro
+from tests.conftest import FAMILIES
+from tests.engines.session.test_session import feed, weights
 
+from overpaint.bundle.errors import FeedError, MissingExtraError, SessionError, UsageError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.tensor import NUMPY_DTYPES, Tensor
 from overpaint.engines import openvino
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.devices import candidates, choose, open_session
-from overpaint.engines.errors import FeedError, MissingExtraError, SessionError, UsageError
-from overpaint.engines.manifest import Component, Tensor
+from overpaint.engines.backends import candidates, choose, open_session
 from overpaint.engines.openvino import OpenVinoSession, engine
-from overpaint.engines.session import NUMPY_DTYPES
 
 Array = np.ndarray[Any, Any]
 SIZES = {"batch": 2, "tokens": 7, "latent_height": 8, "latent_width": 12}
@@ -232,8 +233,8 @@ def test_choosing_imports_no_openvino(bundle: Bundle) -> None:
 
     script = f"""
 import sys
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.devices import choose
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import choose
 choose(open_bundle({str(bundle.folder)!r}))
 assert "openvino" not in sys.modules
 """

@@ -12,8 +12,8 @@ import openvino
 import pytest
 from openvino import opset13 as op
 
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.devices import open_session
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import open_session
 from overpaint.engines.openvino.rewrites import less_work
 
 Array = np.ndarray[Any, Any]

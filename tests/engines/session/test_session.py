@@ -14,21 +14,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.engines.micro import make_micro
+from tests.bundle.micro import make_micro
 
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.devices import WAYS, candidates, choose, open_session
-from overpaint.engines.errors import (
+from overpaint.bundle.errors import (
     BundleError,
     FeedError,
     MissingExtraError,
     SessionError,
     UsageError,
 )
-from overpaint.engines.feed_check import FeedCheck
-from overpaint.engines.manifest import Component, Range, Tensor
-from overpaint.engines.ort import OnnxRuntimeSession
-from overpaint.engines.session import NUMPY_DTYPES
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.tensor import NUMPY_DTYPES, Range, Tensor
+from overpaint.engines.backends import WAYS, candidates, choose, open_session
+from overpaint.engines.onnxruntime.cpu.session import OnnxRuntimeSession
+from overpaint.engines.session.feed_check import FeedCheck
 
 Array = np.ndarray[Any, Any]
 
@@ -314,8 +315,8 @@ def test_without_onnxruntime_the_extra_to_install_is_named(
 def test_opening_a_bundle_imports_neither_numpy_nor_onnxruntime(bundle: Bundle) -> None:
     script = f"""
         import sys
-        from overpaint.engines.bundle import open_bundle
-        import overpaint.engines.devices
+        from overpaint.bundle.format.open import open_bundle
+        import overpaint.engines.backends
         open_bundle({str(bundle.folder)!r})
         assert not {{"numpy", "onnxruntime", "shutil", "tempfile"}} & set(sys.modules)
     """

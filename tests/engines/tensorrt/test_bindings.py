@@ -17,16 +17,16 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from tests.engines import cudart_double, tensorrt_double
-from tests.engines.micro import make_micro
-from tests.engines.tensorrt_here import Here, built
-from tests.engines.tensorrt_here import here as here
-from tests.engines.trt_surface import Surface, parameters
+from tests.bundle.micro import make_micro
+from tests.doubles import cudart_double, tensorrt_double
+from tests.doubles.tensorrt_here import Here, built
+from tests.doubles.tensorrt_here import here as here
+from tests.doubles.trt_surface import Surface, parameters
 
-from overpaint.engines.bundle import open_bundle
+from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.tensorrt.libraries import short_version
 
-PACKAGE = Path(__file__).parents[2] / "engines/overpaint/engines/tensorrt"
+PACKAGE = Path(__file__).parents[3] / "engines/overpaint/engines/tensorrt"
 SOURCES = {path.name: path.read_text() for path in sorted(PACKAGE.glob("*.py"))}
 RUN_BY_LEAN = ("engine.py", "execution.py", "logger.py", "session.py")
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
@@ -121,8 +121,8 @@ def test_a_host_with_the_real_packages_says_why_a_plan_does_not_run(
     bundle = open_bundle(make_micro(tmp_path / "micro"))
     built(bundle)
     said = _in_a_process(f"""
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.devices import choose
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import choose
 choose(open_bundle({str(bundle.folder)!r}), "tensorrt")
 """)
     assert said.startswith(f"--device tensorrt cannot run {bundle.folder}: ")
@@ -133,7 +133,7 @@ def _in_a_process(program: str) -> str:
     """The SessionError that `program` ends in, where tensorrt_lean is the real one."""
     whole = f"""
 import sys, tensorrt_lean_bindings
-from overpaint.engines.errors import SessionError
+from overpaint.bundle.errors import SessionError
 sys.modules["tensorrt_lean"] = tensorrt_lean_bindings
 try:
 {textwrap.indent(program.strip(), "    ")}

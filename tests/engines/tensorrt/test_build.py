@@ -16,15 +16,13 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.engines.micro import make_micro
-from tests.engines.micro_manifest import good
-from tests.engines.tensorrt_double import MAGIC
-from tests.engines.tensorrt_here import VERSION, Here, built, pocket
-from tests.engines.tensorrt_here import here as here
+from tests.bundle.micro import make_micro
+from tests.bundle.micro_manifest import good
+from tests.doubles.tensorrt_double import MAGIC
+from tests.doubles.tensorrt_here import VERSION, Here, built, pocket
+from tests.doubles.tensorrt_here import here as here
 
-from overpaint.engines import plan_folder
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.errors import (
+from overpaint.bundle.errors import (
     BundleError,
     CancelledError,
     MissingExtraError,
@@ -32,13 +30,16 @@ from overpaint.engines.errors import (
     SessionError,
     UsageError,
 )
-from overpaint.engines.manifest import Manifest
-from overpaint.engines.manifest_io import parse
+from overpaint.bundle.format import plans
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Manifest
+from overpaint.bundle.format.manifest_file import parse
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.format.verify import verify_bundle
 from overpaint.engines.tensorrt import build as builds
 from overpaint.engines.tensorrt import builder, estimate
 from overpaint.engines.tensorrt.monitor import Phases
 from overpaint.engines.tensorrt.shapes import PictureShape, default_shape, profiles
-from overpaint.engines.verify import verify_bundle
 
 TARGET = "trt11.4-sm90-linux-x86_64"
 
@@ -309,7 +310,7 @@ def test_plans_whose_placing_is_interrupted_are_never_listed(
     micro: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built(micro)
-    monkeypatch.setattr(plan_folder, "_hashed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(plans, "_hashed", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         built(open_bundle(micro.folder), force=True)
     assert verify_bundle(micro.folder).whole
@@ -431,6 +432,6 @@ def test_a_bundle_that_may_not_be_written_to_is_told_as_such(
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(plan_folder.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(plans.tempfile, "mkdtemp", refuse)
     with pytest.raises(UsageError, match=r"plans cannot be written there: Permission denied\. C"):
         built(micro)

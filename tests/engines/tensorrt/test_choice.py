@@ -8,16 +8,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.engines.cudart_double import CudartDouble
-from tests.engines.micro import make_micro
-from tests.engines.tensorrt_here import VERSION, Here, built
-from tests.engines.tensorrt_here import here as here
+from tests.bundle.micro import make_micro
+from tests.doubles.cudart_double import CudartDouble
+from tests.doubles.tensorrt_here import VERSION, Here, built
+from tests.doubles.tensorrt_here import here as here
 
-from overpaint.engines.bundle import Bundle, open_bundle
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest_file import write_manifest
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import candidates, choose, open_session
 from overpaint.engines.describe import describe
-from overpaint.engines.devices import candidates, choose, open_session
-from overpaint.engines.errors import SessionError
-from overpaint.engines.manifest_io import write_manifest
 from overpaint.engines.tensorrt import choose as choosing
 from overpaint.engines.tensorrt.fit import Machine, misfits, runtime_for
 from overpaint.engines.tensorrt.record import BuildRecord

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines.conftest import FAMILIES
-from tests.engines.tensorrt_here import Here, built
-from tests.engines.tensorrt_here import here as here
+from tests.conftest import FAMILIES
+from tests.doubles.tensorrt_here import Here, built
+from tests.doubles.tensorrt_here import here as here
 
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.devices import open_session
-from overpaint.engines.session import NUMPY_DTYPES
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.tensor import NUMPY_DTYPES
+from overpaint.engines.backends import open_session
 
 
 @pytest.mark.parametrize("family", FAMILIES)

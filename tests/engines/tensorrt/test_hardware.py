@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.engines.tensorrt_here import built, pocket
+from tests.doubles.tensorrt_here import built, pocket
 
-from overpaint.engines.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError
 from overpaint.engines.tensorrt.gpu import find_gpu
 from overpaint.engines.tensorrt.libraries import FULL, import_cudart, library
 from overpaint.runtime import Img2Img
 
-PICTURE = Path(__file__).parents[2] / "examples/summer.png"
+PICTURE = Path(__file__).parents[3] / "examples/summer.png"
 
 
 def missing() -> str:

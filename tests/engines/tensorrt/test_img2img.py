@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.engines.tensorrt_here import VERSION, Here, built, forget, pocket
-from tests.engines.tensorrt_here import here as here
+from tests.doubles.tensorrt_here import VERSION, Here, built, forget, pocket
+from tests.doubles.tensorrt_here import here as here
 
-from overpaint.engines.errors import FeedError
+from overpaint.bundle.errors import FeedError
 from overpaint.runtime import Img2Img
 
-PICTURE = Path(__file__).parents[2] / "examples/summer.png"
+PICTURE = Path(__file__).parents[3] / "examples/summer.png"
 RUN: dict[str, Any] = {"strength": 0.5, "steps": 4, "seed": 3, "size": (32, 32)}
 
 
@@ -32,8 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _machine(patch: pytest.MonkeyPatch) -> Iterator[Here]:
-    from tests.engines.cudart_double import CudartDouble
-    from tests.engines.tensorrt_double import TensorRTDouble
+    from tests.doubles.cudart_double import CudartDouble
+    from tests.doubles.tensorrt_double import TensorRTDouble
 
     cuda = CudartDouble()
     found = Here(patch, cuda, TensorRTDouble(cuda))

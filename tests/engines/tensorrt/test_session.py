@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.engines.cudart_double import CudartDouble, MisuseError
-from tests.engines.micro import make_micro
-from tests.engines.tensorrt_double import TensorRTDouble
-from tests.engines.tensorrt_here import Here, built
-from tests.engines.tensorrt_here import here as here
+from tests.bundle.micro import make_micro
+from tests.doubles.cudart_double import CudartDouble, MisuseError
+from tests.doubles.tensorrt_double import TensorRTDouble
+from tests.doubles.tensorrt_here import Here, built
+from tests.doubles.tensorrt_here import here as here
 
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.devices import open_session
-from overpaint.engines.errors import FeedError, SessionError
-from overpaint.engines.session import Session
+from overpaint.bundle.errors import FeedError, SessionError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import open_session
+from overpaint.engines.session.protocol import Session
 from overpaint.engines.tensorrt.cuda import shared_cuda
 from overpaint.engines.tensorrt.served import pieces
 

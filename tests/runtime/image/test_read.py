@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from overpaint.engines.errors import ImageError
+from overpaint.bundle.errors import ImageError
 from overpaint.runtime.image import FORMATS, read
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from overpaint.engines.errors import SessionError, UsageError
+from overpaint.bundle.errors import SessionError, UsageError
 from overpaint.runtime.image import Sides, fit, from_pixels, to_pixels
 
 SIDES = Sides(multiple=8, minimum=64, maximum=1024)

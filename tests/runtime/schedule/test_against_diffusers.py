@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from overpaint.runtime.schedule import (
-    advance,
-    begin,
-    make_schedule,
-    preview,
-    read_scheduler_config,
+from tests.runtime.schedule.diffusers_reference import (
+    SD,
+    SHAPE,
+    compare,
+    float64_throughout,
+    reference_scheduler,
 )
 
-from .diffusers_reference import SD, SHAPE, compare, float64_throughout, reference_scheduler
+from overpaint.runtime.schedule import advance, begin, make_schedule, preview, read_scheduler_config
 
 torch.set_num_threads(1)
 

@@ -12,14 +12,9 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionXLImg2ImgPipeline,
 )
+from tests.runtime.schedule.diffusers_reference import SD, scheduler_class
 
-from overpaint.runtime.schedule import (
-    brought_up_to_date,
-    make_schedule,
-    read_scheduler_config,
-)
-
-from .diffusers_reference import SD, scheduler_class
+from overpaint.runtime.schedule import brought_up_to_date, make_schedule, read_scheduler_config
 
 STRENGTHS = [round(0.01 * i, 2) for i in range(1, 101)]
 EULER: dict[str, Any] = {"_class_name": "EulerDiscreteScheduler", **SD, "steps_offset": 1}

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runtime.schedule.diffusers_reference import compare, reference_scheduler, scheduler_class
 
-from overpaint.engines.errors import ManifestError, UsageError
+from overpaint.bundle.errors import ManifestError, UsageError
 from overpaint.runtime import schedule as schedule_package
 from overpaint.runtime.schedule import (
     SAMPLERS,
@@ -21,8 +22,6 @@ from overpaint.runtime.schedule import (
     make_schedule,
     read_scheduler_config,
 )
-
-from .diffusers_reference import compare, reference_scheduler, scheduler_class
 
 TRAINED = {
     "num_train_timesteps": 1000,

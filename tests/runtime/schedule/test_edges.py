@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.schedule import SAMPLERS, STEPS_MODES, Schedule, make_schedule
 from overpaint.runtime.schedule import read_scheduler_config as read
 from overpaint.runtime.schedule.sigmas import beta_quantile
@@ -247,7 +247,7 @@ def test_beta_quantiles_are_scipys() -> None:
 def test_beta_timesteps_are_scipys_after_truncation() -> None:
     sampler = "DPMSolverMultistepScheduler"
     config = read({"_class_name": sampler, **SD.written, "use_beta_sigmas": True})
-    from .diffusers_reference import reference_scheduler
+    from tests.runtime.schedule.diffusers_reference import reference_scheduler
 
     reference = reference_scheduler(sampler, dict(config.written))
     for steps in range(1, 101):

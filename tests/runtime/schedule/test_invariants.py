@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.schedule import (
     SAMPLERS,
     SIGMAS,

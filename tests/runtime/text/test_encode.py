@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.runtime.fakes import LENGTH, FakeEngines, fake_bundle
+from tests.doubles.engines import LENGTH, FakeEngines, fake_bundle
 
-from overpaint.engines.errors import IntegrityError
+from overpaint.bundle.errors import IntegrityError
 from overpaint.runtime.components import Components
 from overpaint.runtime.stopwatch import Stopwatch
 from overpaint.runtime.text import Prompting, TextEncoders

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from overpaint.engines.errors import ManifestError
-from overpaint.engines.manifest import Text, TextEncoder
+from overpaint.bundle.errors import ManifestError
+from overpaint.bundle.facts import Text, TextEncoder
 from overpaint.runtime.text.conditioning import Condition, Embedding, Request
 from overpaint.runtime.text.sd import condition as sd
 from overpaint.runtime.text.sd3 import condition as sd3

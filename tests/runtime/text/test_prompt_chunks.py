@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.fakes import LENGTH, FakeEngines, fake_bundle, fake_pipeline
+from tests.doubles.engines import LENGTH, FakeEngines, fake_bundle, fake_pipeline
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime import Img2Img
 from overpaint.runtime.components import Components
 from overpaint.runtime.metadata import read_parameters
@@ -140,7 +140,7 @@ def test_the_file_and_the_command_line_say_how_the_prompt_was_read(
 ) -> None:
     from typer.testing import CliRunner
 
-    from overpaint.cli import app
+    from overpaint.cli.main import app
 
     PICTURE.save(tmp_path / "in.png")
     out = tmp_path / "out.png"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.runtime.fakes import fake_bundle
+from tests.doubles.engines import fake_bundle
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import Running, data_url, png, serving
 
-from overpaint.serve.bundles import native_side
 from overpaint.serve.config import Config
+from overpaint.serve.jobs.bundles import native_side
 
 
 def test_capabilities_are_those_of_this_bundle_here(server: Running) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import Running, data_url, png, serving
 
-from overpaint.engines.errors import SessionError
+from overpaint.bundle.errors import SessionError
 from overpaint.serve.config import Config
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.serve.engine import fake_served
 from tests.serve.running import Running, serving
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.serve.config import Config
 
 TOKEN = "correct-horse-battery-staple"

@@ -14,7 +14,7 @@ import pytest
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import Running, data_url, png, serving
 
-from overpaint.engines.errors import SessionError
+from overpaint.bundle.errors import SessionError
 from overpaint.serve.config import Config
 
 TOKEN = "token-of-the-other-server"
@@ -207,7 +207,7 @@ def test_two_servers_that_fall_back_to_each_other_do_not_play_ball(folder: Path)
 
 @pytest.mark.parametrize("url", ["ftp://x", "other.example:8000"])
 def test_a_fallback_is_a_url(url: str) -> None:
-    from overpaint.engines.errors import UsageError
+    from overpaint.bundle.errors import UsageError
 
     with pytest.raises(UsageError, match="--fallback"):
         Config(fallbacks=(url,))

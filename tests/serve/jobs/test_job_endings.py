@@ -9,7 +9,7 @@ import pytest
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import data_url, png, serving
 
-from overpaint.engines.errors import SessionError
+from overpaint.bundle.errors import SessionError
 from overpaint.serve.config import Config
 from overpaint.serve.jobs import lane
 

@@ -9,7 +9,7 @@ import pytest
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import serving
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.serve.config import Config
 from overpaint.serve.jobs.models import Models
 

@@ -12,8 +12,8 @@ import pytest
 from tests.serve.running import png
 
 from overpaint.serve.config import Limits
-from overpaint.serve.fetch import fetch
-from overpaint.serve.problems import ApiError
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.pictures.fetch import fetch
 
 HOSTS = ("pictures.example",)
 URL = "https://pictures.example/a.png"

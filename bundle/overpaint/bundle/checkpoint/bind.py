@@ -8,12 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from .. import layout
-from ..paths import problem_with_path
-from .graph_weights import Piece, Slot, Weight, bind
-from .place import Choice, Placed, place
-from .resolve import Found
-from .safetensors_file import ITEM_SIZES, Stored, ToWrite, of_array, read_bytes, write_safetensors
+from overpaint.bundle import layout
+from overpaint.bundle.files.names import problem_with_path
+from overpaint.bundle.graph.weights import Piece, Slot, Weight, bind
+
+from .link import Choice, Placed, place
+from .match import Found
+from .safetensors import ITEM_SIZES, Stored, ToWrite, of_array, read_bytes, write_safetensors
 from .source import IDENTITY
 
 SIDE_FILE: Final = "converted.safetensors"

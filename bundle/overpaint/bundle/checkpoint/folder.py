@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .. import layout
-from ..errors import CheckpointError
-from ..families import Configs
-from ..json_file import read_json
-from ..tokenizer_files import pad_token_id
-from .safetensors_file import Stored, read_header
+from overpaint.bundle import layout
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.facts import Configs
+from overpaint.bundle.files.json import read_json
+from overpaint.bundle.tokenizer.files import pad_token_id
+
+from .safetensors import Stored, read_header
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _STEMS: Final = ("diffusion_pytorch_model", "model")

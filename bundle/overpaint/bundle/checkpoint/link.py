@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from ..errors import CheckpointError
+from overpaint.bundle.errors import CheckpointError
 
 Choice: TypeAlias = Literal["auto", "link", "copy"]
 Placed: TypeAlias = Literal["reflinked", "hard-linked", "copied"]

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from .contents import Tensors
-from .graph_weights import Slot
-from .safetensors_file import Stored
+from overpaint.bundle.graph.weights import Slot
+
+from .safetensors import Stored
 from .source import Source
+from .tensors import Tensors
 
 FLOATS: Final = ("F32", "F16", "BF16")
 """The dtypes that weights may be stored in."""

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CheckpointError
+from overpaint.bundle.errors import CheckpointError
 
 Array: TypeAlias = npt.NDArray[Any]
 

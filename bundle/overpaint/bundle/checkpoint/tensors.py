@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from ..manifest import Family
-from .ldm_mmdit import MmditNames
-from .ldm_text import clip_source, openclip_source, t5_source
-from .ldm_unet import UnetNames
-from .ldm_vae import VaeNames
-from .safetensors_file import Stored
+from overpaint.bundle.checkpoint.original_names.mmdit import MmditNames
+from overpaint.bundle.checkpoint.original_names.text import clip_source, openclip_source, t5_source
+from overpaint.bundle.checkpoint.original_names.unet import UnetNames
+from overpaint.bundle.checkpoint.original_names.vae import VaeNames
+from overpaint.bundle.facts import Family
+
+from .safetensors import Stored
 from .source import IDENTITY, Source, whole
 
 Naming: TypeAlias = Callable[[str], Source | None]

@@ -6,46 +6,24 @@ import and the opening of optimum's folders all ask here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final
 
-from . import layout
-from .errors import CheckpointError
-from .manifest import Defaults, Family, Latents, Prediction, Text, TextEncoder
-
-Config: TypeAlias = Mapping[str, Any]
+from overpaint.bundle import layout
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.facts import (
+    Config,
+    Configs,
+    Defaults,
+    Facts,
+    Family,
+    Latents,
+    Prediction,
+    Text,
+    TextEncoder,
+)
 
 CLIP_LENGTH: Final = 77
 T5_LENGTH: Final = 256  # diffusers' max_sequence_length; the model takes up to 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configs:
-    """The JSON files of a diffusers folder.
-
-    `index` is model_index.json, `scheduler` scheduler_config.json, `components` the config.json of
-    each component by its name in the checkpoint (the VAE is `vae`), for those that are there, and
-    `pad_token_ids` each tokenizer's padding.
-    """
-
-    index: Config
-    scheduler: Config
-    components: Mapping[str, Config]
-    pad_token_ids: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What follows from them: fields of a manifest."""
-
-    family: Family
-    denoiser: Literal["unet", "transformer"]
-    latents: Latents
-    prediction: Prediction
-    text: Text
-    defaults: Defaults
-    guidance_embedding_width: int | None
 
 
 def facts_of(configs: Configs, name: str = "") -> Facts:

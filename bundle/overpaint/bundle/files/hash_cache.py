@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sys
+
+from .user_folders import cache_folder
 
 
 def is_verified(path: str, status: os.stat_result, sha256: str) -> bool:
@@ -28,17 +29,6 @@ def remember(path: str, status: os.stat_result, sha256: str) -> None:
         os.makedirs(os.path.dirname(entry), mode=0o700, exist_ok=True)
         with open(entry, "w", encoding="utf-8", errors="replace") as file:
             file.write(f"{sha256}  {os.path.realpath(path)}\n")
-
-
-def cache_folder() -> str | None:
-    """Return this user's cache folder for overpaint, None where the environment names none."""
-    if sys.platform == "win32":
-        root = os.environ.get("LOCALAPPDATA", "")
-    else:
-        home = os.environ.get("HOME", "")
-        usual = "Library/Caches" if sys.platform == "darwin" else ".cache"
-        root = os.environ.get("XDG_CACHE_HOME", "") or (os.path.join(home, usual) if home else "")
-    return os.path.join(root, "overpaint") if os.path.isabs(root) else None
 
 
 def _entry(path: str, status: os.stat_result, sha256: str) -> str | None:

@@ -10,7 +10,7 @@ import os
 import stat
 from typing import Final
 
-from .errors import IntegrityError
+from overpaint.bundle.errors import IntegrityError
 
 PICKLE_SUFFIXES: Final = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 LONGEST: Final = 512

@@ -12,19 +12,22 @@ from typing import Final
 
 import msgspec
 
-from . import layout
+from overpaint.bundle import layout
+from overpaint.bundle.errors import BundleError, CheckpointError, IntegrityError
+from overpaint.bundle.facts import Config, Configs, Latents
+from overpaint.bundle.families.family import facts_of
+from overpaint.bundle.files.json import read_json
+from overpaint.bundle.files.names import resident
+from overpaint.bundle.graph.external import external_tensors_of
+from overpaint.bundle.graph.signature import graph_tensors
+from overpaint.bundle.tensor import Range
+from overpaint.bundle.tokenizer.files import pad_token_id, tokenizer_files
+
 from .bundle import Bundle
-from .errors import BundleError, CheckpointError, IntegrityError
-from .families import Config, Configs, facts_of
-from .graph_external import external_tensors_of
-from .graph_tensors import graph_tensors
 from .integrity import external_problems
-from .json_file import read_json
-from .manifest import Component, File, Latents, Manifest, Range, Source
-from .manifest_check import meaning_problems
-from .manifest_io import one_line
-from .paths import resident
-from .tokenizer_files import pad_token_id, tokenizer_files
+from .manifest import Component, File, Manifest, Source
+from .manifest_file import one_line
+from .rules import meaning_problems
 
 ANY_SIZE: Final = Range(minimum=1, maximum=1 << 16)
 

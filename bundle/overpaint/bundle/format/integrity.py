@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from . import verified
-from .errors import IntegrityError
-from .graph_external import ExternalTensor, external_tensors_of
-from .hashing import Progress, sha256_files
+from overpaint.bundle.errors import IntegrityError
+from overpaint.bundle.files import hash_cache
+from overpaint.bundle.files.hashing import Progress, sha256_files
+from overpaint.bundle.files.names import problem_with_path, resident
+from overpaint.bundle.graph.external import ExternalTensor, external_tensors_of
+
 from .manifest import File, Manifest
-from .paths import problem_with_path, resident
 
 Level: TypeAlias = Literal["open", "full"]
 
@@ -68,11 +69,13 @@ def _hashes(
                 f"got {sha256[:16]}…; {_mend(file)}"
             )
         elif file.weights:
-            verified.remember(str(folder / path), due[path], sha256)
+            hash_cache.remember(str(folder / path), due[path], sha256)
 
 
 def _is_trusted(path: Path, status: os.stat_result, file: File, level: Level) -> bool:
-    return file.weights and level == "open" and verified.is_verified(str(path), status, file.sha256)
+    return (
+        file.weights and level == "open" and hash_cache.is_verified(str(path), status, file.sha256)
+    )
 
 
 def external_problems(folder: Path, graph: str, files: Mapping[str, File]) -> Iterator[str]:

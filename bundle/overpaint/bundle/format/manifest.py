@@ -8,43 +8,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
+from overpaint.bundle.facts import Defaults, Family, Latents, Prediction, Text
+from overpaint.bundle.record import Record
+from overpaint.bundle.tensor import DType, Range, Tensor
 
 FORMAT = "overpaint-bundle"
 VERSION = 1
-
-Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3"]
-Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
-DType = Literal["float32", "float16", "bfloat16", "int64", "int32", "bool"]
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The closed, immutable base of every entry."""
-
-
-def written_shape(shape: tuple[int | str, ...]) -> str:
-    """A shape as NumPy writes it, symbolic sizes by name: `(batch, 4)`, `(1,)`, `()`."""
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
-
-
-class Range(Record, frozen=True, kw_only=True):
-    """The values that a symbolic dimension may take, both ends included, in `multiple`s."""
-
-    minimum: int
-    maximum: int
-    multiple: int = 1
-
-
-class Tensor(Record, frozen=True, kw_only=True):
-    """One input or output of a graph. A dimension is a number, or the name of a `Range`."""
-
-    name: str
-    dtype: DType
-    shape: tuple[int | str, ...]
-
-    def __str__(self) -> str:
-        """`sample float32 (batch, 4, height, width)`."""
-        return f"{self.name} {self.dtype} {written_shape(self.shape)}"
 
 
 class Parity(Record, frozen=True, kw_only=True):
@@ -71,64 +40,6 @@ class Component(Record, frozen=True, kw_only=True):
     ranges: dict[str, Range]
     compute_dtype: DType = "float32"
     parity: Parity | None = None
-
-
-class Latents(Record, frozen=True, kw_only=True):
-    """How pixels and latents correspond.
-
-    Encoding: z = (moments' sample - shift) * scaling; decoding the inverse. With `mean` and `std`
-    (one value a channel): z = (sample - mean) * scaling / std. Image sides are multiples of
-    `multiple` pixels; a latent cell covers `downscale` x `downscale` of them.
-    """
-
-    channels: int
-    downscale: int
-    multiple: int
-    scaling: float
-    shift: float = 0.0
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-
-
-class TextEncoder(Record, frozen=True, kw_only=True):
-    """How one text encoder is fed, and which of its outputs conditions the denoiser.
-
-    `length` tokens, padded with `pad_token_id`. `hidden` names the graph output taken as context
-    (`last_hidden_state`, or `hidden_states.<k>` counted from 0); `pooled` the one taken as the
-    pooled vector, if any.
-    """
-
-    component: str
-    tokenizer: str
-    kind: Literal["clip", "t5"]
-    length: int
-    pad_token_id: int
-    hidden: str
-    pooled: str | None = None
-
-
-class Text(Record, frozen=True, kw_only=True):
-    """The text encoders in the order in which their contexts are joined.
-
-    `zeros_for_absent_negative`: an *absent* negative prompt (None, which is not "") is all zeros
-    (SDXL's `force_zeros_for_empty_prompt`). `aesthetic_score`: time ids carry a score instead of
-    the target size (SDXL's refiner). `t5_length`: SD 3's sequence of zeros where T5 is absent.
-    """
-
-    encoders: tuple[TextEncoder, ...]
-    zeros_for_absent_negative: bool = False
-    aesthetic_score: bool = False
-    t5_length: int | None = None
-    t5_width: int | None = None
-
-
-class Defaults(Record, frozen=True, kw_only=True):
-    """What a run uses where its caller says nothing."""
-
-    steps: int
-    guidance_scale: float
-    strength: float
-    sampler: str = "default"
 
 
 class Lora(Record, frozen=True, kw_only=True):

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from .errors import ManifestError
-from .layout import MANIFEST
+from overpaint.bundle.errors import ManifestError
+from overpaint.bundle.layout import MANIFEST
+
 from .manifest import FORMAT, VERSION, Manifest
-from .manifest_check import problems
-from .manifest_errors import explain
+from .rules import problems
+from .schema_errors import explain
 
 LARGEST: Final = 16 << 20  # bytes; a manifest is some tens of kilobytes
 

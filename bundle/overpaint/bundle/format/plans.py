@@ -17,14 +17,15 @@ from pathlib import Path
 
 import msgspec
 
-from . import layout
+from overpaint.bundle import layout
+from overpaint.bundle.errors import BundleError, UsageError
+from overpaint.bundle.files.hashing import sha256_files
+from overpaint.bundle.files.names import resident
+
 from .bundle import Bundle
-from .errors import BundleError, UsageError
-from .hashing import sha256_files
 from .manifest import File, Manifest
-from .manifest_io import read_manifest, write_manifest
-from .new_bundle import termination_raises
-from .paths import resident
+from .manifest_file import read_manifest, write_manifest
+from .write import termination_raises
 
 
 def check_listable(bundle: Bundle) -> None:

@@ -10,9 +10,12 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from . import layout
-from .manifest import Component, Latents, Manifest, Range, TextEncoder
-from .paths import problem_with_path
+from overpaint.bundle import layout
+from overpaint.bundle.facts import Latents, TextEncoder
+from overpaint.bundle.files.names import problem_with_path
+from overpaint.bundle.tensor import Range
+
+from .manifest import Component, Manifest
 
 NO_WEIGHTS: Final = (".json", ".onnx", ".plan", ".txt")
 LARGEST_FILE: Final = 2**63 - 1

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import integrity, layout, manifest_check
-from .bundle import bundle_folder, open_bundle
-from .errors import BundleError
-from .hashing import Progress
+from overpaint.bundle import layout
+from overpaint.bundle.errors import BundleError
+from overpaint.bundle.files.hashing import Progress
+
+from . import integrity, rules
 from .manifest import Manifest
-from .manifest_io import load, one_line
+from .manifest_file import load, one_line
+from .open import bundle_folder, open_bundle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ def verify_bundle(path: str | os.PathLike[str], progress: Progress | None = None
     except BundleError as error:
         return _report(folder, None, [str(error)], [])
     name = folder / layout.MANIFEST
-    problems = [f"{name}: {problem}" for problem in manifest_check.problems(manifest)]
+    problems = [f"{name}: {problem}" for problem in rules.problems(manifest)]
     problems += integrity.problems(folder, manifest, "full", progress)
     return _report(folder, manifest, problems, list(_unlisted(folder, manifest)))
 

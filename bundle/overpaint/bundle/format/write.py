@@ -20,13 +20,15 @@ from types import FrameType
 
 import msgspec
 
-from . import layout, verified
-from .errors import OutputExistsError, UsageError
-from .graph_external import external_tensors_of
-from .hashing import Progress, sha256_files
+from overpaint.bundle import layout
+from overpaint.bundle.errors import OutputExistsError, UsageError
+from overpaint.bundle.files import hash_cache
+from overpaint.bundle.files.hashing import Progress, sha256_files
+from overpaint.bundle.files.names import resident
+from overpaint.bundle.graph.external import external_tensors_of
+
 from .manifest import File, Manifest
-from .manifest_io import read_manifest, write_manifest
-from .paths import resident
+from .manifest_file import read_manifest, write_manifest
 
 
 @contextmanager
@@ -150,7 +152,7 @@ def _remember(target: Path, manifest: Manifest) -> None:
     """The weights were hashed a moment ago: the first open need not do it again."""
     for path, file in manifest.files.items():
         if file.weights:
-            verified.remember(str(target / path), (target / path).lstat(), file.sha256)
+            hash_cache.remember(str(target / path), (target / path).lstat(), file.sha256)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from .errors import IntegrityError
+from overpaint.bundle.errors import IntegrityError
+
 from .wire import LENGTH, MalformedError, fields
 
 # message -> field number -> message: every path on which a TensorProto can lie.

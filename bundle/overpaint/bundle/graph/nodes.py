@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from . import onnx_fields as onnx
-from .onnx_fields import Field, read_fields, read_numbers
-from .wire_writer import float32, message, string, varint
+from . import proto as onnx
+from .proto import Field, read_fields, read_numbers
+from .wire import float32, message, string, varint
 
 Value: TypeAlias = bytes | int | float | list[int]
 

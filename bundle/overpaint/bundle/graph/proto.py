@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .wire import VARINT, MalformedError
+from .wire import VARINT, MalformedError, message, read_varint
 from .wire import fields as wire_fields
-from .wire import varint as read_varint
-from .wire_writer import message
 
 MODEL_GRAPH, MODEL_OPSET = 7, 8
 OPSET_DOMAIN, OPSET_VERSION = 1, 2

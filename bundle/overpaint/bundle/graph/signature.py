@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterator
 from typing import Final
 
-from .errors import IntegrityError
-from .manifest import DType, Tensor
+from overpaint.bundle.errors import IntegrityError
+from overpaint.bundle.tensor import DType, Tensor
+
 from .wire import LENGTH, VARINT, MalformedError, fields
 
 _DTYPES: Final[dict[int, DType]] = {

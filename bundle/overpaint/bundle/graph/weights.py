@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from ..errors import BundleError
-from ..onnx_fields import (
+from overpaint.bundle.errors import BundleError
+
+from .proto import (
     ATTRIBUTE_INT,
     ATTRIBUTE_NAME,
     ATTRIBUTE_TYPE,
@@ -36,7 +37,7 @@ from ..onnx_fields import (
     read_numbers,
     with_graph,
 )
-from ..wire_writer import message, string, varint
+from .wire import message, string, varint
 
 ONNX_DTYPES: Final = {
     "F32": 1,

@@ -1,4 +1,4 @@
-"""The protobuf wire format, read without a schema: enough to find things in an ONNX file.
+"""The protobuf wire format, read and written without a schema: enough for an ONNX file.
 
 https://protobuf.dev/programming-guides/encoding. A message is a run of fields; a field is a tag
 (number << 3 | wire type) and a value. The deploy side has no onnx package, and this reads only
@@ -7,6 +7,7 @@ what it is asked for: an unread sub-message is one jump.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from typing import Final, Protocol
 
@@ -40,7 +41,7 @@ def fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int, 
         tag = data[at]
         at += 1
         if tag >= 128:
-            tag, at = varint(data, at - 1, end)
+            tag, at = read_varint(data, at - 1, end)
         number, wire = tag >> 3, tag & 7
         if not number:
             raise MalformedError(f"field number 0 at byte {at}")
@@ -48,7 +49,7 @@ def fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int, 
             if at < end and (value := data[at]) < 128:
                 at += 1
             else:
-                value, at = varint(data, at, end)
+                value, at = read_varint(data, at, end)
             if wire == VARINT:
                 yield number, wire, value, at
                 continue
@@ -65,7 +66,7 @@ def fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int, 
         at += size
 
 
-def varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
+def read_varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
     """Read a base-128 number at `at`: (value modulo 2^64, where it ends).
 
     Raises:
@@ -79,3 +80,33 @@ def varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
             return value & 0xFFFF_FFFF_FFFF_FFFF, here + 1
         shift += 7
     raise MalformedError(f"a number without an end at byte {at}")
+
+
+def varint(number: int, value: int) -> bytes:
+    """A field that holds an int64."""
+    return _encode(number << 3 | VARINT) + _encode(value & ((1 << 64) - 1))
+
+
+def float32(number: int, value: float) -> bytes:
+    """A field that holds a float."""
+    return _encode(number << 3 | FIXED32) + struct.pack("<f", value)
+
+
+def message(number: int, *fields: bytes | memoryview) -> bytes:
+    """A field that holds a message, given as its encoded fields."""
+    body = b"".join(fields)
+    return _encode(number << 3 | LENGTH) + _encode(len(body)) + body
+
+
+def string(number: int, value: str) -> bytes:
+    """A field that holds text."""
+    return message(number, value.encode())
+
+
+def _encode(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

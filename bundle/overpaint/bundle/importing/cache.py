@@ -13,15 +13,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from .. import layout
-from ..bundle import open_bundle
-from ..errors import OutputExistsError, UsageError
-from ..verified import cache_folder
+from overpaint.bundle import layout
+from overpaint.bundle.errors import OutputExistsError, UsageError
+from overpaint.bundle.files.user_folders import cache_folder
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.lora.file import LoraChoice
+from overpaint.bundle.lora.fuse import fuse_loras
+from overpaint.bundle.progress import Progress
+
 from .import_checkpoint import import_checkpoint
 from .library import Library, open_library
-from .lora import fuse_loras
-from .lora_file import LoraChoice
-from .steps import Progress
+from .preview_factors import Decode
 
 _FORMAT: Final = "1"  # raise it where the same files would be made into other bundles
 
@@ -32,12 +34,13 @@ def ready_bundle(
     loras: Sequence[LoraChoice] = (),
     like: str | None = None,
     library: Library | None = None,
+    decode: Decode | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """The folder of a bundle: `source` itself, or what it is made into with `loras` fused.
 
-    `source` is a bundle, a single `.safetensors` file or a diffusers folder; `like` as
-    `import_checkpoint` has it.
+    `source` is a bundle, a single `.safetensors` file or a diffusers folder; `like` and `decode`
+    as `import_checkpoint` has them.
 
     Raises:
         CheckpointError: it cannot be imported, or a LoRA does not fit it.
@@ -56,7 +59,13 @@ def ready_bundle(
     try:
         if checkpoint:
             import_checkpoint(
-                path, target, loras=loras, like=like, library=shelf, progress=progress
+                path,
+                target,
+                loras=loras,
+                like=like,
+                library=shelf,
+                decode=decode,
+                progress=progress,
             )
         else:
             fuse_loras(open_bundle(path), target, loras, progress=progress)

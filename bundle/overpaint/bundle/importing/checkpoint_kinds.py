@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..errors import CheckpointError
-from ..manifest import Family
-from .checkpoint import Checkpoint, open_checkpoint
-from .contents import Tensors, folder_tensors, single_file_tensors
-from .safetensors_file import Stored, read_header
+from overpaint.bundle.checkpoint.folder import Checkpoint, open_checkpoint
+from overpaint.bundle.checkpoint.safetensors import Stored, read_header
+from overpaint.bundle.checkpoint.tensors import Tensors, folder_tensors, single_file_tensors
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.facts import Family
 
 _PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _OTHERS: Final = {

@@ -11,9 +11,10 @@ import lzma
 from pathlib import Path
 from typing import Any, Final
 
-from .. import layout
-from ..clip_tokenizer import END, START, read_clip_tokenizer
-from ..tokenizer_files import VOCABULARY
+from overpaint.bundle import layout
+from overpaint.bundle.tokenizer.clip import END, START, read_clip_tokenizer
+from overpaint.bundle.tokenizer.files import VOCABULARY
+
 from .library import MERGES, Library
 
 LENGTH: Final = 77

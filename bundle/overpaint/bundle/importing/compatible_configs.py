@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..errors import CheckpointError
+from overpaint.bundle.errors import CheckpointError
 
 _BESIDE: Final = frozenset(
     {

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from .. import layout
-from ..clip_tokenizer import read_clip_tokenizer
-from ..errors import CheckpointError
-from ..tokenizer_files import VOCABULARY
+from overpaint.bundle import layout
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.tokenizer.clip import read_clip_tokenizer
+from overpaint.bundle.tokenizer.files import VOCABULARY
 
 _FILES: Final = (
     layout.TOKENIZER,

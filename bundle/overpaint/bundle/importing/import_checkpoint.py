@@ -17,21 +17,22 @@ from typing import Final
 
 import msgspec
 
-from .. import layout
-from ..errors import UsageError
-from ..manifest import Component, Manifest, Source
-from ..manifest_io import write_manifest
-from ..new_bundle import finish_bundle, new_bundle
-from ..preview import fit_preview
-from .bound import bind_into
-from .describe import Described, describe_file, describe_folder, write_json
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.bind import bind_into
+from overpaint.bundle.checkpoint.link import Choice, Placed
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.format.manifest import Component, Manifest, Source
+from overpaint.bundle.format.manifest_file import write_manifest
+from overpaint.bundle.format.write import finish_bundle, new_bundle
+from overpaint.bundle.lora.file import LoraChoice
+from overpaint.bundle.lora.fuse import fuse_into
+from overpaint.bundle.progress import Progress, Steps
+
+from .checkpoint_kinds import Folder, open_for_import
 from .library import Library, open_library
-from .lora import fuse_into
-from .lora_file import LoraChoice
-from .opened import Folder, open_for_import
-from .place import Choice, Placed
+from .preview_factors import Decode, fit_preview
 from .recognise import Recognised, recognise
-from .steps import Progress, Steps
+from .write_configs import Described, describe_file, describe_folder, write_json
 
 _NOT_YET: Final = "0" * 64  # a checkpoint's hash, until the bundle's files are hashed
 
@@ -56,6 +57,7 @@ def import_checkpoint(
     dtype: str = "float32",
     force: bool = False,
     library: Library | None = None,
+    decode: Decode | None = None,
     progress: Progress | None = None,
 ) -> Imported:
     """Make the bundle `output` of a diffusers folder, a hub id or a single `.safetensors` file.
@@ -67,6 +69,7 @@ def import_checkpoint(
         tokenizer: a folder with T5's tokenizer.json, which a single file with T5 needs.
         dtype: what the graphs compute in.
         library: the architectures to choose from; absent, those of the package.
+        decode: runs the VAE decoder once, so that previews are in colour; absent, they are grey.
 
     Raises:
         CheckpointError: it is of no architecture of the library, incomplete, mixed, a pickle, or
@@ -89,7 +92,7 @@ def import_checkpoint(
         bound = _bind(shelf, described, recognised, folder, dtype, link, steps)
         manifest = _manifest(opened.name, described, bound.components, shelf)
         with ThreadPoolExecutor(1) as pool:  # hashing keeps one core busy, and only one
-            preview = pool.submit(fit_preview, folder, manifest)
+            preview = pool.submit(fit_preview, folder, manifest, decode)
             if loras:
                 manifest = fuse_into(folder, manifest, loras, steps.fusing)
             manifest = finish_bundle(folder, manifest, steps.hashing)

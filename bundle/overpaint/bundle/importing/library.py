@@ -16,9 +16,11 @@ from typing import Any, Final
 
 import msgspec
 
-from ..errors import BundleError, UsageError
-from ..manifest import Component, Family, Record
-from .graph_weights import Slot, slots
+from overpaint.bundle.errors import BundleError, UsageError
+from overpaint.bundle.facts import Family
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.graph.weights import Slot, slots
+from overpaint.bundle.record import Record
 
 PACKAGED: Final = Path(__file__).parent.parent / "architectures"
 INDEX: Final = "index.json"

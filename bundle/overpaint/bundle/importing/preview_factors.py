@@ -8,32 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
-from . import layout
-from .errors import MissingExtraError
-from .manifest import Latents, Manifest
-from .ort import OnnxRuntimeSession
-from .session import Array
+from overpaint.bundle import layout
+from overpaint.bundle.errors import MissingExtraError
+from overpaint.bundle.facts import Latents
+from overpaint.bundle.format.manifest import Component, Manifest
+from overpaint.bundle.tensor import Array
 
 _PICTURES: Final = 4
 _SIDE: Final = 12  # latent cells
 
 
-def fit_preview(folder: Path, manifest: Manifest) -> tuple[tuple[float, ...], ...] | None:
-    """`preview_factors` of the decoder in `folder`.
+Decode: TypeAlias = Callable[[Path, Component, Array], Array]
+"""(graph of a VAE decoder, what the manifest says of it, latents (B,C,h,w)) -> pixels (B,3,H,W)."""
 
-    None where ONNX Runtime is not installed: such a host previews in grey.
+
+def fit_preview(
+    folder: Path, manifest: Manifest, decode: Decode | None
+) -> tuple[tuple[float, ...], ...] | None:
+    """`preview_factors` of the decoder in `folder`, which `decode` runs.
+
+    None without it, or where its engine is not installed: such a bundle previews in grey.
     """
+    if decode is None:
+        return None
     decoder = manifest.components[layout.VAE_DECODER]
     try:
-        with OnnxRuntimeSession(layout.VAE_DECODER, folder / decoder.graph, decoder) as session:
-            [name] = session.inputs
-            return preview_factors(
-                manifest.latents, lambda latents: next(iter(session.run({name: latents}).values()))
-            )
+        return preview_factors(
+            manifest.latents, lambda latents: decode(folder / decoder.graph, decoder, latents)
+        )
     except MissingExtraError:
         return None
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from .. import layout
-from ..errors import CheckpointError
-from ..manifest import Family
-from .contents import Tensors
-from .graph_weights import Slot
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.match import Resolved, resolve
+from overpaint.bundle.checkpoint.tensors import Tensors
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.facts import Family
+from overpaint.bundle.graph.weights import Slot
+
 from .library import Library
-from .resolve import Resolved, resolve
 
 Holds: TypeAlias = Callable[[Family, str], Tensors | None]
 """(family, component of the checkpoint) -> its tensors, or None where it has no such component."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ..errors import CheckpointError, UsageError
+from overpaint.bundle.errors import CheckpointError, UsageError
+
 from .library import Library
 
 

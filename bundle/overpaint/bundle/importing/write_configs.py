@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .. import layout
-from ..families import Configs, Facts, facts_of
-from ..tokenizer_files import pad_token_id
-from .checkpoint import configs_of
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.folder import configs_of
+from overpaint.bundle.facts import Configs, Facts
+from overpaint.bundle.families.family import facts_of
+from overpaint.bundle.tokenizer.files import pad_token_id
+
+from .checkpoint_kinds import Folder, SingleFile
 from .clip_vocabulary import write_clip_tokenizer
-from .configs_agree import check_configs
+from .compatible_configs import check_configs
+from .copy_tokenizers import copy_t5_tokenizer, copy_tokenizer
 from .library import Library
-from .opened import Folder, SingleFile
 from .recognise import Recognised
-from .tokenizers_into import copy_t5_tokenizer, copy_tokenizer
 from .variant import choose_variant
 
 _NOT_TAKEN: Final = ("safety_checker", "feature_extractor", "image_encoder")

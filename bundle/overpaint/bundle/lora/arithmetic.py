@@ -10,10 +10,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import CheckpointError
-from .lora_file import Update
-from .safetensors_file import Stored, read_array
-from .source import Source
+from overpaint.bundle.checkpoint.safetensors import Stored, read_array
+from overpaint.bundle.checkpoint.source import Source
+from overpaint.bundle.errors import CheckpointError
+
+from .file import Update
 
 Floats = npt.NDArray[np.float32]
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import CheckpointError, UsageError
-from .safetensors_file import Stored, read_array, read_header
+from overpaint.bundle.checkpoint.safetensors import Stored, read_array, read_header
+from overpaint.bundle.errors import CheckpointError, UsageError
 
 _COMPONENTS: Final = {
     "lora_unet_": "denoiser",

@@ -14,20 +14,27 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from .. import layout
-from ..bundle import Bundle
-from ..errors import BundleError
-from ..hashing import sha256_file
-from ..manifest import Lora, Manifest
-from ..new_bundle import finish_bundle, new_bundle
-from . import lora_delta
-from .graph_weights import Piece, Slot, Weight, bind, slots, unbind
-from .lora_delta import Floats
-from .lora_file import LoraChoice
-from .lora_plan import Change, plan_loras
-from .place import place
-from .safetensors_file import ITEM_SIZES, Stored, ToWrite, read_array, write_safetensors
-from .steps import Progress, Steps
+from overpaint.bundle import layout
+from overpaint.bundle.checkpoint.link import place
+from overpaint.bundle.checkpoint.safetensors import (
+    ITEM_SIZES,
+    Stored,
+    ToWrite,
+    read_array,
+    write_safetensors,
+)
+from overpaint.bundle.errors import BundleError
+from overpaint.bundle.files.hashing import sha256_file
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Lora, Manifest
+from overpaint.bundle.format.write import finish_bundle, new_bundle
+from overpaint.bundle.graph.weights import Piece, Slot, Weight, bind, slots, unbind
+from overpaint.bundle.progress import Progress, Steps
+
+from . import arithmetic
+from .arithmetic import Floats
+from .file import LoraChoice
+from .plan import Change, plan_loras
 
 SIDE_FILES: Final = "lora-{}.safetensors"
 
@@ -111,7 +118,7 @@ def _fuse(
     def data(name: str) -> bytes:
         array = _read(folder, weights[name], slots[name].shape)
         for change in changes[name]:
-            array = lora_delta.apply(array, change.update, change.source, change.strength)
+            array = arithmetic.apply(array, change.update, change.source, change.strength)
         done()
         return array.astype("<f4").tobytes()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from .lora_file import LoraChoice, Update, read_lora, refuse_keys
-from .lora_targets import lora_targets
-from .source import Source
+from overpaint.bundle.checkpoint.source import Source
+
+from .file import LoraChoice, Update, read_lora, refuse_keys
+from .targets import lora_targets
 
 
 class Change(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from .ldm_mmdit import MmditNames
-from .ldm_unet import UnetNames
-from .source import Source, whole
+from overpaint.bundle.checkpoint.original_names.mmdit import MmditNames
+from overpaint.bundle.checkpoint.original_names.unet import UnetNames
+from overpaint.bundle.checkpoint.source import Source, whole
 
 
 class Target(NamedTuple):

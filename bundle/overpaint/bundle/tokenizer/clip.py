@@ -23,7 +23,7 @@ from tokenizers import (
     processors,
 )
 
-from .errors import CheckpointError
+from overpaint.bundle.errors import CheckpointError
 
 START: Final = "<|startoftext|>"
 END: Final = "<|endoftext|>"

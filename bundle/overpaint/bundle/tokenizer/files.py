@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from .errors import CheckpointError
-from .json_file import read_json
-from .layout import TOKENIZER
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.files.json import read_json
+from overpaint.bundle.layout import TOKENIZER
 
 VOCABULARY: Final = ("vocab.json", "merges.txt")
 _CONFIGS: Final = ("tokenizer_config.json", "special_tokens_map.json")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .bundle import Bundle
-from .candidate import Candidate
-from .errors import SessionError
-from .ort_cuda.choose import open_on, started
-from .ort_cuda.options import tensorrt
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.engines.onnxruntime.cuda.choose import open_on, started
+from overpaint.engines.onnxruntime.cuda.options import tensorrt
+from overpaint.engines.session.candidate import Candidate
 
 if TYPE_CHECKING:
-    from .session import Session
+    from overpaint.engines.session.protocol import Session
 
 
 def candidate(bundle: Bundle) -> Candidate:

@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from .bundle import Bundle
-from .verified import cache_folder
+from overpaint.bundle.files.user_folders import cache_folder
+from overpaint.bundle.format.bundle import Bundle
 
 Precision: TypeAlias = Literal["f32", "bf16"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 from importlib.metadata import version
 
-from ..bundle import Bundle
-from ..candidate import Candidate
-from ..cores import usable_cores
-from ..precision import Precision, measured
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.engines.host.cores import usable_cores
+from overpaint.engines.session.candidate import Candidate
+
+from .bf16 import Precision, measured
 from .session import OpenVinoSession
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
-from ..cores import usable_cores
-from ..errors import MissingExtraError, SessionError
-from ..precision import Precision
-from ..session import Array
+from overpaint.bundle.errors import MissingExtraError, SessionError
+from overpaint.bundle.tensor import Array
+from overpaint.engines.host.cores import usable_cores
+
+from .bf16 import Precision
 from .rewrites import less_work
 
 _DTYPES: Final = {

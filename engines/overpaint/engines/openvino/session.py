@@ -9,13 +9,15 @@ from importlib.metadata import version
 from threading import Lock
 from typing import Final
 
-from ..closing import Closing
-from ..errors import SessionError
-from ..feed_check import FeedCheck
-from ..graph_metadata import by_name, check_tensors
-from ..manifest import Component, Tensor
-from ..precision import Precision
-from ..session import Array, Step
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.tensor import Array, Tensor
+from overpaint.engines.session.closing import Closing
+from overpaint.engines.session.declared import by_name, check_tensors
+from overpaint.engines.session.feed_check import FeedCheck
+from overpaint.engines.session.protocol import Step
+
+from .bf16 import Precision
 from .engine import Engine
 
 _LATENT_SIDES: Final = ("latent_height", "latent_width")

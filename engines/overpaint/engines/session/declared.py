@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from .errors import SessionError
-from .manifest import Tensor, written_shape
-from .session import NUMPY_DTYPES
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.tensor import NUMPY_DTYPES, Tensor, written_shape
 
 _DTYPES: Final = {
     "tensor(float)": "float32",

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FeedError
-from .manifest import Range, Tensor, written_shape
-from .session import NUMPY_DTYPES, Array
+from overpaint.bundle.errors import FeedError
+from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Range, Tensor, written_shape
 
 
 class FeedCheck:

@@ -12,14 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from overpaint.bundle.tensor import Array, Tensor
 
-from .manifest import Tensor
-
-Array: TypeAlias = npt.NDArray[Any]
 Step: TypeAlias = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
 
@@ -46,12 +42,3 @@ class Session(AbstractContextManager["Session", None], Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
-    "float32": np.dtype(np.float32),
-    "float16": np.dtype(np.float16),
-    "int64": np.dtype(np.int64),
-    "int32": np.dtype(np.int32),
-    "bool": np.dtype(np.bool_),
-}

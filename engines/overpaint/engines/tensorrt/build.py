@@ -11,23 +11,16 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
-from ..bundle import Bundle
-from ..errors import OutputExistsError
-from ..plan_folder import check_listable, new_plans, origin
+from overpaint.bundle.errors import OutputExistsError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.plans import check_listable, new_plans, origin
+
 from .builder import Built, build_plan
 from .engine import load_engine
 from .estimate import Estimate, conversions, estimate, room_here, shortages
 from .gpu import Gpu, find_gpu, platform_name
 from .libraries import FULL, Library, import_cudart, library, short_version
-from .record import (
-    BUILD,
-    TIMING_CACHE,
-    BuildRecord,
-    PlanRecord,
-    encode,
-    folder_of,
-    target_name,
-)
+from .record import BUILD, TIMING_CACHE, BuildRecord, PlanRecord, encode, folder_of, target_name
 from .shapes import PictureShape, Profile, default_shape, profiles
 from .stop import cancelled_error, stopped_by_ctrl_c
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SessionError
+from overpaint.bundle.errors import SessionError
+
 from .logger import Log, make_log, said
 from .monitor import make_monitor
 from .shapes import Profile

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .. import layout
-from ..bundle import Bundle
-from ..candidate import Candidate
-from ..errors import MissingExtraError, OverpaintError, SessionError
+from overpaint.bundle import layout
+from overpaint.bundle.errors import MissingExtraError, OverpaintError, SessionError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.engines.session.candidate import Candidate
+
 from .fit import Machine, misfits, runtime_for
 from .gpu import find_gpu, platform_name
 from .libraries import FULL, LEAN, import_cudart, library, version_tuple
-from .record import BUILD, BuildRecord, decode, folder_of
+from .record import BUILD, BuildRecord, build_command, decode, folder_of
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from overpaint.engines.session.protocol import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +125,3 @@ def this_machine() -> Machine:
         runtimes=runtimes,
         broken=tuple(broken),
     )
-
-
-def build_command(bundle: Bundle, shapes: tuple[str, ...] = ()) -> str:
-    """What to type to build plans for this GPU."""
-    asked = "".join(f" --shape {shape}" for shape in shapes)
-    return f"overpaint build {shlex.quote(str(bundle.folder))} --engine tensorrt{asked}"

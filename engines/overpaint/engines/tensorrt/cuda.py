@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SessionError
-from ..session import Array
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.tensor import Array
+
 from .arena import Arena
 from .gpu import checked
 from .libraries import import_cudart

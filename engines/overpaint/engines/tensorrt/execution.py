@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import SessionError
-from ..manifest import Component, Tensor
-from ..session import NUMPY_DTYPES, Array
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Tensor
+
 from .cuda import ALIGNMENT, Cuda, Pinned
 from .engine import Engine
 from .logger import said

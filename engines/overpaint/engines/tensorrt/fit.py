@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..manifest import Manifest
-from ..plan_folder import origin
+from overpaint.bundle.format.manifest import Manifest
+from overpaint.bundle.format.plans import origin
+
 from .libraries import LEAN, version_tuple
 from .record import BuildRecord
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from ..errors import SessionError
+from overpaint.bundle.errors import SessionError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Final
 
-from ..errors import MissingExtraError, SessionError
+from overpaint.bundle.errors import MissingExtraError, SessionError
 
 OLDEST_MAJOR: Final = 11  # strongly typed networks only, and the calls that are made here
 LEAN: Final = "tensorrt_lean"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Final, Literal
 
 import msgspec
 
-from .. import layout
-from ..errors import IntegrityError
-from ..manifest import Record
+from overpaint.bundle import layout
+from overpaint.bundle.errors import IntegrityError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.record import Record
 
 BUILD: Final = "build.json"
 TIMING_CACHE: Final = "timing.cache"
@@ -74,3 +76,9 @@ def target_name(tensorrt: str, compute_capability: str, platform: str) -> str:
 def folder_of(target: str) -> str:
     """Where a target's files lie in a bundle."""
     return f"{layout.PLANS}/{target}"
+
+
+def build_command(bundle: Bundle, shapes: tuple[str, ...] = ()) -> str:
+    """What to type to build plans for this GPU."""
+    asked = "".join(f" --shape {shape}" for shape in shapes)
+    return f"overpaint build {shlex.quote(str(bundle.folder))} --engine tensorrt{asked}"

@@ -6,19 +6,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .. import layout
-from ..bundle import Bundle
-from ..closing import Closing
-from ..errors import FeedError, SessionError
-from ..feed_check import FeedCheck
-from ..graph_metadata import by_name
-from ..manifest import Tensor
-from ..session import NUMPY_DTYPES, Array, Step
+from overpaint.bundle import layout
+from overpaint.bundle.errors import FeedError, SessionError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Tensor
+from overpaint.engines.session.closing import Closing
+from overpaint.engines.session.declared import by_name
+from overpaint.engines.session.feed_check import FeedCheck
+from overpaint.engines.session.protocol import Step
+
 from .cuda import shared_cuda
 from .engine import load_engine, profiles_of
 from .execution import Execution
 from .libraries import Library
-from .record import BuildRecord, folder_of
+from .record import BuildRecord, build_command, folder_of
 from .served import pieces, unserved
 from .shapes import Profile
 
@@ -147,8 +148,6 @@ class TensorRTSession(Closing):
         ]
 
     def _unserved(self, feed: Mapping[str, Array]) -> str:
-        from .choose import build_command
-
         got: Profile = {name: feed[name].shape for name in self.inputs}
         downscale = self._bundle.manifest.latents.downscale
         return unserved(

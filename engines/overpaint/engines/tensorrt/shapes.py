@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self, TypeAlias
 
-from .. import layout
-from ..bundle import Bundle
-from ..errors import UsageError
-from ..json_file import read_json
-from ..manifest import Component, Manifest, Tensor
+from overpaint.bundle import layout
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.files.json import read_json
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Component, Manifest
+from overpaint.bundle.tensor import Tensor
 
 Profile: TypeAlias = Mapping[str, tuple[int, ...]]
 """Input name -> its exact shape."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from ..errors import CancelledError
+from overpaint.bundle.errors import CancelledError
 
 
 def cancelled_error() -> CancelledError:

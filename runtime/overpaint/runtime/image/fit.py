@@ -8,7 +8,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from PIL import Image
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 Resize = Literal["stretch", "crop", "pad"]
 RESIZE_MODES: Final[tuple[Resize, ...]] = get_args(Resize)

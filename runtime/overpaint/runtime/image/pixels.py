@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from overpaint.engines.errors import SessionError
+from overpaint.bundle.errors import SessionError
 
 
 def to_pixels(image: Image.Image) -> npt.NDArray[np.float32]:

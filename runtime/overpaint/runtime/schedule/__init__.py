@@ -1,15 +1,11 @@
 """Every sampler as one table of plain numbers, and the one `advance` that runs it."""
 
-from overpaint.runtime.schedule.config import (
-    SchedulerConfig,
-    brought_up_to_date,
-    read_scheduler_config,
-)
-from overpaint.runtime.schedule.make import make_schedule
-from overpaint.runtime.schedule.resolve import SAMPLERS, SIGMAS
-from overpaint.runtime.schedule.step import State, advance, begin, model_input, preview
-from overpaint.runtime.schedule.strength import STEPS_MODES
-from overpaint.runtime.schedule.table import Clip, Row, Schedule
+from .config import SchedulerConfig, brought_up_to_date, read_scheduler_config
+from .make import make_schedule
+from .resolve import SAMPLERS, SIGMAS
+from .step import State, advance, begin, model_input, preview
+from .strength import STEPS_MODES
+from .table import Clip, Row, Schedule
 
 __all__ = [
     "SAMPLERS",

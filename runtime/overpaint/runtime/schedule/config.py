@@ -14,9 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from overpaint.engines.errors import ManifestError
-from overpaint.runtime.schedule.options import VOCABULARY, check
-from overpaint.runtime.schedule.samplers import SCHEDULERS
+from overpaint.bundle.errors import ManifestError
+
+from .options import VOCABULARY, check
+from .samplers import SCHEDULERS
 
 RELATIVES = frozenset(
     {

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint.runtime.schedule import sigmas as curves
-from overpaint.runtime.schedule.options import Options
-from overpaint.runtime.schedule.spacing import spaced, spaced_for_solvers
-from overpaint.runtime.schedule.training import Training
+from . import sigmas as curves
+from .options import Options
+from .spacing import spaced, spaced_for_solvers
+from .training import Training
 
 Floats = NDArray[np.float64]
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from overpaint.engines.errors import UsageError
-from overpaint.runtime.schedule.config import SchedulerConfig
-from overpaint.runtime.schedule.levels import Levels, Request
-from overpaint.runtime.schedule.options import Options
-from overpaint.runtime.schedule.resolve import name_of, resolve
-from overpaint.runtime.schedule.sampler import Run, Sampler
-from overpaint.runtime.schedule.strength import (
+from overpaint.bundle.errors import UsageError
+
+from .config import SchedulerConfig
+from .levels import Levels, Request
+from .options import Options
+from .resolve import name_of, resolve
+from .sampler import Run, Sampler
+from .strength import (
     Plan,
     Rounding,
     check_eta,
@@ -23,8 +24,8 @@ from overpaint.runtime.schedule.strength import (
     check_window,
     plan_steps,
 )
-from overpaint.runtime.schedule.table import Clip, Row, Schedule
-from overpaint.runtime.schedule.training import training_schedule
+from .table import Clip, Row, Schedule
+from .training import training_schedule
 
 
 def make_schedule(

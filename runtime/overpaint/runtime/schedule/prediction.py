@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 
 def x0_from(kind: str, alpha: float, sigma: float) -> tuple[float, float]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from overpaint.engines.errors import UsageError
-from overpaint.runtime.schedule.config import SchedulerConfig
-from overpaint.runtime.schedule.options import Options, check
-from overpaint.runtime.schedule.sampler import CURVES, Sampler
-from overpaint.runtime.schedule.samplers import REGISTRY, SCHEDULERS
+from overpaint.bundle.errors import UsageError
+
+from .config import SchedulerConfig
+from .options import Options, check
+from .sampler import CURVES, Sampler
+from .samplers import REGISTRY, SCHEDULERS
 
 SAMPLERS: tuple[str, ...] = ("default", *sorted(REGISTRY))
 SIGMAS: tuple[str, ...] = ("default", "karras", "exponential", "beta")

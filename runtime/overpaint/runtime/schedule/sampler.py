@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from overpaint.runtime.schedule.levels import Levels, Request
-from overpaint.runtime.schedule.options import Options
-from overpaint.runtime.schedule.prediction import x0_from
-from overpaint.runtime.schedule.table import Row
-from overpaint.runtime.schedule.training import Training
+from .levels import Levels, Request
+from .options import Options
+from .prediction import x0_from
+from .table import Row
+from .training import Training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

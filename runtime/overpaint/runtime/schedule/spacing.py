@@ -7,8 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint.engines.errors import UsageError
-from overpaint.runtime.schedule.options import Options
+from overpaint.bundle.errors import UsageError
+
+from .options import Options
 
 Floats = NDArray[np.float64]
 Spacing = Literal["linspace", "leading", "trailing"]

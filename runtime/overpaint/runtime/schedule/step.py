@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint.runtime.schedule.table import Clip, Row, Schedule
+from .table import Clip, Row, Schedule
 
 Array = NDArray[np.floating[Any]]
 Draw = Callable[[Any], object]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 
 Rounding = Literal["down", "up"]
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint.runtime.schedule.options import Options
+from .options import Options
 
 Floats = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from overpaint.engines.manifest import TextEncoder
+from overpaint.bundle.facts import TextEncoder
 
 from .weights import Part, Section, parse
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from overpaint.engines.manifest import Text, TextEncoder
+from overpaint.bundle.facts import Text, TextEncoder
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 from tokenizers import Tokenizer
 
-from overpaint.engines.manifest import Text, TextEncoder
+from overpaint.bundle.facts import Text, TextEncoder
+from overpaint.runtime.components import Components
+from overpaint.runtime.feed import as_feed
+from overpaint.runtime.stopwatch import Stopwatch
 
-from ..components import Components
-from ..feed import as_feed
-from ..stopwatch import Stopwatch
 from .chunks import Chunks, Prompting, chunked
 from .conditioning import Embedding
 from .tokens import load_tokenizer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overpaint.engines.manifest import Text
+from overpaint.bundle.facts import Text
 
 from .conditioning import Conditioning, Encode, Request, cut_by
 

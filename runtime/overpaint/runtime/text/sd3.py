@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from overpaint.engines.errors import ManifestError, UsageError
-from overpaint.engines.manifest import Text
+from overpaint.bundle.errors import ManifestError, UsageError
+from overpaint.bundle.facts import Text
 
 from .conditioning import Array, Conditioning, Encode, Request, cut_by
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from overpaint.engines.manifest import Text
+from overpaint.bundle.facts import Text
 
 from .conditioning import Array, Conditioning, Encode, Request, cut_by
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from overpaint.engines import layout
-from overpaint.engines.errors import IntegrityError
+from overpaint.bundle import layout
+from overpaint.bundle.errors import IntegrityError
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -17,7 +17,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         if path.is_file():
             tokenizer = Tokenizer.from_file(str(path))
         else:
-            from overpaint.engines.clip_tokenizer import read_clip_tokenizer
+            from overpaint.bundle.tokenizer.clip import read_clip_tokenizer
 
             tokenizer = read_clip_tokenizer(folder)
     except Exception as error:  # the Rust library raises bare Exception

@@ -1,1 +1,1 @@
-"""APIs that existing clients speak already, on the same job service."""
+"""The faces of the service: the native API, OpenAI's and AUTOMATIC1111's."""

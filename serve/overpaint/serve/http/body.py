@@ -12,7 +12,8 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .config import Limits
+from overpaint.serve.config import Limits
+
 from .problems import ApiError, Shapes
 
 LISTEN_ON_SECONDS = 2.0

@@ -21,8 +21,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from .config import Config
-from .page import FILES
+from overpaint.serve.config import Config
+from overpaint.serve.page import FILES
+
 from .problems import ApiError, Shapes
 
 SUBPROTOCOL = "overpaint.v1"

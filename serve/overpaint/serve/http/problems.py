@@ -12,9 +12,8 @@ from typing import Any, TypeAlias
 
 from starlette.responses import JSONResponse
 
-from overpaint.engines.errors import OverpaintError
-
-from .journal import new_id
+from overpaint.bundle.errors import OverpaintError
+from overpaint.serve.journal import new_id
 
 
 class ApiError(OverpaintError):

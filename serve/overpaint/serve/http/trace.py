@@ -11,8 +11,9 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .journal import new_id, note_error
-from .metrics import Metrics
+from overpaint.serve.journal import new_id, note_error
+from overpaint.serve.metrics import Metrics
+
 from .problems import ApiError, Shapes
 
 log = logging.getLogger("overpaint.serve.access")

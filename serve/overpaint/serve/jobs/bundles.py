@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
-from overpaint.engines import layout
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.candidate import Device
-from overpaint.engines.devices import check_device
-from overpaint.engines.errors import UsageError
+from overpaint.bundle import layout
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import check_device
+from overpaint.engines.session.candidate import Device
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.schedule import SAMPLERS, SIGMAS, make_schedule, read_scheduler_config
 from overpaint.runtime.warming import warm_up
 
-from .jobs.models import Served
-from .jobs.worker import Pipeline
+from .models import Served
+from .worker import Pipeline
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 COMMON_SIDE = 512

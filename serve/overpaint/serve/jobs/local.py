@@ -10,11 +10,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
 
-from overpaint.engines.errors import CancelledError, ImageError, UsageError
+from overpaint.bundle.errors import CancelledError, ImageError, UsageError
 from overpaint.runtime.result import Result
+from overpaint.serve.journal import describe, new_id, note_error
+from overpaint.serve.metrics import Metrics
 
-from ..journal import describe, new_id, note_error
-from ..metrics import Metrics
 from .lane import Lane, Ticket
 from .models import Model, Models
 from .pace import Pace, seconds

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from overpaint.engines.errors import UsageError
-from overpaint.engines.manifest import Manifest
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.format.manifest import Manifest
 
 from .worker import Pipeline
 

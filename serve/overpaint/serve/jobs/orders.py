@@ -8,18 +8,18 @@ from dataclasses import dataclass, fields
 
 from starlette.requests import Request as HTTPRequest
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.settings import Resolved, Settings, resolve
+from overpaint.serve.config import Limits
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.state import State
 
-from .config import Limits
-from .jobs.models import Served
-from .jobs.protocol import Cancelled, Failed, Request
-from .jobs.record import Complete, Job
-from .jobs.remote import HOP
-from .jobs.service import NoProviderError
-from .problems import ApiError
-from .state import State
+from .models import Served
+from .protocol import Cancelled, Failed, Request
+from .record import Complete, Job
+from .remote import HOP
+from .service import NoProviderError
 
 LOOK_SECONDS = 0.2
 STATUS = {"invalid_request": 422, "timeout": 504, "unreachable": 502}

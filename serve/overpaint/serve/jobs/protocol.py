@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-from overpaint.engines.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError
 from overpaint.runtime.settings import Settings
 
 Reason = Literal["full", "loading", "draining", "unhealthy", "unreachable", "no_model", "failed"]

@@ -14,7 +14,8 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from ..journal import new_id
+from overpaint.serve.journal import new_id
+
 from .protocol import (
     Cancelled,
     Event,

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from overpaint.engines.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError
+from overpaint.serve.journal import new_id, note_error
+from overpaint.serve.kept import Kept
+from overpaint.serve.metrics import Metrics
 
-from ..journal import new_id, note_error
-from ..kept import Kept
-from ..metrics import Metrics
 from .protocol import Cancelled, Failed, Health, Painted, Provider, RefusedError, Request
 from .record import STATUS, Complete, Job, JobEvent, Tried
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from ..state import State
+from overpaint.serve.state import State
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
-from .config import Limits
-from .problems import ApiError
+from overpaint.serve.config import Limits
+from overpaint.serve.http.problems import ApiError
 
 HTTPS = 443
 # IPv6 addresses that stand for an IPv4 one: mapped, NAT64, 6to4, Teredo.

@@ -15,11 +15,10 @@ from typing import Final
 
 from PIL import Image
 
-from overpaint.engines.errors import ImageError
+from overpaint.bundle.errors import ImageError
 from overpaint.runtime.image import read
-
-from .config import Limits
-from .problems import ApiError
+from overpaint.serve.config import Limits
+from overpaint.serve.http.problems import ApiError
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 

@@ -6,10 +6,11 @@ import base64
 import binascii
 import re
 
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.kept import GoneError, Kept, UnknownKeyError
+
 from .fetch import fetch
-from .images import Intake
-from .kept import GoneError, Kept, UnknownKeyError
-from .problems import ApiError
+from .intake import Intake
 
 DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w.+=/-]+)*;base64,", re.ASCII)
 

@@ -9,12 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from overpaint.engines import ort_plan
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.devices import choose, open_session
-from overpaint.engines.errors import BundleError, IntegrityError, UsageError
-from overpaint.engines.ort_plan import build_plans, fitting_plan
-from overpaint.engines.verify import verify_bundle
+from overpaint.bundle.errors import BundleError, IntegrityError, UsageError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.format.verify import verify_bundle
+from overpaint.engines.backends import choose, open_session
+from overpaint.engines.onnxruntime.cpu import plans
+from overpaint.engines.onnxruntime.cpu.plans import build_plans, fitting_plan
 from overpaint.runtime.default_bundle import EMBEDDED
 
 
@@ -84,9 +85,9 @@ def test_a_plan_of_another_graph_is_not_used(bundle: Bundle) -> None:
 def test_a_plan_for_another_processor_or_version_is_not_used(
     built: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert ort_plan.target("1.0.0") != ort_plan.target("1.0.1")
+    assert plans.target("1.0.0") != plans.target("1.0.1")
     (tmp_path / "cpuinfo").write_text("flags : fpu sse2")
-    monkeypatch.setattr(ort_plan, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(plans, "_CPUINFO", tmp_path / "cpuinfo")
     assert fitting_plan(built, "unet") is None
 
 

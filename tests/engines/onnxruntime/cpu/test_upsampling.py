@@ -14,13 +14,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from overpaint.engines import ort_doubling
-from overpaint.engines.bundle import open_bundle
-from overpaint.engines.devices import open_session
-from overpaint.engines.ort import OnnxRuntimeSession, less_work
-from overpaint.engines.ort_doubling import convolve_before_doubling
-from overpaint.engines.ort_plan import build_plans
-from overpaint.engines.wire import MalformedError
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.graph.wire import MalformedError
+from overpaint.engines.backends import open_session
+from overpaint.engines.onnxruntime.cpu import upsampling
+from overpaint.engines.onnxruntime.cpu.plans import build_plans
+from overpaint.engines.onnxruntime.cpu.session import OnnxRuntimeSession, less_work
+from overpaint.engines.onnxruntime.cpu.upsampling import convolve_before_doubling
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(7)
@@ -104,7 +104,7 @@ def test_a_convolution_of_a_doubled_picture_is_made_on_the_small_one(
 def test_an_enlargement_to_a_size_is_looked_at_when_it_runs(
     kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ort_doubling, "LOOKING_PAYS_FROM", KERNEL.size)
+    monkeypatch.setattr(upsampling, "LOOKING_PAYS_FROM", KERNEL.size)
     model, picture = enlarged(None, kept=kept), numbers(2, 5, 4, 3)
     rewritten = convolve_before_doubling(model)
     assert rewritten is not None
@@ -178,7 +178,7 @@ def unet_feed(*sides: int) -> dict[str, Array]:
 def test_a_unet_is_right_at_sizes_that_halve_evenly_and_at_others_in_turn(
     bundles: dict[str, Path], planned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ort_doubling, "LOOKING_PAYS_FROM", 1)
+    monkeypatch.setattr(upsampling, "LOOKING_PAYS_FROM", 1)
     folder = Path(shutil.copytree(bundles["sd1"], tmp_path / "bundle"))
     if planned:
         build_plans(open_bundle(folder))

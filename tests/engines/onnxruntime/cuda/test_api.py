@@ -10,11 +10,11 @@ from typing import Any
 
 import onnxruntime
 import pytest
-from tests.engines.cuda_double import Gpu, double
+from tests.doubles.cuda_double import Gpu, double
 
-from overpaint.engines import ort_cuda
+from overpaint.engines.onnxruntime import cuda
 
-ROOM = Path(ort_cuda.__file__).parent
+ROOM = Path(cuda.__file__).parent
 SOURCES = sorted(ROOM.glob("*.py"))
 
 # What our names for onnxruntime's things are. Names are the same in every file.

@@ -9,16 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.engines.cuda_double import CPU, CUDA, Gpu, double
-from tests.engines.micro import make_micro
+from tests.bundle.micro import make_micro
+from tests.doubles.cuda_double import CPU, CUDA, Gpu, double
 
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.candidate import Candidate
-from overpaint.engines.devices import candidates, choose, open_session
-from overpaint.engines.errors import SessionError
-from overpaint.engines.ort_cuda import choose as chooser
-from overpaint.engines.ort_cuda import driver
-from overpaint.engines.ort_cuda.driver import NoGpuError, gpu_name
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import candidates, choose, open_session
+from overpaint.engines.host import nvidia
+from overpaint.engines.host.nvidia import NoGpuError, gpu_name
+from overpaint.engines.onnxruntime.cuda import choose as chooser
+from overpaint.engines.session.candidate import Candidate
 
 TENSORRT = "TensorrtExecutionProvider"
 Install = Callable[..., Gpu]
@@ -169,7 +170,7 @@ def test_where_there_is_no_gpu_the_driver_says_so(
     monkeypatch: pytest.MonkeyPatch, found: Any, says: str
 ) -> None:
     def load(name: str) -> Any:
-        assert name == driver.LIBRARY
+        assert name == nvidia.LIBRARY
         if isinstance(found, Exception):
             raise found
         return found

@@ -12,8 +12,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from overpaint.engines.ort_cuda.operators import with_kernels
-from overpaint.engines.wire import MalformedError
+from overpaint.bundle.graph.wire import MalformedError
+from overpaint.engines.onnxruntime.cuda.operators import with_kernels
 
 HEADS, SIZE = 4, 8
 WIDTH = HEADS * SIZE

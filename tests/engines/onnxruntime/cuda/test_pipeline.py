@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.engines.cuda_double import Gpu, double
+from tests.doubles.cuda_double import Gpu, double
 
-from overpaint.engines import ort
-from overpaint.engines.ort_cuda import choose as chooser
-from overpaint.engines.ort_cuda.operators import with_kernels
+from overpaint.engines.onnxruntime.cpu import session
+from overpaint.engines.onnxruntime.cuda import choose as chooser
+from overpaint.engines.onnxruntime.cuda.operators import with_kernels
 from overpaint.runtime import Img2Img, warm_up
 from overpaint.runtime.default_bundle import bundle_or_default
 
 SIZES = ((64, 64), (96, 64), (64, 96))
-PICTURE = Path(__file__).parents[2] / "examples/summer.png"
+PICTURE = Path(__file__).parents[4] / "examples/summer.png"
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def painted(device: str, sizes: Any = SIZES, **options: Any) -> list[np.ndarray]
 def on_processor() -> Iterator[list[np.ndarray]]:
     """The processor's pictures of the graphs that a GPU is given."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ort, "less_work", lambda component: with_kernels)
+        patch.setattr(session, "less_work", lambda component: with_kernels)
         yield painted("cpu")
 
 

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.engines.cuda_double import Gpu, double
-from tests.engines.micro import make_micro
-from tests.engines.test_session import feed
+from tests.bundle.micro import make_micro
+from tests.doubles.cuda_double import Gpu, double
+from tests.engines.session.test_session import feed
 
-from overpaint.engines.bundle import Bundle, open_bundle
-from overpaint.engines.errors import FeedError, SessionError
-from overpaint.engines.ort import OnnxRuntimeSession
-from overpaint.engines.ort_cuda import engine as ort_cuda_engine
-from overpaint.engines.ort_cuda.options import cuda
-from overpaint.engines.ort_cuda.session import OrtCudaSession
+from overpaint.bundle.errors import FeedError, SessionError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.onnxruntime.cpu.session import OnnxRuntimeSession
+from overpaint.engines.onnxruntime.cuda import engine as ort_cuda_engine
+from overpaint.engines.onnxruntime.cuda.options import cuda
+from overpaint.engines.onnxruntime.cuda.session import OrtCudaSession
 
 Array = np.ndarray[Any, Any]
 Open = Callable[..., OrtCudaSession]
@@ -308,7 +309,8 @@ def test_half_precision_goes_through_in_half_precision(
     import onnx
     from onnx import TensorProto, helper
 
-    from overpaint.engines.manifest import Component, Range, Tensor
+    from overpaint.bundle.format.manifest import Component
+    from overpaint.bundle.tensor import Range, Tensor
 
     shape = ("n", 4)
     node = helper.make_node("Add", ["x", "x"], ["y"])

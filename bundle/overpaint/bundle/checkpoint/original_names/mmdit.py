@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from .source import Source, swapped_halves, third, whole
+from overpaint.bundle.checkpoint.source import Source, swapped_halves, third, whole
 
 _OUTSIDE: Final = {
     "pos_embed.proj": "x_embedder.proj",

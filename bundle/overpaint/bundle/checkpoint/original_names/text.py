@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .source import Rows, Source, third, whole
+from overpaint.bundle.checkpoint.source import Rows, Source, third, whole
 
 _OPENCLIP: Final = {
     "embeddings.token_embedding.weight": "token_embedding.weight",

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from .source import Source, whole
+from overpaint.bundle.checkpoint.source import Source, whole
 
 _OUTSIDE: Final = {
     "time_embedding.linear_1": "time_embed.0",

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from .source import Source, whole
+from overpaint.bundle.checkpoint.source import Source, whole
 
 _ATTENTION: Final = {
     "group_norm": "norm",

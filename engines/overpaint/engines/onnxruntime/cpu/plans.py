@@ -19,10 +19,10 @@ from typing import Final
 
 import msgspec
 
-from . import layout
-from .bundle import Bundle
-from .errors import SessionError
-from .plan_folder import check_listable, new_plans, origin
+from overpaint.bundle import layout
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.plans import check_listable, new_plans, origin
 
 RECORD: Final = "build.json"
 SMALLEST_OUTSIDE: Final = 1024  # bytes; smaller weights stay in the graph
@@ -52,7 +52,14 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
         SessionError: ONNX Runtime cannot make a plan of a graph.
         MissingExtraError: onnxruntime is not installed.
     """
-    from .ort import PROVIDER, import_onnxruntime, less_work, said, session_options, to_load
+    from overpaint.engines.onnxruntime.library import (
+        import_onnxruntime,
+        said,
+        session_options,
+        to_load,
+    )
+
+    from .session import PROVIDER, less_work
 
     check_listable(bundle)
     runtime = import_onnxruntime()
@@ -86,7 +93,7 @@ def fitting_plan(bundle: Bundle, component: str) -> Path | None:
     """The component's plan, where there is one for this ONNX Runtime, processor and graph."""
     if not any(path.startswith(f"{layout.PLANS}/ort") for path in bundle.manifest.files):
         return None
-    from .ort import import_onnxruntime
+    from overpaint.engines.onnxruntime.library import import_onnxruntime
 
     place = f"{layout.PLANS}/{target(import_onnxruntime().__version__)}"
     if f"{place}/{RECORD}" not in bundle.manifest.files:

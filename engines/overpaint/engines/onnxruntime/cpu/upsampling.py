@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from math import prod
 from typing import Final, NamedTuple
 
-from . import onnx_fields as onnx
-from .onnx_fields import Field, graph_of, read_fields, read_numbers, with_graph
-from .onnx_nodes import Node, Value, branch, constant, node, nodes, readers
+from overpaint.bundle.graph import proto as onnx
+from overpaint.bundle.graph.nodes import Node, Value, branch, constant, node, nodes, readers
+from overpaint.bundle.graph.proto import Field, graph_of, read_fields, read_numbers, with_graph
 
 # Which taps of three fall together, seen from an even row (or column), and from an odd one; as
 # matrices of three rows and two columns.

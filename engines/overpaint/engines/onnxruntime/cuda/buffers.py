@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..manifest import Tensor
-from ..session import NUMPY_DTYPES, Array
+from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Tensor
+
 from .options import CUDA, DEVICE
 
 

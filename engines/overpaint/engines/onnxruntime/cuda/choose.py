@@ -9,16 +9,22 @@ import re
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-from ..bundle import Bundle
-from ..candidate import Candidate
-from ..errors import SessionError
-from ..ort import import_onnxruntime, providers, said, session_options
-from .driver import NoGpuError, gpu_name
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.engines.host.nvidia import NoGpuError, gpu_name
+from overpaint.engines.onnxruntime.library import (
+    import_onnxruntime,
+    providers,
+    said,
+    session_options,
+)
+from overpaint.engines.session.candidate import Candidate
+
 from .options import DEVICE, Providers, cuda
 from .thread import on_cuda_thread
 
 if TYPE_CHECKING:
-    from ..session import Session
+    from overpaint.engines.session.protocol import Session
 
 # An ONNX graph, y = x: whatever provider takes it has started.
 _IDENTITY: Final = (

@@ -16,11 +16,12 @@ from itertools import count
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
-from ..errors import SessionError
-from ..graph_metadata import by_name, check_tensors
-from ..manifest import Component, Tensor
-from ..ort import said, session_options, to_load
-from ..session import Array
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.tensor import Array, Tensor
+from overpaint.engines.onnxruntime.library import said, session_options, to_load
+from overpaint.engines.session.declared import by_name, check_tensors
+
 from .buffers import DeviceTensor, HostTensor, pinned_memory
 from .operators import with_kernels
 from .options import CUDA, DEVICE, GRAPH_ID, GRAPHS, NO_GRAPH, Providers

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from .. import onnx_fields as onnx
-from ..onnx_fields import graph_of, read_fields, with_graph
-from ..onnx_nodes import Node, Value, node, nodes
-from ..wire_writer import message, string, varint
+from overpaint.bundle.graph import proto as onnx
+from overpaint.bundle.graph.nodes import Node, Value, node, nodes
+from overpaint.bundle.graph.proto import graph_of, read_fields, with_graph
+from overpaint.bundle.graph.wire import message, string, varint
 
 OPSET: Final = 21
 """The last in which InstanceNormalization is the version that has a kernel."""

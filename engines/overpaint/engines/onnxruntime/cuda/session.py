@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from ..closing import Closing
-from ..errors import SessionError
-from ..feed_check import FeedCheck
-from ..graph_metadata import by_name
-from ..manifest import Component, Tensor
-from ..ort import import_onnxruntime
-from ..session import Array, Step
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.tensor import Array, Tensor
+from overpaint.engines.onnxruntime.library import import_onnxruntime
+from overpaint.engines.session.closing import Closing
+from overpaint.engines.session.declared import by_name
+from overpaint.engines.session.feed_check import FeedCheck
+from overpaint.engines.session.protocol import Step
+
 from .engine import Engine
 from .options import Providers
 from .thread import on_cuda_thread

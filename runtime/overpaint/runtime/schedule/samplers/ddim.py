@@ -6,7 +6,7 @@ import numpy as np
 
 from overpaint.runtime.schedule.levels import Levels, Request, preserving
 from overpaint.runtime.schedule.options import Options
-from overpaint.runtime.schedule.sampler import (
+from overpaint.runtime.schedule.sampler import (  # fmt: skip
     CLIPS,
     LEADING,
     THRESHOLDS,
@@ -14,7 +14,7 @@ from overpaint.runtime.schedule.sampler import (
     Run,
     Sampler,
     x0_row,
-)  # fmt: skip
+)
 from overpaint.runtime.schedule.spacing import spaced
 from overpaint.runtime.schedule.table import Row
 from overpaint.runtime.schedule.training import Training

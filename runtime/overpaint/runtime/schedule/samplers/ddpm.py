@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.schedule.levels import Levels, Request, preserving
 from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.sampler import (

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.schedule.levels import dpm_solver
 from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.prediction import epsilon_from, x0_from

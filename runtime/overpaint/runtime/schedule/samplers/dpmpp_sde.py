@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.schedule import sigmas as curves
 from overpaint.runtime.schedule.levels import exploding
 from overpaint.runtime.schedule.options import Options

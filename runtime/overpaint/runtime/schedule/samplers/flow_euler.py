@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.schedule.levels import flow
 from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.sampler import CURVES, Run, Sampler, x0_row

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.schedule.levels import Levels, Request, preserving
 from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.prediction import x0_from

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.schedule.levels import unipc as levels
 from overpaint.runtime.schedule.options import Options
 from overpaint.runtime.schedule.prediction import epsilon_from, x0_from

@@ -7,9 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from ..jobs.models import Model
-from ..state import State
-from .a1111_schema import SAMPLER_NAMES, SCHEDULERS
+from overpaint.serve.jobs.models import Model
+from overpaint.serve.state import State
+
+from .schema import SAMPLER_NAMES, SCHEDULERS
 
 EMPTY = ("upscalers", "latent-upscale-modes", "sd-vae", "loras", "prompt-styles")
 

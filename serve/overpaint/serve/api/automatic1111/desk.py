@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..jobs.protocol import Step
-from ..jobs.record import Job
-from ..problems import ApiError
-from ..state import State
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.jobs.protocol import Step
+from overpaint.serve.jobs.record import Job
+from overpaint.serve.state import State
 
 
 @dataclass(slots=True)

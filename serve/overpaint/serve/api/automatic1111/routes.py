@@ -13,17 +13,17 @@ from fastapi import APIRouter, Body, Request
 from fastapi.responses import JSONResponse
 from PIL import Image
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.metadata import CHUNK, INFOTEXT
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.jobs.orders import Order, invalid, job_headers, place, result_of
+from overpaint.serve.jobs.record import Complete
+from overpaint.serve.pictures.sources import decode_base64
+from overpaint.serve.state import State
 
-from ..jobs.record import Complete
-from ..orders import Order, invalid, job_headers, place, result_of
-from ..problems import ApiError
-from ..sources import decode_base64
-from ..state import State
-from . import a1111_about
-from .a1111_desk import Desk
-from .a1111_schema import RESIZE, SAMPLER_NAMES, Generation, ImageToImage, TextToImage
+from . import about
+from .desk import Desk
+from .schema import RESIZE, SAMPLER_NAMES, Generation, ImageToImage, TextToImage
 
 PREFIXES = ("/sdapi",)
 
@@ -35,7 +35,7 @@ def shape(problem: ApiError) -> tuple[int, Any]:
 
 def routes(state: State) -> APIRouter:
     router = APIRouter(include_in_schema=False)
-    router.include_router(a1111_about.routes(state))
+    router.include_router(about.routes(state))
     desk = Desk(state)
 
     @router.post("/sdapi/v1/img2img")

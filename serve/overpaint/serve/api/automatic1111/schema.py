@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from overpaint.runtime.metadata import A1111_SAMPLERS
 from overpaint.runtime.schedule import SAMPLERS, SIGMAS
 from overpaint.runtime.settings import MAX_SEED, Settings
-
-from ..problems import ApiError
-from ..schema import LIMITS, Prompt
+from overpaint.serve.api.native.schema import LIMITS, Prompt
+from overpaint.serve.http.problems import ApiError
 
 SAMPLER_NAMES = {name: A1111_SAMPLERS.get(name, name) for name in SAMPLERS if name != "default"}
 SCHEDULERS = {"automatic": "Automatic"} | {

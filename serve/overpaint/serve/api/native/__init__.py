@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from ..state import State
+from overpaint.serve.state import State
+
 from . import about, events, jobs, media, uploads
 
 

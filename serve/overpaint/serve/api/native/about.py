@@ -10,10 +10,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.settings import MODES, PRESETS, Bundled
+from overpaint.serve.jobs.models import Model
+from overpaint.serve.jobs.remote import HOP
+from overpaint.serve.state import State
 
-from ..jobs.models import Model
-from ..jobs.remote import HOP
-from ..schema import (
+from .answers import problems
+from .schema import (
     Area,
     CapabilitiesView,
     DefaultsView,
@@ -28,8 +30,6 @@ from ..schema import (
     StepsView,
     StyleView,
 )
-from ..state import State
-from .answers import problems
 
 
 def routes(state: State) -> APIRouter:

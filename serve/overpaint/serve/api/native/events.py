@@ -13,11 +13,11 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from ..guard import SUBPROTOCOL
-from ..jobs.protocol import Cancelled, Failed, Queued, Started, Step
-from ..jobs.record import Complete, Job, JobEvent
-from ..kept import GoneError, UnknownKeyError
-from ..state import State
+from overpaint.serve.http.guard import SUBPROTOCOL
+from overpaint.serve.jobs.protocol import Cancelled, Failed, Queued, Started, Step
+from overpaint.serve.jobs.record import Complete, Job, JobEvent
+from overpaint.serve.kept import GoneError, UnknownKeyError
+from overpaint.serve.state import State
 
 NOT_FOUND = 4404
 GOING_AWAY = 1001

@@ -7,15 +7,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.jobs.orders import Order, invalid, job_headers, place
+from overpaint.serve.kept import GoneError, UnknownKeyError
+from overpaint.serve.state import State
+from overpaint.serve.styles import dress
 
-from ..kept import GoneError, UnknownKeyError
-from ..orders import Order, invalid, job_headers, place
-from ..problems import ApiError
-from ..schema import JobRequest, JobView
-from ..state import State
-from ..styles import dress
 from .answers import problems
+from .schema import JobRequest, JobView
 
 
 def routes(state: State) -> APIRouter:

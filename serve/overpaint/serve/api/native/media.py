@@ -6,9 +6,10 @@ import asyncio
 
 from fastapi import APIRouter, Response
 
-from ..kept import GoneError, UnknownKeyError
-from ..problems import ApiError
-from ..state import State
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.kept import GoneError, UnknownKeyError
+from overpaint.serve.state import State
+
 from .answers import problems
 
 

@@ -7,12 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
 
-from ..forms import read_form
-from ..journal import new_id
-from ..problems import ApiError
-from ..schema import Area, UploadView
-from ..state import State
+from overpaint.serve.http.forms import read_form
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.journal import new_id
+from overpaint.serve.state import State
+
 from .answers import problems
+from .schema import Area, UploadView
 
 BODY: dict[str, Any] = {
     "requestBody": {

@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from overpaint.runtime.settings import MAX_SEED, Settings
-
-from ..problems import ApiError
-from ..schema import LIMITS, Prompt, Sampler, Share, Size, parse_size
+from overpaint.serve.api.native.schema import LIMITS, Prompt, Sampler, Share, Size, parse_size
+from overpaint.serve.http.problems import ApiError
 
 FILES = ("image", "image[]", "mask")
 IGNORED = frozenset(

@@ -16,19 +16,19 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
 
-from overpaint.engines.errors import UsageError
+from overpaint.bundle.errors import UsageError
+from overpaint.serve.http.forms import read_form
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.jobs.models import Model
+from overpaint.serve.jobs.orders import Order, invalid, job_headers, place, result_of
+from overpaint.serve.jobs.record import Complete
+from overpaint.serve.journal import new_id
+from overpaint.serve.kept import GoneError, UnknownKeyError
+from overpaint.serve.pictures.encode import encoded
+from overpaint.serve.state import State
 
-from ..forms import read_form
-from ..jobs.models import Model
-from ..jobs.record import Complete
-from ..journal import new_id
-from ..kept import GoneError, UnknownKeyError
-from ..orders import Order, invalid, job_headers, place, result_of
-from ..problems import ApiError
-from ..state import State
-from .encode import encoded
-from .openai_form import EditForm, parse
-from .openai_stream import events
+from .form import EditForm, parse
+from .stream import events
 
 PREFIXES = ("/v1/images", "/v1/models")
 FORM_FIELDS = 64

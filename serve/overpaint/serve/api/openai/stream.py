@@ -12,12 +12,13 @@ from typing import Any
 
 from PIL import Image
 
-from ..jobs.protocol import Cancelled, Failed, Step
-from ..jobs.record import Complete, Job
-from ..problems import ApiError
-from ..state import State
-from .encode import convert, encoded
-from .openai_form import EditForm
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.jobs.protocol import Cancelled, Failed, Step
+from overpaint.serve.jobs.record import Complete, Job
+from overpaint.serve.pictures.encode import convert, encoded
+from overpaint.serve.state import State
+
+from .form import EditForm
 
 USAGE = {
     "total_tokens": 0,

@@ -1,0 +1,1 @@
+"""What lies on disk: bundles, graphs as files, checkpoints, LoRAs. No torch, no engine."""

@@ -1,0 +1,1 @@
+"""Checkpoints on disk: their tensors, and which bytes are which weight of a graph."""

@@ -1,0 +1,99 @@
+"""What is known of a checkpoint: its configs, and what follows from them, as a manifest says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from .record import Record
+
+Config: TypeAlias = Mapping[str, Any]
+Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3"]
+Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+
+
+class Latents(Record, frozen=True, kw_only=True):
+    """How pixels and latents correspond.
+
+    Encoding: z = (moments' sample - shift) * scaling; decoding the inverse. With `mean` and `std`
+    (one value a channel): z = (sample - mean) * scaling / std. Image sides are multiples of
+    `multiple` pixels; a latent cell covers `downscale` x `downscale` of them.
+    """
+
+    channels: int
+    downscale: int
+    multiple: int
+    scaling: float
+    shift: float = 0.0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+class TextEncoder(Record, frozen=True, kw_only=True):
+    """How one text encoder is fed, and which of its outputs conditions the denoiser.
+
+    `length` tokens, padded with `pad_token_id`. `hidden` names the graph output taken as context
+    (`last_hidden_state`, or `hidden_states.<k>` counted from 0); `pooled` the one taken as the
+    pooled vector, if any.
+    """
+
+    component: str
+    tokenizer: str
+    kind: Literal["clip", "t5"]
+    length: int
+    pad_token_id: int
+    hidden: str
+    pooled: str | None = None
+
+
+class Text(Record, frozen=True, kw_only=True):
+    """The text encoders in the order in which their contexts are joined.
+
+    `zeros_for_absent_negative`: an *absent* negative prompt (None, which is not "") is all zeros
+    (SDXL's `force_zeros_for_empty_prompt`). `aesthetic_score`: time ids carry a score instead of
+    the target size (SDXL's refiner). `t5_length`: SD 3's sequence of zeros where T5 is absent.
+    """
+
+    encoders: tuple[TextEncoder, ...]
+    zeros_for_absent_negative: bool = False
+    aesthetic_score: bool = False
+    t5_length: int | None = None
+    t5_width: int | None = None
+
+
+class Defaults(Record, frozen=True, kw_only=True):
+    """What a run uses where its caller says nothing."""
+
+    steps: int
+    guidance_scale: float
+    strength: float
+    sampler: str = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configs:
+    """The JSON files of a diffusers folder.
+
+    `index` is model_index.json, `scheduler` scheduler_config.json, `components` the config.json of
+    each component by its name in the checkpoint (the VAE is `vae`), for those that are there, and
+    `pad_token_ids` each tokenizer's padding.
+    """
+
+    index: Config
+    scheduler: Config
+    components: Mapping[str, Config]
+    pad_token_ids: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What follows from them: fields of a manifest."""
+
+    family: Family
+    denoiser: Literal["unet", "transformer"]
+    latents: Latents
+    prediction: Prediction
+    text: Text
+    defaults: Defaults
+    guidance_embedding_width: int | None

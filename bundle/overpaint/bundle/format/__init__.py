@@ -1,0 +1,1 @@
+"""The bundle format: its manifest, and reading, checking, inferring and writing bundles."""

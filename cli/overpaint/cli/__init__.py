@@ -1,0 +1,1 @@
+"""The command line, above all rooms: each command imports its room when it runs."""

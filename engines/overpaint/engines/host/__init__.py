@@ -1,0 +1,1 @@
+"""What this machine has: cores, instruction sets, an NVIDIA driver."""

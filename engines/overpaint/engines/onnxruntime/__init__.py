@@ -1,0 +1,1 @@
+"""ONNX Runtime, on the processor (cpu) and on NVIDIA's GPUs (cuda)."""

@@ -1,0 +1,1 @@
+"""Sessions on ONNX Runtime's CPU provider."""

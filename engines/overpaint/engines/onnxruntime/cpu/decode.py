@@ -1,0 +1,21 @@
+"""A VAE decoder run once, for whoever makes a bundle and fits its previews."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from overpaint.bundle import layout
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.tensor import Array
+
+from .session import OnnxRuntimeSession
+
+
+def decode(graph: Path, component: Component, latents: Array) -> Array:
+    """Latents (B,C,h,w), as the decoder takes them, to pixels (B,3,H,W) in [-1, 1].
+
+    Raises MissingExtraError, SessionError.
+    """
+    with OnnxRuntimeSession(layout.VAE_DECODER, graph, component) as session:
+        [name] = session.inputs
+        return next(iter(session.run({name: latents}).values()))

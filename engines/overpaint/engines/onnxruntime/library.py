@@ -1,0 +1,89 @@
+"""The onnxruntime package: imported late, told its options, its messages read.
+
+docs/decisions/0004 has the figures behind the options.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, TypeAlias
+
+from overpaint.bundle.errors import MissingExtraError
+from overpaint.bundle.graph.wire import MalformedError
+
+SPINNING_FROM: Final = 4  # cores
+WEIGHTS_BESIDE: Final = "session.model_external_initializers_file_folder_path"
+LARGEST_REWRITTEN: Final = 1 << 24  # bytes; a larger graph carries its weights, and stays as it is
+
+Rewrite: TypeAlias = Callable[[bytes], bytes | None]
+"""An ONNX model otherwise written; None where it is to stay as it is. Raises MalformedError."""
+
+
+def providers() -> list[str] | None:
+    """ONNX Runtime's execution providers as it was built, None where it is not installed."""
+    try:
+        names: list[str] = import_onnxruntime().get_available_providers()
+    except MissingExtraError:
+        return None
+    return names
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import onnxruntime: late, for it takes some 25 ms that `overpaint info` need not spend.
+
+    Raises:
+        MissingExtraError: it is not installed, or does not load.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingExtraError("cpu", "onnxruntime") from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def session_options(runtime: ModuleType, threads: int) -> Any:
+    """Return ONNX Runtime's SessionOptions for `threads` cores."""
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Left alone, it takes every core of the machine, whatever the affinity mask or container says,
+    # and pins its threads to them.
+    options.intra_op_num_threads = threads
+    # The graphs are one chain with few branches: running two nodes at once gains nothing.
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    # A memory plan for each shape, in one block beside the arena: a third more memory, no time won.
+    options.enable_mem_pattern = False
+    # Waiting workers spin. Where cores are few, they spin on the ones that others need: the next
+    # engine, the host's own step, another process.
+    spin = "1" if threads >= SPINNING_FROM else "0"
+    options.add_session_config_entry("session.intra_op.allow_spinning", spin)
+    # What is wrong arrives as an exception: the log would say it a second time, on stderr.
+    options.log_severity_level = 4
+    return options
+
+
+def said(error: Exception) -> str:
+    """ONNX Runtime's message without its code and its source positions, on one line."""
+    text = " ".join(str(error).split())
+    _, _, tail = text.rpartition("[ONNXRuntimeError] : ")
+    return tail[:400] or type(error).__name__
+
+
+def to_load(graph: str | os.PathLike[str], options: Any, rewrite: Rewrite) -> str | bytes:
+    """What an InferenceSession with these SessionOptions is to be made of: the file, or what
+    `rewrite` makes of it. A file that carries its weights, or is no graph, stays as it is."""
+    path = os.fspath(graph)
+    try:
+        if os.stat(path).st_size > LARGEST_REWRITTEN:
+            return path
+        model = rewrite(Path(path).read_bytes())
+    except (OSError, MalformedError):
+        return path  # which the engine will say
+    if model is None:
+        return path
+    options.add_session_config_entry(WEIGHTS_BESIDE, os.path.dirname(path))
+    return model

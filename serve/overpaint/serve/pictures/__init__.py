@@ -1,0 +1,1 @@
+"""Pictures that strangers send, and those that are sent back."""
