@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.engines.micro_manifest import SHA, good
 
 from overpaint.engines.errors import ManifestError
+from overpaint.engines.installed import upgrade_command
 from overpaint.engines.manifest import Manifest
 from overpaint.engines.manifest_io import decode, encode, read_manifest, write_manifest
 
@@ -83,7 +84,7 @@ def test_a_future_version_says_what_is_read_and_to_upgrade() -> None:
     message = refusal(changed("version", 7))
     assert "format version 7" in message
     assert "reads version 1" in message
-    assert "pip install --upgrade overpaint" in message
+    assert message.endswith(f"Upgrade it with: {upgrade_command()}")
 
 
 def test_a_future_version_is_named_before_its_new_fields_are() -> None:

@@ -16,6 +16,7 @@ from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.candidate import Candidate
 from overpaint.engines.devices import candidates, choose, open_session
 from overpaint.engines.errors import SessionError
+from overpaint.engines.installed import install_command
 from overpaint.engines.ort_cuda import choose as chooser
 from overpaint.engines.ort_cuda import driver
 from overpaint.engines.ort_cuda.driver import NoGpuError, gpu_name
@@ -75,7 +76,7 @@ def test_the_provider_is_tried_once_a_process(bundle: Bundle, install: Install) 
         (
             {"missing_libraries": ("libcublas.so.13", "libcudart.so.13")},
             "CUDA's libraries are not found (libcublas.so.13, libcudart.so.13): "
-            "pip install 'overpaint[cuda]'",
+            + install_command("cuda"),
         ),
         ({"provider_starts": False}, "does not start, and onnxruntime does not say why"),
     ],
@@ -113,7 +114,7 @@ def test_without_onnxruntime_the_extra_is_named(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert cuda(bundle).why == "onnxruntime is not installed: pip install 'overpaint[cuda]'"
+    assert cuda(bundle).why == f"onnxruntime is not installed: {install_command('cuda')}"
 
 
 def test_tensorrt_inside_onnxruntime_is_taken_on_request_only(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,7 @@ from overpaint.engines.errors import (
     UsageError,
 )
 from overpaint.engines.feed_check import FeedCheck
+from overpaint.engines.installed import install_command
 from overpaint.engines.manifest import Component, Range, Tensor
 from overpaint.engines.ort import OnnxRuntimeSession
 from overpaint.engines.session import NUMPY_DTYPES
@@ -305,7 +307,7 @@ def test_without_onnxruntime_the_extra_to_install_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for device in ("auto", "cpu"):
-        with pytest.raises(MissingExtraError, match=r"pip install 'overpaint\[cpu\]'"):
+        with pytest.raises(MissingExtraError, match=re.escape(install_command("cpu"))):
             choose(bundle, device)
     with pytest.raises(MissingExtraError):
         OnnxRuntimeSession("unet", bundle.path("unet/model.onnx"), bundle.component("unet"))

@@ -32,6 +32,7 @@ from overpaint.engines.errors import (
     SessionError,
     UsageError,
 )
+from overpaint.engines.installed import install_command
 from overpaint.engines.manifest import Manifest
 from overpaint.engines.manifest_io import parse
 from overpaint.engines.tensorrt import build as builds
@@ -399,7 +400,7 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it(micro: Bundle, 
     with pytest.raises(MissingExtraError) as missing:
         built(micro)
     assert str(missing.value) == (
-        "tensorrt is not installed. Install it with: pip install 'overpaint[tensorrt]'"
+        f"tensorrt is not installed. Install it with: {install_command('tensorrt')}"
     )
     here.install(full="10.16.1.11")
     with pytest.raises(SessionError, match=r"tensorrt 10.16.1.11 is too old: expected 11 or later"):

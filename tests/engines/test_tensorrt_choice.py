@@ -17,6 +17,7 @@ from overpaint.engines.bundle import Bundle, open_bundle
 from overpaint.engines.describe import describe
 from overpaint.engines.devices import candidates, choose, open_session
 from overpaint.engines.errors import SessionError
+from overpaint.engines.installed import install_command
 from overpaint.engines.manifest_io import write_manifest
 from overpaint.engines.tensorrt import choose as choosing
 from overpaint.engines.tensorrt.fit import Machine, misfits, runtime_for
@@ -88,7 +89,7 @@ def test_without_cuda_python_its_extra_is_named(
     bundle: Bundle, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
-    assert why(bundle) == "CUDA cannot be asked: pip install 'overpaint[tensorrt-lean]'"
+    assert why(bundle) == f"CUDA cannot be asked: {install_command('tensorrt-lean')}"
 
 
 def test_without_a_gpu_cuda_is_quoted(bundle: Bundle, here: Here) -> None:

@@ -13,6 +13,7 @@ from tests.engines.tensorrt_here import here as here
 
 from overpaint import cli
 from overpaint.engines.bundle import open_bundle
+from overpaint.engines.installed import install_command
 from overpaint.engines.ort_plan import fitting_plan
 
 Overpaint = Callable[..., tuple[int, str, str]]
@@ -98,7 +99,7 @@ def test_without_tensorrt_one_line_says_how_to_get_it(
     code, out, err = overpaint("build", micro, "--engine", "tensorrt", "--shape", "1x64x64")
     assert (code, out) == (1, "")
     assert err == (
-        "overpaint: tensorrt is not installed. Install it with: pip install 'overpaint[tensorrt]'\n"
+        f"overpaint: tensorrt is not installed. Install it with: {install_command('tensorrt')}\n"
     )
 
 

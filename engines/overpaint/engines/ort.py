@@ -18,6 +18,7 @@ from .cores import usable_cores
 from .errors import MissingExtraError, SessionError
 from .feed_check import FeedCheck
 from .graph_metadata import by_name, check_tensors
+from .installed import install_command
 from .manifest import Component, Tensor
 from .ort_doubling import convolve_before_doubling
 from .ort_plan import fitting_plan
@@ -109,8 +110,10 @@ def candidate(bundle: Bundle) -> Candidate:
     """The processor runs every bundle, where onnxruntime is installed."""
     try:
         version = import_onnxruntime().__version__
-    except MissingExtraError:
-        return Candidate("cpu", False, "onnxruntime is not installed: overpaint[cpu] brings it")
+    except MissingExtraError as error:
+        return Candidate(
+            "cpu", False, f"onnxruntime is not installed: {install_command(error.extra)}"
+        )
     cores = usable_cores()
     built = any(fitting_plan(bundle, name) for name in bundle.manifest.components)
     how = f"onnxruntime {version}, {cores} core{'s' * (cores > 1)}{', plans built for it' * built}"

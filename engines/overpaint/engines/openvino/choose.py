@@ -8,6 +8,7 @@ from importlib.metadata import version
 from ..bundle import Bundle
 from ..candidate import Candidate
 from ..cores import usable_cores
+from ..installed import install_command
 from ..precision import Precision, measured
 from .session import OpenVinoSession
 
@@ -15,7 +16,7 @@ from .session import OpenVinoSession
 def candidate(bundle: Bundle) -> Candidate:
     """OpenVINO runs every bundle where it is installed, and is never taken unasked."""
     if importlib.util.find_spec("openvino") is None:
-        why = "openvino is not installed; install it with: pip install 'overpaint[openvino]'"
+        why = f"openvino is not installed; install it with: {install_command('openvino')}"
         return Candidate("openvino", False, why, on_request=True)
     cores = usable_cores()
     quality = measured(bundle)

@@ -12,6 +12,7 @@ from .. import layout
 from ..bundle import Bundle
 from ..candidate import Candidate
 from ..errors import MissingExtraError, OverpaintError, SessionError
+from ..installed import install_command
 from .fit import Machine, misfits, runtime_for
 from .gpu import find_gpu, platform_name
 from .libraries import FULL, LEAN, import_cudart, library, version_tuple
@@ -41,7 +42,7 @@ def candidate(bundle: Bundle) -> Candidate:
         machine = this_machine()
         choice = choose(bundle, machine)
     except MissingExtraError as error:
-        why = f"CUDA cannot be asked: pip install 'overpaint[{error.extra}]'"
+        why = f"CUDA cannot be asked: {install_command(error.extra)}"
         return Candidate("tensorrt", False, why)
     except OverpaintError as error:
         return Candidate("tensorrt", False, str(error).rstrip("."))
