@@ -17,6 +17,7 @@ from tests.bench.reports import WORK, report, run
 from overpaint.bench.plot import plot
 from overpaint.bench.records import Point, Report, Run
 from overpaint.bench.tables import show
+from overpaint.bundle.installed import install_command
 
 QUICK = (
     "--size",
@@ -149,7 +150,7 @@ def test_a_missing_matplotlib_is_named_before_anything_is_measured(tmp_path: Pat
     command = [sys.executable, "-c", program, "bench", "--plot", tmp_path / "p.png"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("pip install 'overpaint[bench]'")
+    assert done.stderr.strip().endswith(install_command("bench"))
     assert done.stdout == ""
 
 
