@@ -16,10 +16,11 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.backends import check_device
 from overpaint.engines.session.candidate import Device
+from overpaint.runtime.choices import SIGMAS
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.prepare import image_sides
-from overpaint.runtime.schedule import SAMPLERS, SIGMAS, make_schedule, read_scheduler_config
+from overpaint.runtime.schedule import SAMPLERS, make_schedule, read_scheduler_config
 from overpaint.runtime.warming import warm_up
 
 from .models import Served

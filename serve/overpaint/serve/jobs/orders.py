@@ -10,7 +10,8 @@ from starlette.requests import Request as HTTPRequest
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.prepare import image_sides
-from overpaint.runtime.settings import Resolved, Settings, resolve
+from overpaint.runtime.resolved import Resolved, resolve
+from overpaint.runtime.settings import Settings
 from overpaint.serve.config import Limits
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.state import State
@@ -67,8 +68,8 @@ def check(order: Order, served: Served, limits: Limits) -> None:
         resolved = resolve(settings, served.manifest.defaults, with_image=with_image)
         if resolved.steps > limits.steps:
             raise UsageError(f"steps: expected {limits.steps} or fewer, got {resolved.steps}")
-        if resolved.n > limits.n:
-            raise UsageError(f"n: expected {limits.n} or fewer, got {resolved.n}")
+        if settings.n > limits.n:
+            raise UsageError(f"n: expected {limits.n} or fewer, got {settings.n}")
         _check_sampler(resolved, served)
         sides, field = image_sides(served.manifest), "size"
         if settings.size is not None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from threading import Event as Flag
 from typing import Any, Protocol
 
 from PIL import Image
 
+from overpaint.runtime.request import Request as Asked
 from overpaint.runtime.result import Complete, Result
 from overpaint.runtime.result import Step as EngineStep
-from overpaint.runtime.settings import Settings
 
 from .protocol import Painted, Request, Step
 
@@ -24,9 +23,7 @@ PREVIEW_SIDE = 256
 class Pipeline(Protocol):
     """What is needed of `Img2Img`."""
 
-    def events(
-        self, image: Any, prompt: str, settings: Settings, cancel: Flag
-    ) -> Iterator[EngineStep | Complete]: ...
+    def events(self, request: Asked, cancel: Flag) -> Iterator[EngineStep | Complete]: ...
 
     def wait(self) -> Any: ...
 
@@ -40,7 +37,8 @@ def repaint(
     and before the decoder, with CancelledError. Previews are made ten times a second at most."""
     preview: bytes | None = None
     shown = -PREVIEW_SECONDS
-    for event in pipeline.events(request.image, request.prompt, request.settings, stop):
+    asked = Asked(request.image, request.prompt, request.settings)
+    for event in pipeline.events(asked, stop):
         if isinstance(event, Complete):
             return event.result
         if time.monotonic() - shown >= PREVIEW_SECONDS:
@@ -65,7 +63,7 @@ def as_files(result: Result) -> Painted:
             for name in ("load", "read", "text", "encode", "denoise", "decode", "total")
         },
         device=result.device,
-        settings=asdict(result.parameters),
+        settings=result.parameters.as_dict(),
         warnings=result.warnings,
     )
 

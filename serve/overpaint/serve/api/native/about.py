@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from overpaint.runtime.prepare import image_sides
-from overpaint.runtime.settings import MODES, PRESETS, Bundled
+from overpaint.runtime.settings import MODES, PRESETS, Combination
 from overpaint.serve.jobs.models import Model
 from overpaint.serve.jobs.remote import HOP
 from overpaint.serve.state import State
@@ -135,7 +135,7 @@ def _model(state: State, model: Model) -> ModelView:
     )
 
 
-def _mode(bundled: Bundled) -> ModeView:
+def _mode(bundled: Combination) -> ModeView:
     return ModeView(
         strength=bundled.strength, steps=bundled.steps, guidance_scale=bundled.guidance_scale
     )

@@ -57,9 +57,9 @@ async def _order(state: State, wanted: JobRequest) -> Order:
         prompt, negative = dress(
             state.config.styles,
             wanted.styles,
-            wanted.mode,
+            settings.mode,
             wanted.prompt,
-            wanted.negative_prompt,
+            settings.negative_prompt,
         )
     except UsageError as error:
         raise invalid(error) from None

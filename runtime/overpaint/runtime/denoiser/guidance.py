@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+from overpaint.runtime.schedule import Row
+
+from . import Array, Branches, Denoiser
+
+
+def guided(predict: Branches, scale: float, *, rescaled: float = 0.0) -> Denoiser:
+    """`predict`'s two branches, negative and positive, as one prediction of float32.
+
+    scale: `guidance_scale`, above 1. rescaled: `guidance_rescale`, 0 to 1.
+    """
+    out: Array = np.empty(0, np.float32)
+
+    def denoiser(x: Array, row: Row) -> Array:
+        nonlocal out
+        if out.shape != x.shape:
+            out = np.empty_like(x)
+        negative, positive = predict(x, row)
+        guide(negative, positive, scale, out)
+        if rescaled:
+            rescale(out, positive, rescaled)
+        return out
+
+    return denoiser
+
+
+def unguided(predict: Branches) -> Denoiser:
+    """`predict`'s only branch."""
+    return lambda x, row: predict(x, row)[0]
 
 
 def guide(unconditional: Array, conditional: Array, scale: float, out: Array) -> None:
