@@ -171,4 +171,4 @@ class Options(TypedDict, total=False):
 
 def options(settings: type[Settings] = Settings) -> Mapping[str, Declared]:
     """Every option that a class of settings declares, by name, in its order."""
-    return declared(settings)
+    return declared(settings)  # type: ignore[arg-type]  # a class has a hash of its own
