@@ -16,8 +16,8 @@ from overpaint.bundle.format.manifest import File
 from overpaint.bundle.tensor import Tensor
 from overpaint.runtime import Img2Img
 from overpaint.runtime.components import Components
-from overpaint.serve.jobs.bundles import samplers_of
-from overpaint.serve.jobs.models import Served
+from overpaint.serve.jobs.engines.bundles import samplers_of
+from overpaint.serve.jobs.engines.models import Served
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.serve.running import Running, png
 
-from overpaint.serve.config import Limits
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.pictures.intake import take
 from overpaint.serve.pictures.sources import decode_base64

@@ -21,12 +21,13 @@ from overpaint.serve.api.native import native_router
 from overpaint.serve.api.openai import routes as openai
 from overpaint.serve.http.body import BodyLimit
 from overpaint.serve.http.guard import Guard
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError, Shapes
 from overpaint.serve.http.trace import Trace
-from overpaint.serve.jobs.models import Served
+from overpaint.serve.jobs.engines.models import Served
 
-from .config import Config, Limits
-from .page import page_router
+from .config import Config
+from .page import FILES, page_router
 from .state import State
 
 FACES = (openai, automatic1111)
@@ -51,7 +52,14 @@ def create_app(config: Config, served: Sequence[Served]) -> FastAPI:
         redoc_url=None,
         middleware=[
             Middleware(Trace, metrics=state.metrics, shapes=shapes),
-            Middleware(Guard, config=config, shapes=shapes),
+            Middleware(
+                Guard,
+                host=config.host,
+                names=config.allowed_hosts,
+                token=config.token,
+                open_paths={*FILES, "/healthz", "/readyz"},
+                shapes=shapes,
+            ),
             Middleware(
                 BodyLimit,
                 limits=config.limits,

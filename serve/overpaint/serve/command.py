@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from overpaint.serve.jobs.bundles import Opening, default_budget, parse_bytes, served_bundle
+from overpaint.serve.jobs.engines.bundles import Opening, default_budget, parse_bytes, served_bundle
+from overpaint.serve.jobs.styles import Styles, read_styles
 
 from .app import create_app
 from .config import Config
 from .server import run
-from .styles import Styles, read_styles
 
 
 def serve(

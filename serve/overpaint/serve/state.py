@@ -9,17 +9,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from overpaint.serve.jobs.local import LocalProvider
-from overpaint.serve.jobs.models import Models, Served
-from overpaint.serve.jobs.remote import RemoteProvider
+from overpaint.serve.jobs.engines.models import Models, Served
+from overpaint.serve.jobs.providers.local import LocalProvider
+from overpaint.serve.jobs.providers.remote import RemoteProvider
 from overpaint.serve.jobs.service import JobService
 from overpaint.serve.pictures.intake import Intake
 from overpaint.serve.pictures.sources import Sources
+from overpaint.serve.store.kept import Kept
+from overpaint.serve.telemetry.journal import describe, note_error
+from overpaint.serve.telemetry.metrics import Metrics
 
 from .config import Config
-from .journal import describe, note_error
-from .kept import Kept
-from .metrics import Metrics
 
 log = logging.getLogger("overpaint.serve")
 SWEEP_SECONDS = 5.0

@@ -15,12 +15,12 @@ from overpaint.bundle.errors import UsageError
 from overpaint.runtime.settings import Settings
 from overpaint.serve import command
 from overpaint.serve.api.native.schema import JobRequest
-from overpaint.serve.jobs.bundles import parse_bytes
+from overpaint.serve.jobs.engines.bundles import parse_bytes
+from overpaint.serve.jobs.engines.times import Pace, seconds
 from overpaint.serve.jobs.feed import Feed
-from overpaint.serve.jobs.pace import Pace, seconds
 from overpaint.serve.jobs.protocol import Request
-from overpaint.serve.jobs.remote import as_json
-from overpaint.serve.styles import Styles, dress, read_styles
+from overpaint.serve.jobs.providers.remote import as_json
+from overpaint.serve.jobs.styles import Styles, dress, read_styles
 
 
 def test_a_slow_reader_of_a_feed_skips_to_the_newest_and_never_misses_the_end() -> None:

@@ -11,15 +11,14 @@ from starlette.requests import Request as HTTPRequest
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.settings import Resolved, Settings, resolve
-from overpaint.serve.config import Limits
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError
+from overpaint.serve.jobs.engines.models import Served
+from overpaint.serve.jobs.protocol import Cancelled, Failed, Request
+from overpaint.serve.jobs.providers.remote import HOP
+from overpaint.serve.jobs.record import Complete, Job
+from overpaint.serve.jobs.service import NoProviderError
 from overpaint.serve.state import State
-
-from .models import Served
-from .protocol import Cancelled, Failed, Request
-from .record import Complete, Job
-from .remote import HOP
-from .service import NoProviderError
 
 LOOK_SECONDS = 0.2
 STATUS = {"invalid_request": 422, "timeout": 504, "unreachable": 502}

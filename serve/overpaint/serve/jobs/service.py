@@ -14,9 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from overpaint.bundle.errors import OverpaintError
-from overpaint.serve.journal import new_id, note_error
-from overpaint.serve.kept import Kept
-from overpaint.serve.metrics import Metrics
+from overpaint.serve.ids import new_id
+from overpaint.serve.store.kept import Kept
+from overpaint.serve.telemetry.journal import note_error
+from overpaint.serve.telemetry.metrics import Metrics
 
 from .protocol import Cancelled, Failed, Health, Painted, Provider, RefusedError, Request
 from .record import STATUS, Complete, Job, JobEvent, Tried

@@ -17,7 +17,7 @@ from PIL import Image
 
 from overpaint.bundle.errors import ImageError
 from overpaint.runtime.image import read
-from overpaint.serve.config import Limits
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")

@@ -7,7 +7,7 @@ import binascii
 import re
 
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.kept import GoneError, Kept, UnknownKeyError
+from overpaint.serve.store.kept import GoneError, Kept, UnknownKeyError
 
 from .fetch import fetch
 from .intake import Intake

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from overpaint.serve.jobs.models import Model
+from overpaint.serve.jobs.engines.models import Model
 from overpaint.serve.state import State
 
 from .schema import SAMPLER_NAMES, SCHEDULERS

@@ -15,15 +15,15 @@ from PIL import Image
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.metadata import CHUNK, INFOTEXT
+from overpaint.serve.api.orders import Order, invalid, job_headers, place, result_of
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.jobs.orders import Order, invalid, job_headers, place, result_of
 from overpaint.serve.jobs.record import Complete
 from overpaint.serve.pictures.sources import decode_base64
 from overpaint.serve.state import State
 
 from . import about
-from .desk import Desk
 from .schema import RESIZE, SAMPLER_NAMES, Generation, ImageToImage, TextToImage
+from .webui_state import Desk
 
 PREFIXES = ("/sdapi",)
 

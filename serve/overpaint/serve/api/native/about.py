@@ -10,8 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.settings import MODES, PRESETS, Bundled
-from overpaint.serve.jobs.models import Model
-from overpaint.serve.jobs.remote import HOP
+from overpaint.serve.jobs.engines.models import Model
+from overpaint.serve.jobs.providers.remote import HOP
 from overpaint.serve.state import State
 
 from .answers import problems

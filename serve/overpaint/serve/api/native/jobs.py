@@ -8,11 +8,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from overpaint.bundle.errors import UsageError
+from overpaint.serve.api.orders import Order, invalid, job_headers, place
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.jobs.orders import Order, invalid, job_headers, place
-from overpaint.serve.kept import GoneError, UnknownKeyError
+from overpaint.serve.jobs.styles import dress
 from overpaint.serve.state import State
-from overpaint.serve.styles import dress
+from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
 from .answers import problems
 from .schema import JobRequest, JobView

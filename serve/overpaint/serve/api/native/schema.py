@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from overpaint.runtime.schedule import SAMPLERS, SIGMAS
 from overpaint.runtime.settings import MAX_SEED, Mode, Preset, Settings
-from overpaint.serve.config import Limits
-from overpaint.serve.styles import MAX_LENGTH, MAX_ROWS
+from overpaint.serve.http.limits import Limits
+from overpaint.serve.jobs.styles import MAX_LENGTH, MAX_ROWS
 
 LIMITS = Limits()
 

@@ -9,7 +9,7 @@ from starlette.datastructures import UploadFile
 
 from overpaint.serve.http.forms import read_form
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.journal import new_id
+from overpaint.serve.ids import new_id
 from overpaint.serve.state import State
 
 from .answers import problems

@@ -17,15 +17,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
 
 from overpaint.bundle.errors import UsageError
+from overpaint.serve.api.orders import Order, invalid, job_headers, place, result_of
 from overpaint.serve.http.forms import read_form
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.jobs.models import Model
-from overpaint.serve.jobs.orders import Order, invalid, job_headers, place, result_of
+from overpaint.serve.ids import new_id
+from overpaint.serve.jobs.engines.models import Model
 from overpaint.serve.jobs.record import Complete
-from overpaint.serve.journal import new_id
-from overpaint.serve.kept import GoneError, UnknownKeyError
 from overpaint.serve.pictures.encode import encoded
 from overpaint.serve.state import State
+from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
 from .form import EditForm, parse
 from .stream import events
@@ -106,7 +106,7 @@ def routes(state: State) -> APIRouter:
 async def _body(state: State, complete: Complete, wanted: EditForm, base: str) -> dict[str, Any]:
     data, size = [], (0, 0)
     for media in complete.media:
-        picture = await encoded(state, media, wanted.output_format, wanted.output_compression)
+        picture = await encoded(state.media, media, wanted.output_format, wanted.output_compression)
         size = picture.size
         if wanted.response_format == "b64_json":
             data.append({"b64_json": base64.b64encode(picture.data).decode()})

@@ -8,9 +8,10 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from .feed import Feed
-from .pace import Pace
-from .protocol import Event, Queued, Request
+from overpaint.serve.jobs.feed import Feed
+from overpaint.serve.jobs.protocol import Event, Queued, Request
+
+from .times import Pace
 
 FAILURES = 3
 REST_SECONDS = 30.0

@@ -14,8 +14,7 @@ from PIL import Image
 from overpaint.runtime.result import Complete, Result
 from overpaint.runtime.result import Step as EngineStep
 from overpaint.runtime.settings import Settings
-
-from .protocol import Painted, Request, Step
+from overpaint.serve.jobs.protocol import Painted, Request, Step
 
 PREVIEW_SECONDS = 0.1
 PREVIEW_SIDE = 256

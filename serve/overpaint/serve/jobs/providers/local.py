@@ -12,14 +12,24 @@ from collections.abc import AsyncIterator, Coroutine
 
 from overpaint.bundle.errors import CancelledError, ImageError, UsageError
 from overpaint.runtime.result import Result
-from overpaint.serve.journal import describe, new_id, note_error
-from overpaint.serve.metrics import Metrics
-
-from .lane import Lane, Ticket
-from .models import Model, Models
-from .pace import Pace, seconds
-from .protocol import Cancelled, Event, Failed, Health, RefusedError, Request, Started, State, Step
-from .worker import Pipeline, as_files, repaint
+from overpaint.serve.ids import new_id
+from overpaint.serve.jobs.engines.lane import Lane, Ticket
+from overpaint.serve.jobs.engines.models import Model, Models
+from overpaint.serve.jobs.engines.times import Pace, seconds
+from overpaint.serve.jobs.engines.worker import Pipeline, as_files, repaint
+from overpaint.serve.jobs.protocol import (
+    Cancelled,
+    Event,
+    Failed,
+    Health,
+    RefusedError,
+    Request,
+    Started,
+    State,
+    Step,
+)
+from overpaint.serve.telemetry.journal import describe, note_error
+from overpaint.serve.telemetry.metrics import Metrics
 
 CLOSE_SECONDS = 5.0
 

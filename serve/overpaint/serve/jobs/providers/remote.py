@@ -14,9 +14,8 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from overpaint.serve.journal import new_id
-
-from .protocol import (
+from overpaint.serve.ids import new_id
+from overpaint.serve.jobs.protocol import (
     Cancelled,
     Event,
     Failed,
