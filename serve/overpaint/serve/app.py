@@ -19,12 +19,14 @@ from starlette.responses import JSONResponse
 from overpaint.serve.api.automatic1111 import routes as automatic1111
 from overpaint.serve.api.native import native_router
 from overpaint.serve.api.openai import routes as openai
+from overpaint.serve.api.orders import unavailable
 from overpaint.serve.http.body import BodyLimit
 from overpaint.serve.http.guard import Guard
 from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError, Shapes
 from overpaint.serve.http.trace import Trace
 from overpaint.serve.jobs.engines.models import Served
+from overpaint.serve.jobs.service import NoProviderError
 
 from .config import Config
 from .page import FILES, page_router
@@ -92,6 +94,10 @@ def _answer_problems(app: FastAPI, shapes: Shapes) -> None:
     @app.exception_handler(ApiError)
     async def problem(request: Request, error: ApiError) -> JSONResponse:
         return shapes.answer(request.url.path, error)
+
+    @app.exception_handler(NoProviderError)
+    async def nobody(request: Request, error: NoProviderError) -> JSONResponse:
+        return shapes.answer(request.url.path, unavailable(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from overpaint.bundle.errors import UsageError
 from overpaint.serve.http.limits import Limits
+from overpaint.serve.jobs.providers import make_of
 from overpaint.serve.jobs.styles import Styles
 
 
@@ -29,6 +30,7 @@ class Config:
     result_bytes: int = 512_000_000
     folder: Path | None = None
     memory_budget: int | None = None
+    provider: str = "local"
     fallbacks: tuple[str, ...] = ()
     fallback_token: str | None = None
     drain_seconds: float = 30.0
@@ -45,9 +47,19 @@ class Config:
             raise UsageError("--token: expected 16 characters or more, since it is all that guards")
         if self.queue < 1:
             raise UsageError(f"--queue: expected 1 or more, got {self.queue}")
-        for url in self.fallbacks:
-            if not url.startswith(("http://", "https://")):
-                raise UsageError(f"--fallback: expected http://… or https://…, got {url}")
+        for url in self.providers:
+            try:
+                make_of(url)
+            except UsageError as error:
+                option = "--provider" if url == self.provider else "--fallback"
+                raise UsageError(f"{option}: {error}") from None
+        if len(set(self.providers)) < len(self.providers):
+            raise UsageError(f"--fallback: expected each once, got {', '.join(self.providers)}")
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The URLs of all who may run a job, in the order in which they are asked."""
+        return self.provider, *self.fallbacks
 
 
 def is_loopback(host: str) -> bool:

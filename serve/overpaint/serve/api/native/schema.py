@@ -203,10 +203,11 @@ class PaceView(BaseModel):
 
 
 class ModelView(BaseModel):
-    """One bundle on this machine. `device` and `pace` are null before it has run."""
+    """One model. `device` and `pace` are null before it has run."""
 
     name: str
     family: str
+    sha256: str = Field(description="of the checkpoint; empty where its server does not tell")
     device: str | None
     open: bool
     sizes: SizesView

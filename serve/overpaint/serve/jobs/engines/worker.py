@@ -14,7 +14,7 @@ from PIL import Image
 from overpaint.runtime.result import Complete, Result
 from overpaint.runtime.result import Step as EngineStep
 from overpaint.runtime.settings import Settings
-from overpaint.serve.jobs.protocol import Painted, Request, Step
+from overpaint.serve.jobs.protocol import Order, Painted, Step
 
 PREVIEW_SECONDS = 0.1
 PREVIEW_SIDE = 256
@@ -32,14 +32,12 @@ class Pipeline(Protocol):
     def close(self) -> None: ...
 
 
-def repaint(
-    pipeline: Pipeline, request: Request, stop: Flag, tell: Callable[[Step], None]
-) -> Result:
-    """Run `request` to its end, telling each step. Once `stop` is set the run ends within a step
+def repaint(pipeline: Pipeline, order: Order, stop: Flag, tell: Callable[[Step], None]) -> Result:
+    """Run `order` to its end, telling each step. Once `stop` is set the run ends within a step
     and before the decoder, with CancelledError. Previews are made ten times a second at most."""
     preview: bytes | None = None
     shown = -PREVIEW_SECONDS
-    for event in pipeline.events(request.image, request.prompt, request.settings, stop):
+    for event in pipeline.events(order.image, order.prompt, order.settings, stop):
         if isinstance(event, Complete):
             return event.result
         if time.monotonic() - shown >= PREVIEW_SECONDS:
