@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import json
+from dataclasses import fields, replace
 
+from overpaint.bundle.facts import Defaults
+from overpaint.runtime.image import Sides
 from overpaint.runtime.settings import Settings
+from overpaint.serve.api.native.about import describe
 from overpaint.serve.api.native.schema import JobRequest
+from overpaint.serve.config import Config
+from overpaint.serve.jobs.capabilities import ModelCapabilities, Pace
 from overpaint.serve.jobs.protocol import Order
-from overpaint.serve.jobs.providers.remote import as_json
+from overpaint.serve.jobs.providers.remote import as_json, read_capabilities
 
 
 def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
@@ -44,3 +50,25 @@ def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
     for settings in (everything, *others):
         body = as_json(Order(model="fake", prompt="red", settings=settings))
         assert JobRequest.model_validate(body).settings() == settings
+
+
+def test_what_a_server_says_of_its_models_is_read_as_it_was_meant() -> None:
+    model = ModelCapabilities(
+        name="fake",
+        family="sd3",
+        sha256="a" * 64,
+        sides=Sides(multiple=16, minimum=64, maximum=1024),
+        native=(768, 512),
+        samplers={"default": ("default",), "euler": ("default", "karras")},
+        defaults=Defaults(steps=28, guidance_scale=7.0, strength=0.6, sampler="euler"),
+        rounding="up",
+        max_steps=150,
+        max_images=10,
+        device="NumPy",
+        open=True,
+        pace=Pace(step_s=0.2, other_s=0.5),
+    )
+    idle = replace(model, name="idle", device=None, open=False, pace=None)
+    body = json.loads(describe(Config(), [model, idle]).model_dump_json())
+    there = replace(model, device="NumPy at http://there")
+    assert read_capabilities(body, "http://there") == (there, idle)

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from overpaint.runtime.settings import MODES, PRESETS, Bundled
 from overpaint.serve.config import Config
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.jobs.protocol import HOP, Health
 from overpaint.serve.jobs.service import NOBODY
@@ -86,7 +87,7 @@ def describe(config: Config, models: Sequence[ModelCapabilities]) -> Capabilitie
     limits = config.limits
     return CapabilitiesView(
         version=version("overpaint"),
-        models=[_model(model) for model in models],
+        models=[_model(model, limits) for model in models],
         modes={name: _mode(mode) for name, mode in MODES.items()},
         presets={name: _mode(preset) for name, preset in PRESETS.items()},
         styles=[StyleView(name=name, words=words) for name, words in config.styles.prompt.items()],
@@ -107,7 +108,7 @@ def describe(config: Config, models: Sequence[ModelCapabilities]) -> Capabilitie
     )
 
 
-def _model(model: ModelCapabilities) -> ModelView:
+def _model(model: ModelCapabilities, limits: Limits) -> ModelView:
     sides, defaults, (width, height) = model.sides, model.defaults, model.native
     return ModelView(
         name=model.name,
@@ -129,7 +130,7 @@ def _model(model: ModelCapabilities) -> ModelView:
             guidance_scale=defaults.guidance_scale,
             sampler=defaults.sampler,
         ),
-        steps=StepsView(maximum=model.max_steps, rounding=model.rounding),
+        steps=StepsView(maximum=min(model.max_steps, limits.steps), rounding=model.rounding),
         pace=PaceView(step_s=model.pace.step_s, other_s=model.pace.other_s) if model.pace else None,
     )
 
