@@ -53,8 +53,6 @@ class Config:
             except UsageError as error:
                 option = "--provider" if url == self.provider else "--fallback"
                 raise UsageError(f"{option}: {error}") from None
-        if len(set(self.providers)) < len(self.providers):
-            raise UsageError(f"--fallback: expected each once, got {', '.join(self.providers)}")
 
     @property
     def providers(self) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ SWEEP_SECONDS = 5.0
 
 
 class State:
-    """One server. `broken` is what kept it from ever taking a job;
-    `hanging` is set at the end where an engine's step did not return."""
+    """One server. `broken` is what kept every provider from starting; `hanging` is set at the end
+    where an engine's step did not return."""
 
     def __init__(self, config: Config, served: Sequence[Served]) -> None:
         self.config = config

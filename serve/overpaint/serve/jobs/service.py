@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from overpaint.bundle.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError, UsageError
 from overpaint.serve.ids import new_id
 from overpaint.serve.store.kept import Kept
 from overpaint.serve.telemetry.journal import note_error
@@ -48,7 +48,7 @@ class NoProviderError(OverpaintError):
 
 
 class JobService:
-    """Jobs on an ordered list of providers.
+    """Jobs on an ordered list of providers of different names.
 
     `passed_on` marks what came from another server: it goes to providers that pass nothing on, so
     that two servers which fall back to each other never ask in a circle.
@@ -58,6 +58,9 @@ class JobService:
         self, providers: Sequence[Provider], *, media: Kept, finished: Kept, metrics: Metrics
     ) -> None:
         self.providers = tuple(providers)
+        names = [one.name for one in self.providers]
+        if len(set(names)) < len(names):
+            raise UsageError(f"--fallback: expected each provider once, got {', '.join(names)}")
         self.media = media
         self._finished = finished
         self._metrics = metrics

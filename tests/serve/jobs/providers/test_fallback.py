@@ -15,6 +15,7 @@ from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import Running, data_url, png, serving
 
 from overpaint.bundle.errors import SessionError, UsageError
+from overpaint.serve.app import create_app
 from overpaint.serve.config import Config
 from overpaint.serve.jobs.providers.remote import RemoteProvider
 
@@ -214,6 +215,17 @@ def test_a_fallback_is_a_url_that_somebody_knows(url: str) -> None:
         Config(provider=url)
 
 
-def test_a_provider_is_asked_once() -> None:
-    with pytest.raises(UsageError, match="--fallback"):
-        Config(fallbacks=("local",))
+@pytest.mark.parametrize(
+    ("fallbacks", "message"),
+    [
+        (("local",), "once"),
+        (("http://a", "http://a/"), "once"),
+        (("http://",), "http://host:port"),
+        (("local://there",), "one place"),
+    ],
+)
+def test_what_cannot_be_fallen_back_to_is_said(
+    folder: Path, fallbacks: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        create_app(Config(fallbacks=fallbacks), [fake_served(folder)])

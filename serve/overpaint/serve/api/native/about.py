@@ -18,7 +18,7 @@ from overpaint.serve.jobs.service import NOBODY
 from overpaint.serve.state import State
 
 from .answers import problems
-from .schema import (
+from .views import (
     Area,
     CapabilitiesView,
     DefaultsView,

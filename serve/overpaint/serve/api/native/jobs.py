@@ -16,7 +16,8 @@ from overpaint.serve.state import State
 from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
 from .answers import problems
-from .schema import JobRequest, JobView
+from .schema import JobRequest
+from .views import JobView
 
 
 def routes(state: State) -> APIRouter:

@@ -13,7 +13,7 @@ from overpaint.serve.ids import new_id
 from overpaint.serve.state import State
 
 from .answers import problems
-from .schema import Area, UploadView
+from .views import Area, UploadView
 
 BODY: dict[str, Any] = {
     "requestBody": {

@@ -27,7 +27,7 @@ REGISTRY: dict[str, Make] = {
 
 
 def make_of(url: str) -> Make:
-    """How the provider at `url` is made. `local`, which has one place only, may stand alone.
+    """How the provider at `url` is made; a scheme that has one place only is a URL by itself.
 
     Raises UsageError for a scheme that no module here declares.
     """

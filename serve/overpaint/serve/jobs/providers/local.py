@@ -43,6 +43,8 @@ log = logging.getLogger("overpaint.serve")
 
 def make(url: str, resources: Resources) -> LocalProvider:
     """Raises UsageError where the bundles cannot be served together."""
+    if url != "local":
+        raise UsageError(f"expected local, which has one place only, got {url}")
     return LocalProvider(resources)
 
 

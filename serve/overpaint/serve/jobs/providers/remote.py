@@ -10,11 +10,13 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from overpaint.bundle.errors import UsageError
 from overpaint.bundle.facts import Defaults
 from overpaint.runtime.image import Sides
 from overpaint.serve.ids import new_id
@@ -46,6 +48,9 @@ NOT_THE_REQUEST = ("engine_failed", "internal_error", "not_found", "gone")
 
 
 def make(url: str, resources: Resources) -> RemoteProvider:
+    """Raises UsageError where the URL has no host."""
+    if not urlsplit(url).hostname:
+        raise UsageError(f"expected http://host:port, got {url}")
     return RemoteProvider(url, resources.token)
 
 
@@ -205,27 +210,30 @@ class RemoteProvider(Provider):
 
 def read_capabilities(body: dict[str, Any], server: str) -> tuple[ModelCapabilities, ...]:
     """The models that a body of GET /v1/capabilities tells of; devices are those of `server`."""
-    return tuple(
-        ModelCapabilities(
-            name=model["name"],
-            family=model["family"],
-            sha256=model.get("sha256", ""),
-            sides=Sides(
-                multiple=model["sizes"]["multiple"],
-                minimum=model["sizes"]["minimum"],
-                maximum=model["sizes"]["maximum"],
-            ),
-            native=(model["sizes"]["default"]["width"], model["sizes"]["default"]["height"]),
-            samplers={name: tuple(sigmas) for name, sigmas in model["sigmas"].items()},
-            defaults=Defaults(**model["defaults"]),
-            rounding=model["steps"]["rounding"],
-            max_steps=model["steps"]["maximum"],
-            max_images=body["limits"]["n"],
-            device=f"{model['device']} at {server}" if model["device"] else None,
-            open=model["open"],
-            pace=Pace(**model["pace"]) if model["pace"] else None,
-        )
-        for model in body["models"]
+    return tuple(_model(model, body["limits"]["n"], server) for model in body["models"])
+
+
+def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilities:
+    sizes, defaults, pace = view["sizes"], view["defaults"], view["pace"]
+    return ModelCapabilities(
+        name=view["name"],
+        family=view["family"],
+        sha256=view.get("sha256", ""),
+        sides=Sides(multiple=sizes["multiple"], minimum=sizes["minimum"], maximum=sizes["maximum"]),
+        native=(sizes["default"]["width"], sizes["default"]["height"]),
+        samplers={name: tuple(sigmas) for name, sigmas in view["sigmas"].items()},
+        defaults=Defaults(
+            steps=defaults["steps"],
+            guidance_scale=defaults["guidance_scale"],
+            strength=defaults["strength"],
+            sampler=defaults["sampler"],
+        ),
+        rounding=view["steps"]["rounding"],
+        max_steps=view["steps"]["maximum"],
+        max_images=max_images,
+        device=f"{view['device']} at {server}" if view["device"] else None,
+        open=view["open"],
+        pace=Pace(step_s=pace["step_s"], other_s=pace["other_s"]) if pace else None,
     )
 
 
