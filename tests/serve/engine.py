@@ -17,8 +17,8 @@ from overpaint.bundle.tensor import Tensor
 from overpaint.runtime import Img2Img
 from overpaint.runtime.components import Components
 from overpaint.runtime.engines import Engines
-from overpaint.serve.jobs.bundles import samplers_of
-from overpaint.serve.jobs.models import Served
+from overpaint.serve.jobs.engines.bundles import samplers_of
+from overpaint.serve.jobs.engines.models import Served
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

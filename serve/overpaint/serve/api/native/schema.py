@@ -1,16 +1,16 @@
-"""The native API's bodies. An unknown field is an error that names it."""
+"""What the native API is asked. An unknown field is an error that names it."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from overpaint.runtime.option import Declared
 from overpaint.runtime.settings import Settings, options
-from overpaint.serve.config import Limits
-from overpaint.serve.styles import MAX_LENGTH, MAX_ROWS
+from overpaint.serve.http.limits import Limits
+from overpaint.serve.jobs.styles import MAX_LENGTH, MAX_ROWS
 
 LIMITS = Limits()
 
@@ -87,177 +87,3 @@ def parse_size(text: str) -> tuple[int, int]:
     """ "512x768" -> (512, 768). The text matches Size."""
     width, height = re.split("x", text)
     return int(width), int(height)
-
-
-class Area(BaseModel):
-    width: int
-    height: int
-
-
-class UploadView(Area):
-    id: str
-    original: Area
-    expires_at: float = Field(description="seconds since the epoch; 410 after it")
-
-
-class Progress(BaseModel):
-    step: int
-    total: int
-    eta_s: float | None
-
-
-class JobResult(BaseModel):
-    media: list[str]
-    seeds: list[int]
-    steps_run: int
-    timings: dict[str, float]
-    device: str
-    settings: dict[str, Any]
-    warnings: list[str]
-
-
-class JobError(BaseModel):
-    code: str
-    message: str
-    id: str | None
-
-
-class TriedView(BaseModel):
-    provider: str
-    reason: str
-    message: str
-
-
-class JobView(BaseModel):
-    """`fallback` says why the first provider does not have the job; null where it does."""
-
-    id: str
-    status: Literal["queued", "running", "completed", "failed", "cancelled"]
-    model: str
-    created_at: float
-    started_at: float | None
-    finished_at: float | None
-    expires_at: float | None
-    queue_position: int | None
-    progress: Progress | None
-    result: JobResult | None
-    error: JobError | None
-    provider: str
-    fallback: str | None
-    tried: list[TriedView]
-
-
-class ErrorView(BaseModel):
-    code: str
-    message: str
-    field: str | None
-    id: str
-
-
-class ProblemView(BaseModel):
-    """Every answer that is not a success."""
-
-    error: ErrorView
-
-
-class SizesView(BaseModel):
-    """Sides in pixels; `default` is for text to image."""
-
-    multiple: int
-    minimum: int
-    maximum: int
-    default: Area
-
-
-class DefaultsView(BaseModel):
-    strength: float
-    steps: int
-    guidance_scale: float
-    sampler: str
-
-
-class StepsView(BaseModel):
-    """`rounding`: of steps x strength, which is how many are run."""
-
-    maximum: int
-    rounding: Literal["down", "up"]
-
-
-class PaceView(BaseModel):
-    """Seconds measured here: of a step, and of all else in a job."""
-
-    step_s: float
-    other_s: float
-
-
-class ModelView(BaseModel):
-    """One bundle on this machine. `device` and `pace` are null before it has run."""
-
-    name: str
-    family: str
-    device: str | None
-    open: bool
-    sizes: SizesView
-    samplers: list[str]
-    sigmas: dict[str, list[str]] = Field(description="of each sampler")
-    defaults: DefaultsView
-    steps: StepsView
-    pace: PaceView | None
-
-
-class ModeView(BaseModel):
-    """What a mode or a preset brings; null leaves it to the bundle."""
-
-    strength: float | None
-    steps: int | None
-    guidance_scale: float | None
-
-
-class StyleView(BaseModel):
-    name: str
-    words: str
-
-
-class LimitsView(BaseModel):
-    upload_bytes: int
-    upload_pixels: int
-    upload_side: int
-    upload_seconds: float
-    media_seconds: float
-    media_bytes: int
-    job_seconds: float
-    queue: int
-    n: int
-    prompt_characters: int
-
-
-class CapabilitiesView(BaseModel):
-    """The first model is the default. `styles` and `negative_prompt` are added in modify mode."""
-
-    version: str
-    models: list[ModelView]
-    modes: dict[str, ModeView]
-    presets: dict[str, ModeView]
-    styles: list[StyleView]
-    negative_prompt: str | None
-    image_hosts: list[str]
-    limits: LimitsView
-
-
-class ProviderView(BaseModel):
-    provider: str
-    state: Literal["ready", "loading", "draining", "unhealthy"]
-    detail: str
-    waiting: int
-    running: int
-    capacity: int
-
-
-class ReadyView(BaseModel):
-    state: Literal["ready", "loading", "draining", "unhealthy"]
-    detail: str
-    providers: list[ProviderView]
-
-
-class HealthView(BaseModel):
-    status: Literal["ok"]

@@ -19,8 +19,8 @@ from overpaint.runtime import Img2Img
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.serve import command
 from overpaint.serve.config import Config
-from overpaint.serve.jobs import bundles
-from overpaint.serve.jobs.bundles import Opening, native_side, served_bundle
+from overpaint.serve.jobs.engines import bundles
+from overpaint.serve.jobs.engines.bundles import Opening, native_side, served_bundle
 
 Install = Callable[[], Gpu]
 

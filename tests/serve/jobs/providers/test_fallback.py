@@ -14,8 +14,10 @@ import pytest
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import Running, data_url, png, serving
 
-from overpaint.bundle.errors import SessionError
+from overpaint.bundle.errors import SessionError, UsageError
+from overpaint.serve.app import create_app
 from overpaint.serve.config import Config
+from overpaint.serve.jobs.providers.remote import RemoteProvider
 
 TOKEN = "token-of-the-other-server"
 
@@ -196,7 +198,7 @@ def test_two_servers_that_fall_back_to_each_other_do_not_play_ball(folder: Path)
                 ready=False,
             )
         )
-        a.state.jobs.providers = (a.state.local, type(b.state.remotes[0])(b.url))
+        a.state.jobs.providers = (a.state.jobs.providers[0], RemoteProvider(b.url))
         for server in (a, b):
             deadline = time.monotonic() + 5
             while server.client.get("/readyz").json()["state"] != "unhealthy":
@@ -206,8 +208,24 @@ def test_two_servers_that_fall_back_to_each_other_do_not_play_ball(folder: Path)
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "other.example:8000"])
-def test_a_fallback_is_a_url(url: str) -> None:
-    from overpaint.bundle.errors import UsageError
-
-    with pytest.raises(UsageError, match="--fallback"):
+def test_a_fallback_is_a_url_that_somebody_knows(url: str) -> None:
+    with pytest.raises(UsageError, match="--fallback: .* http, https.*, got " + url):
         Config(fallbacks=(url,))
+    with pytest.raises(UsageError, match="--provider"):
+        Config(provider=url)
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "message"),
+    [
+        (("local",), "once"),
+        (("http://a", "http://a/"), "once"),
+        (("http://",), "http://host:port"),
+        (("local://there",), "one place"),
+    ],
+)
+def test_what_cannot_be_fallen_back_to_is_said(
+    folder: Path, fallbacks: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        create_app(Config(fallbacks=fallbacks), [fake_served(folder)])

@@ -7,17 +7,12 @@ engines are logged; of any other exception the type and the lines of code.
 from __future__ import annotations
 
 import logging
-import secrets
 import traceback
 
 from overpaint.bundle.errors import BundleError, MissingExtraError, SessionError
+from overpaint.serve.ids import new_id
 
 log = logging.getLogger("overpaint.serve")
-
-
-def new_id() -> str:
-    """An opaque id: 128 random bits."""
-    return secrets.token_urlsafe(16)
 
 
 def describe(error: BaseException) -> str:

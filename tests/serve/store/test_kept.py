@@ -15,8 +15,8 @@ from tests.serve.engine import fake_served
 from tests.serve.running import png, serving
 
 from overpaint.serve.config import Config
-from overpaint.serve.journal import new_id
-from overpaint.serve.kept import GoneError, Kept, UnknownKeyError
+from overpaint.serve.ids import new_id
+from overpaint.serve.store.kept import GoneError, Kept, UnknownKeyError
 
 
 def kept(folder: Path | None = None, **options: float) -> Kept:

@@ -7,36 +7,59 @@ model's thread. Requests are not batched: docs/serving.md has the measurement be
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
 
 from overpaint.bundle.errors import CancelledError, ImageError, UsageError
+from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.result import Result
-from overpaint.serve.journal import describe, new_id, note_error
-from overpaint.serve.metrics import Metrics
+from overpaint.serve.ids import new_id
+from overpaint.serve.jobs.capabilities import ModelCapabilities
+from overpaint.serve.jobs.engines.lane import Lane, Ticket
+from overpaint.serve.jobs.engines.models import Model, Models
+from overpaint.serve.jobs.engines.times import JobTimes, expected_seconds
+from overpaint.serve.jobs.engines.worker import Pipeline, as_files, repaint
+from overpaint.serve.jobs.protocol import (
+    Cancelled,
+    Event,
+    Failed,
+    Health,
+    Order,
+    Provider,
+    RefusedError,
+    Started,
+    State,
+    Step,
+)
+from overpaint.serve.jobs.resources import Resources
+from overpaint.serve.telemetry.journal import describe, note_error
 
-from .lane import Lane, Ticket
-from .models import Model, Models
-from .pace import Pace, seconds
-from .protocol import Cancelled, Event, Failed, Health, RefusedError, Request, Started, State, Step
-from .worker import Pipeline, as_files, repaint
-
+SCHEMES = ("local",)
 CLOSE_SECONDS = 5.0
 
+log = logging.getLogger("overpaint.serve")
 
-class LocalProvider:
-    """`capacity` jobs may wait, over all models; a job may run for `timeout` seconds."""
+
+def make(url: str, resources: Resources) -> LocalProvider:
+    """Raises UsageError where the bundles cannot be served together."""
+    if url != "local":
+        raise UsageError(f"expected local, which has one place only, got {url}")
+    return LocalProvider(resources)
+
+
+class LocalProvider(Provider):
+    """The engines of this process. `queue` jobs may wait, over all models."""
 
     name = "local"
+    passes_on = False
 
-    def __init__(self, models: Models, *, capacity: int, timeout: float, metrics: Metrics) -> None:
-        self.models = models
-        self.capacity = capacity
-        self.timeout = timeout
+    def __init__(self, resources: Resources) -> None:
+        self.models = Models(resources.served, resources.memory_budget)
+        self._resources = resources
         self._state: State = "loading"
         self._detail = "the first bundle is being opened"
-        self._metrics = metrics
-        self._lanes = {name: Lane() for name in models.names}
+        self._lanes = {name: Lane() for name in self.models.names}
         self._tickets: dict[str, Ticket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -52,13 +75,12 @@ class LocalProvider:
             raise
         if self._state == "loading":
             self._state, self._detail = "ready", ""
+        log.info("ready: %s", ", ".join(self.models.names))
 
     def drain(self) -> None:
-        """Take no more jobs; those that are here go on."""
         self._state, self._detail = "draining", "the server is shutting down"
 
     async def close(self) -> bool:
-        """End every job and close every engine; False where a step did not return in time."""
         for ticket in list(self._tickets.values()):
             await self.cancel(ticket.id, Cancelled("the server shut down"))
         for lane in self._lanes.values():
@@ -80,25 +102,44 @@ class LocalProvider:
             detail=self._detail or trouble,
             waiting=self._waiting(),
             running=sum(lane.running is not None for lane in self._lanes.values()),
-            capacity=self.capacity,
+            capacity=self._resources.queue,
         )
 
-    def pace(self, model: str) -> Pace | None:
-        """What this model's jobs took so far; None before the first."""
-        return self._lanes[model].pace
+    async def capabilities(self) -> tuple[ModelCapabilities, ...]:
+        return tuple(self._describe(model) for model in self.models)
 
-    async def submit(self, request: Request) -> str:
-        lane = self._lanes.get(request.model)
+    def _describe(self, model: Model) -> ModelCapabilities:
+        served, manifest = model.served, model.served.manifest
+        times = self._lanes[served.name].times
+        return ModelCapabilities(
+            name=served.name,
+            family=manifest.family,
+            sha256=manifest.source.sha256,
+            sides=image_sides(manifest),
+            native=(served.side, served.side),
+            samplers=served.samplers,
+            defaults=manifest.defaults,
+            rounding="up" if manifest.family == "sd3" else "down",
+            max_steps=self._resources.max_steps,
+            max_images=self._resources.max_images,
+            device=model.device,
+            open=model.pipeline is not None,
+            pace=times.pace if times else None,
+        )
+
+    async def submit(self, order: Order) -> str:
+        lane = self._lanes.get(order.model)
         if lane is None:
-            raise RefusedError("no_model", f"there is no model {request.model!r} here")
+            raise RefusedError("no_model", f"there is no model {order.model!r} here")
+        one_job = expected_seconds(lane.times, 1)
         if self._state != "ready":
-            raise RefusedError(self._state, f"the engine is {self._state}", seconds(lane.pace, 1))
+            raise RefusedError(self._state, f"the engine is {self._state}", one_job)
         if lane.trouble:
-            raise RefusedError("unhealthy", lane.trouble, seconds(lane.pace, 1))
-        if (waiting := self._waiting()) >= self.capacity:
+            raise RefusedError("unhealthy", lane.trouble, one_job)
+        if (waiting := self._waiting()) >= self._resources.queue:
             message = f"{waiting} jobs are waiting already, and no more than that may"
-            raise RefusedError("full", message, seconds(lane.pace, waiting + 1))
-        ticket = Ticket(id=new_id(), request=request)
+            raise RefusedError("full", message, expected_seconds(lane.times, waiting + 1))
+        ticket = Ticket(id=new_id(), order=order)
         self._tickets[ticket.id] = ticket
         lane.append(ticket)
         return ticket.id
@@ -113,7 +154,7 @@ class LocalProvider:
     async def cancel(self, ticket: str, why: Cancelled) -> None:
         if (found := self._tickets.get(ticket)) is not None:
             found.stop.set()
-            self._lanes[found.request.model].remove(found)
+            self._lanes[found.order.model].remove(found)
             found.feed.publish(why, last=True)
 
     def _waiting(self) -> int:
@@ -127,7 +168,7 @@ class LocalProvider:
     async def _work(self, model: Model, lane: Lane) -> None:
         """One model's life: a job, and the next job."""
         while (ticket := await lane.next()) is not None:
-            self._metrics.wait.observe(time.monotonic() - ticket.queued_at)
+            self._resources.metrics.wait.observe(time.monotonic() - ticket.queued_at)
             ticket.feed.publish(Started())
             try:
                 async with self.models.use(model.served.name) as pipeline:
@@ -155,17 +196,18 @@ class LocalProvider:
             loop.call_soon_threadsafe(ticket.feed.publish, step)
 
         work = loop.run_in_executor(
-            model.thread, repaint, pipeline, ticket.request, ticket.stop, tell
+            model.thread, repaint, pipeline, ticket.order, ticket.stop, tell
         )
-        await asyncio.wait({work}, timeout=self.timeout)
+        await asyncio.wait({work}, timeout=self._resources.job_seconds)
         if work.done():
             result = work.result()
             model.device = result.device
-            measured = Pace.of(result.timings)
-            lane.pace = lane.pace.then(measured) if lane.pace else measured
+            measured = JobTimes.of(result.timings)
+            lane.times = lane.times.then(measured) if lane.times else measured
             return result
         ticket.stop.set()
-        message = f"the job ran for {self.timeout:g} seconds, which is as long as it may"
+        most = self._resources.job_seconds
+        message = f"the job ran for {most:g} seconds, which is as long as it may"
         self._fail(ticket, "timeout", message, new_id(), elsewhere=False)
         lane.stuck = True
         await asyncio.wait({work})

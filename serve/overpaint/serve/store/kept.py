@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import tempfile
 import threading
 import time
@@ -19,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from overpaint.bundle.errors import OverpaintError
+from overpaint.serve.ids import is_id
 
 GONE_REMEMBERED = 10_000
-_KEY = re.compile(r"[A-Za-z0-9_-]{22}")
 
 
 class UnknownKeyError(OverpaintError):
@@ -148,7 +147,7 @@ class Kept:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for half in folder.glob(".*.part"):
             half.unlink(missing_ok=True)
-        found = [path for path in folder.glob(f"*{self._suffix}") if _KEY.fullmatch(path.stem)]
+        found = [path for path in folder.glob(f"*{self._suffix}") if is_id(path.stem)]
         for path in sorted(found, key=lambda path: path.stat().st_mtime):
             status = path.stat()
             self._add(path.stem, Entry(status.st_mtime + self.seconds, status.st_size, None))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +25,7 @@ from overpaint.runtime.warming import warm_up
 from .models import Served
 from .worker import Pipeline
 
-UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 COMMON_SIDE = 512
-MEMORY_SHARE = 0.8
 SETTLING: Final[frozenset[Device]] = frozenset({"cuda", "ort-tensorrt"})
 
 log = logging.getLogger("overpaint.serve")
@@ -126,21 +123,3 @@ def samplers_of(bundle: Bundle) -> dict[str, tuple[str, ...]]:
 
     found = {sampler: tuple(one for one in SIGMAS if runs(sampler, one)) for sampler in SAMPLERS}
     return {sampler: sigmas for sampler, sigmas in found.items() if sigmas}
-
-
-def parse_bytes(text: str) -> int:
-    """ "8GB" -> 8_000_000_000, "8GiB" -> 8 * 2**30."""
-    number = text.strip().rstrip("BbIiKkMmGg ")
-    unit = text.strip()[len(number) :].strip().lower().removesuffix("b")
-    try:
-        count = int(float(number) * UNITS[unit])
-    except (ValueError, KeyError, OverflowError):
-        count = 0
-    if count <= 0:
-        raise UsageError(f"--memory-budget: expected a size such as 8GB or 8GiB, got {text!r}")
-    return count
-
-
-def default_budget() -> int:
-    """Four fifths of this machine's memory."""
-    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * MEMORY_SHARE)

@@ -11,7 +11,7 @@ from tests.serve.running import serving
 
 from overpaint.bundle.errors import UsageError
 from overpaint.serve.config import Config
-from overpaint.serve.jobs.models import Models
+from overpaint.serve.jobs.engines.models import Models
 
 NAMES = ("a", "b", "c")
 

@@ -8,9 +8,10 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from .feed import Feed
-from .pace import Pace
-from .protocol import Event, Queued, Request
+from overpaint.serve.jobs.feed import Feed
+from overpaint.serve.jobs.protocol import Event, Order, Queued
+
+from .times import JobTimes
 
 FAILURES = 3
 REST_SECONDS = 30.0
@@ -21,7 +22,7 @@ class Ticket:
     """A job as the local provider sees it. `stop` is what the engine's thread looks at."""
 
     id: str
-    request: Request
+    order: Order
     feed: Feed[Event] = field(default_factory=Feed)
     stop: threading.Event = field(default_factory=threading.Event)
     queued_at: float = field(default_factory=time.monotonic)
@@ -37,7 +38,7 @@ class Lane:
         self.waiting: deque[Ticket] = deque()
         self.running: Ticket | None = None
         self.closed = False
-        self.pace: Pace | None = None
+        self.times: JobTimes | None = None
         self.stuck = False
         self._failures = 0
         self._rest_until = 0.0

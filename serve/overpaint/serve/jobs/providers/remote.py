@@ -1,4 +1,4 @@
-"""A remote overpaint server as a provider: its native API behind the four promises."""
+"""Another overpaint server as a provider: its native API behind the five promises."""
 
 from __future__ import annotations
 
@@ -6,40 +6,58 @@ import asyncio
 import base64
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
-from overpaint.serve.journal import new_id
-
-from .protocol import (
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.facts import Defaults
+from overpaint.runtime.image import Sides
+from overpaint.serve.ids import new_id
+from overpaint.serve.jobs.capabilities import ModelCapabilities, Pace
+from overpaint.serve.jobs.protocol import (
+    HOP,
     Cancelled,
     Event,
     Failed,
     Health,
+    Order,
     Painted,
+    Provider,
     Queued,
     Reason,
     RefusedError,
-    Request,
     Started,
     State,
     Step,
 )
+from overpaint.serve.jobs.resources import Resources
 
-HOP = "X-Overpaint-Hop"
+SCHEMES = ("http", "https")
 CONNECT_SECONDS = 2.0
+FRESH_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 RECONNECTS = 5
 NOT_THE_REQUEST = ("engine_failed", "internal_error", "not_found", "gone")
 
 
-class RemoteProvider:
-    """The server at `url` (http://host:port). A job sent there falls back no further."""
+def make(url: str, resources: Resources) -> RemoteProvider:
+    """Raises UsageError where the URL has no host."""
+    if not urlsplit(url).hostname:
+        raise UsageError(f"expected http://host:port, got {url}")
+    return RemoteProvider(url, resources.token)
+
+
+class RemoteProvider(Provider):
+    """The server at `url` (http://host:port). What is sent there goes to its own engines."""
+
+    passes_on = True
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.name = url.rstrip("/")
@@ -52,9 +70,29 @@ class RemoteProvider:
             trust_env=False,
         )
         self._reasons: dict[str, Cancelled] = {}
+        self._models: tuple[ModelCapabilities, ...] = ()
+        self._fresh_until = 0.0
 
-    async def close(self) -> None:
+    async def close(self) -> bool:
         await self._client.aclose()
+        return True
+
+    async def capabilities(self) -> tuple[ModelCapabilities, ...]:
+        """What its /v1/capabilities says, or said a moment ago."""
+        if time.monotonic() >= self._fresh_until:
+            self._models = await self._ask_capabilities()
+            self._fresh_until = time.monotonic() + FRESH_SECONDS
+        return self._models
+
+    async def _ask_capabilities(self) -> tuple[ModelCapabilities, ...]:
+        try:
+            answer = await self._client.get("/v1/capabilities", timeout=CONNECT_SECONDS)
+            body = answer.json()
+            if answer.status_code == 200:
+                return read_capabilities(body, self.name)
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+            raise self._silent(error) from None
+        raise _refusal(self.name, answer, body)
 
     async def health(self) -> Health:
         """What its /readyz says; "unhealthy" where nothing answers."""
@@ -66,14 +104,12 @@ class RemoteProvider:
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             return Health(provider=self.name, state="unhealthy", detail=_why(error))
 
-    async def submit(self, request: Request) -> str:
+    async def submit(self, order: Order) -> str:
         try:
-            answer = await self._client.post("/v1/jobs", json=as_json(request))
+            answer = await self._client.post("/v1/jobs", json=as_json(order))
             body = answer.json()
         except (httpx.HTTPError, ValueError) as error:
-            raise RefusedError(
-                "unreachable", f"{self.name} did not answer: {_why(error)}"
-            ) from None
+            raise self._silent(error) from None
         if answer.status_code == 202:
             return str(body["id"])
         raise _refusal(self.name, answer, body)
@@ -160,6 +196,9 @@ class RemoteProvider:
             warnings=tuple(result["warnings"]),
         )
 
+    def _silent(self, error: Exception) -> RefusedError:
+        return RefusedError("unreachable", f"{self.name} did not answer: {_why(error)}")
+
     def _lost(self, error: Exception) -> Failed:
         return Failed(
             code="unreachable",
@@ -169,19 +208,46 @@ class RemoteProvider:
         )
 
 
-def as_json(request: Request) -> dict[str, Any]:
+def read_capabilities(body: dict[str, Any], server: str) -> tuple[ModelCapabilities, ...]:
+    """The models that a body of GET /v1/capabilities tells of; devices are those of `server`."""
+    return tuple(_model(model, body["limits"]["n"], server) for model in body["models"])
+
+
+def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilities:
+    sizes, defaults, pace = view["sizes"], view["defaults"], view["pace"]
+    return ModelCapabilities(
+        name=view["name"],
+        family=view["family"],
+        sha256=view.get("sha256", ""),
+        sides=Sides(multiple=sizes["multiple"], minimum=sizes["minimum"], maximum=sizes["maximum"]),
+        native=(sizes["default"]["width"], sizes["default"]["height"]),
+        samplers={name: tuple(sigmas) for name, sigmas in view["sigmas"].items()},
+        defaults=Defaults(
+            steps=defaults["steps"],
+            guidance_scale=defaults["guidance_scale"],
+            strength=defaults["strength"],
+            sampler=defaults["sampler"],
+        ),
+        rounding=view["steps"]["rounding"],
+        max_steps=view["steps"]["maximum"],
+        max_images=max_images,
+        device=f"{view['device']} at {server}" if view["device"] else None,
+        open=view["open"],
+        pace=Pace(step_s=pace["step_s"], other_s=pace["other_s"]) if pace else None,
+    )
+
+
+def as_json(order: Order) -> dict[str, Any]:
     """The body of POST /v1/jobs. `styles` is empty: what they add is in the prompt already."""
-    settings = {
-        name: value for name, value in asdict(request.settings).items() if value is not None
-    }
-    if (size := request.settings.size) is not None:
+    settings = {name: value for name, value in asdict(order.settings).items() if value is not None}
+    if (size := order.settings.size) is not None:
         settings["size"] = f"{size[0]}x{size[1]}"
     image = None
-    if request.image is not None:
-        image = "data:image/png;base64," + base64.b64encode(request.image).decode()
+    if order.image is not None:
+        image = "data:image/png;base64," + base64.b64encode(order.image).decode()
     return {
-        "model": request.model,
-        "prompt": request.prompt,
+        "model": order.model,
+        "prompt": order.prompt,
         "image": image,
         "styles": {},
         **settings,

@@ -10,11 +10,10 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from overpaint.runtime.request import Request as Asked
+from overpaint.runtime.request import Request
 from overpaint.runtime.result import Complete, Result
 from overpaint.runtime.result import Step as EngineStep
-
-from .protocol import Painted, Request, Step
+from overpaint.serve.jobs.protocol import Order, Painted, Step
 
 PREVIEW_SECONDS = 0.1
 PREVIEW_SIDE = 256
@@ -23,22 +22,20 @@ PREVIEW_SIDE = 256
 class Pipeline(Protocol):
     """What is needed of `Img2Img`."""
 
-    def events(self, request: Asked, cancel: Flag) -> Iterator[EngineStep | Complete]: ...
+    def events(self, request: Request, cancel: Flag) -> Iterator[EngineStep | Complete]: ...
 
     def wait(self) -> Any: ...
 
     def close(self) -> None: ...
 
 
-def repaint(
-    pipeline: Pipeline, request: Request, stop: Flag, tell: Callable[[Step], None]
-) -> Result:
-    """Run `request` to its end, telling each step. Once `stop` is set the run ends within a step
+def repaint(pipeline: Pipeline, order: Order, stop: Flag, tell: Callable[[Step], None]) -> Result:
+    """Run `order` to its end, telling each step. Once `stop` is set the run ends within a step
     and before the decoder, with CancelledError. Previews are made ten times a second at most."""
     preview: bytes | None = None
     shown = -PREVIEW_SECONDS
-    asked = Asked(request.image, request.prompt, request.settings)
-    for event in pipeline.events(asked, stop):
+    request = Request(order.image, order.prompt, order.settings)
+    for event in pipeline.events(request, stop):
         if isinstance(event, Complete):
             return event.result
         if time.monotonic() - shown >= PREVIEW_SECONDS:

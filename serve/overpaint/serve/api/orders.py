@@ -4,90 +4,96 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from starlette.requests import Request as HTTPRequest
 
 from overpaint.bundle.errors import UsageError
-from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.resolved import Resolved, resolve
 from overpaint.runtime.settings import Settings
-from overpaint.serve.config import Limits
 from overpaint.serve.http.problems import ApiError
+from overpaint.serve.jobs.capabilities import ModelCapabilities
+from overpaint.serve.jobs.protocol import HOP, Cancelled, Failed, Order
+from overpaint.serve.jobs.record import Complete, Job
+from overpaint.serve.jobs.service import NoProviderError, UnknownModelError
 from overpaint.serve.state import State
-
-from .models import Served
-from .protocol import Cancelled, Failed, Request
-from .record import Complete, Job
-from .remote import HOP
-from .service import NoProviderError
 
 LOOK_SECONDS = 0.2
 STATUS = {"invalid_request": 422, "timeout": 504, "unreachable": 502}
 FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What a client wants, in the service's own words. `model` None is the first bundle."""
+async def find_model(
+    state: State, name: str | None, *, passed_on: bool = False
+) -> ModelCapabilities:
+    """The model called `name`, None for the default one. Raises ApiError 404."""
+    try:
+        return await state.jobs.model(name, passed_on=passed_on)
+    except UnknownModelError as error:
+        raise ApiError(404, "model_not_found", str(error), field="model") from None
 
-    prompt: str
-    settings: Settings
-    image: bytes | None = None
-    model: str | None = None
 
-
-async def place(state: State, order: Order, request: HTTPRequest) -> Job:
+async def place(
+    state: State,
+    request: HTTPRequest,
+    *,
+    model: str | None,
+    prompt: str,
+    settings: Settings,
+    image: bytes | None = None,
+) -> Job:
     """Check all that can be known before an engine runs, and hand the job in.
 
-    Raises ApiError: 404 for a model, 422 for values, 429 when full, 503 when loading or draining.
+    Raises ApiError: 404 for a model, 422 for values, 503 when draining; and NoProviderError.
     """
     if state.draining:
         raise ApiError(503, "draining", "the server is shutting down", retry_after=10)
-    name = order.model or state.models.names[0]
-    if name not in state.models.names:
-        known = ", ".join(state.models.names)
-        raise ApiError(404, "model_not_found", f"there is no such model; there is: {known}",
-                      field="model")  # fmt: skip
-    check(order, state.models[name].served, state.config.limits)
-    wanted = Request(model=name, prompt=order.prompt, image=order.image, settings=order.settings)
+    passed_on = HOP in request.headers
     try:
-        return await state.jobs.submit(wanted, may_fall_back=HOP not in request.headers)
+        found = await find_model(state, model, passed_on=passed_on)
+        order = Order(model=found.name, prompt=prompt, image=image, settings=settings)
+        check(order, found)
+        return await state.jobs.submit(order, passed_on=passed_on)
     except NoProviderError as nobody:
-        reason = "full" if nobody.full else nobody.tried[0].reason
-        state.metrics.refused.labels(reason).inc()
-        status = 429 if nobody.full else 503
-        raise ApiError(status, reason, str(nobody), retry_after=nobody.retry_after) from None
+        state.metrics.refused.labels(nobody.reason).inc()
+        raise
 
 
-def check(order: Order, served: Served, limits: Limits) -> None:
-    """Raises ApiError 422 for what this bundle cannot do."""
+def check(order: Order, model: ModelCapabilities) -> None:
+    """Raises ApiError 422 for what this model cannot do."""
     settings, field = order.settings, None
     try:
         with_image = order.image is not None
-        resolved = resolve(settings, served.manifest.defaults, with_image=with_image)
-        if resolved.steps > limits.steps:
-            raise UsageError(f"steps: expected {limits.steps} or fewer, got {resolved.steps}")
-        if settings.n > limits.n:
-            raise UsageError(f"n: expected {limits.n} or fewer, got {settings.n}")
-        _check_sampler(resolved, served)
-        sides, field = image_sides(served.manifest), "size"
+        resolved = resolve(settings, model.defaults, with_image=with_image)
+        if resolved.steps > model.max_steps:
+            raise UsageError(f"steps: expected {model.max_steps} or fewer, got {resolved.steps}")
+        if settings.n > model.max_images:
+            raise UsageError(f"n: expected {model.max_images} or fewer, got {settings.n}")
+        _check_sampler(resolved, model)
+        field = "size"
         if settings.size is not None:
-            sides.check(settings.size)
+            model.sides.check(settings.size)
         elif order.image is not None:
-            sides.floor(png_size(order.image))
+            model.sides.floor(png_size(order.image))
     except UsageError as error:
         raise invalid(error, field) from None
 
 
-def _check_sampler(resolved: Resolved, served: Served) -> None:
+def _check_sampler(resolved: Resolved, model: ModelCapabilities) -> None:
     sampler, sigmas = resolved.sampler, resolved.sigmas
-    if sampler not in served.samplers:
-        known = ", ".join(served.samplers)
-        raise UsageError(f"sampler: {sampler} does not run {served.name}; choose from {known}")
-    if sigmas not in served.samplers[sampler]:
-        known = ", ".join(served.samplers[sampler])
+    if sampler not in model.samplers:
+        known = ", ".join(model.samplers)
+        raise UsageError(f"sampler: {sampler} does not run {model.name}; choose from {known}")
+    if sigmas not in model.samplers[sampler]:
+        known = ", ".join(model.samplers[sampler])
         raise UsageError(f"sigmas: {sampler} has no {sigmas} ones; choose from {known}")
+
+
+def unavailable(nobody: NoProviderError) -> ApiError:
+    """The answer where no provider took a job: 429 when full, else 503."""
+    return ApiError(
+        429 if nobody.full else 503, nobody.reason, str(nobody), retry_after=nobody.retry_after
+    )
 
 
 def invalid(error: UsageError, field: str | None = None) -> ApiError:

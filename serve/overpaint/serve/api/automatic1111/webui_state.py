@@ -1,4 +1,4 @@
-"""What AUTOMATIC1111's server holds as global state: the chosen model, the job under way.
+"""What AUTOMATIC1111's web UI holds as global state: the chosen model, the job under way.
 
 Its API knows one user: progress and interrupt speak of *the* job, which here is the oldest one of
 this face that has not ended.
@@ -13,27 +13,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from overpaint.serve.http.problems import ApiError
+from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.jobs.protocol import Step
 from overpaint.serve.jobs.record import Job
+from overpaint.serve.jobs.service import UnknownModelError
 from overpaint.serve.state import State
 
 
 @dataclass(slots=True)
-class Desk:
-    """`checkpoint` None is the first bundle."""
+class WebUIState:
+    """`checkpoint` None is the default model."""
 
     state: State
     checkpoint: str | None = None
     jobs: dict[str, tuple[Job, str]] = field(default_factory=dict)
 
-    def model(self, named: str | None) -> str:
-        """The bundle for a request that names `named`. Raises ApiError 404."""
-        names = self.state.models.names
-        wanted = named or self.checkpoint or names[0]
-        if wanted not in names:
-            message = f"Checkpoint not found; there is: {', '.join(names)}"
-            raise ApiError(404, "model_not_found", message, field="sd_model_checkpoint")
-        return wanted
+    async def model(self, named: str | None) -> ModelCapabilities:
+        """The model for a request that names `named`. Raises ApiError 404."""
+        try:
+            return await self.state.jobs.model(named or self.checkpoint)
+        except UnknownModelError as error:
+            message = f"Checkpoint not found; there is: {error.known}"
+            raise ApiError(404, "model_not_found", message, field="sd_model_checkpoint") from None
 
     @contextmanager
     def under_way(self, job: Job, task: str | None) -> Iterator[None]:
