@@ -1,8 +1,8 @@
 # ruff: noqa: T201
 """Each option of the CUDA provider against its alternatives, on a whole img2img. Needs a GPU.
 
-    python bench/cuda_options.py bundles/sd15 --size 512x512 --output options.json
-    python bench/cuda_options.py bundles/sd15 --size 512x512 --output as-it-is.json --only none
+    python bench/studies/cuda_options.py bundles/sd15 --size 512x512 --output options.json
+    python bench/studies/cuda_options.py bundles/sd15 --output as-it-is.json --only none
 
 One option is changed at a time; the rest is what the product uses (ort_cuda/options.py). A size's
 first run shows what a search or a capture costs, the median of the later ones what it brings.

@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """Host work per step, in µs: scale, guidance, advance and cast at 1x4x64x64, and larger latents.
 
-    python bench/host_step.py [--json]
+    python bench/studies/host_step.py [--json]
 
 Processor time of one thread; medians over rounds of a whole schedule, the denoiser replaced by
 nothing. Drawing noise, where a sampler does, is measured on its own in the last rows.

@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """What is around the engines: is it worth hiding? Figures for docs/cuda.md, on the embedded model.
 
-    python bench/latency_around.py [--size 128x96] [--rounds 15]
+    python bench/studies/latency_around.py [--size 128x96] [--rounds 15]
 
 - text and image encoding one after the other, against both at once in two threads
 - the first run of a pipeline against later ones: what a warm-up would save

@@ -78,7 +78,7 @@ ROW = {"option": "as it is", "step": 8.0, "copies": 0.05, "host": 0.03, "around"
 
 @pytest.fixture
 def commands(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What bench/gpu.py types on a machine with a GPU, where each answers next to nothing."""
+    """What bench/studies/gpu.py types on a machine with a GPU; each answers next to nothing."""
     gpu, typed = script("gpu"), []
 
     def run(command: list[str]) -> str:
