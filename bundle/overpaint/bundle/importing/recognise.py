@@ -10,16 +10,13 @@ from overpaint.bundle import layout
 from overpaint.bundle.checkpoint.match import Resolved, resolve
 from overpaint.bundle.checkpoint.tensors import Tensors
 from overpaint.bundle.errors import CheckpointError
-from overpaint.bundle.facts import Family
+from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.graph.weights import Slot
 
 from .library import Library
 
-Holds: TypeAlias = Callable[[Family, str], Tensors | None]
+Holds: TypeAlias = Callable[[str, str], Tensors | None]
 """(family, component of the checkpoint) -> its tensors, or None where it has no such component."""
-
-OPTIONAL: Final = ("text_encoder_3",)
-"""SD 3 runs with zeros where T5 is absent."""
 
 _SHOWN: Final = 3
 
@@ -80,10 +77,11 @@ def _groups(library: Library) -> list[tuple[str, ...]]:
 
 def _compare(library: Library, name: str, holds: Holds) -> dict[str, Resolved]:
     architecture = library.architectures[name]
+    optional = FAMILIES[architecture.family].optional
     resolved = {}
     for component in architecture.configs:
         tensors = holds(architecture.family, component)
-        if component in OPTIONAL and (tensors is None or not tensors.stored):
+        if component in optional and (tensors is None or not tensors.stored):
             continue
         slots = slots_of(library, name, component)
         resolved[component] = resolve(
@@ -101,11 +99,11 @@ def _differences(components: Mapping[str, Resolved]) -> Iterator[str]:
             continue
         parts = (
             ("lacks {}", one.missing),
-            ("has shapes of another model ({})", one.odd),
+            ("has shapes of another model ({})", one.mismatched),
             ("has more than it should ({})", one.unused),
         )
-        said = " and ".join(text.format(_list(names)) for text, names in parts if names)
-        yield f"its {component} {said}"
+        wrong = " and ".join(text.format(_list(names)) for text, names in parts if names)
+        yield f"its {component} {wrong}"
 
 
 def _list(names: tuple[str, ...]) -> str:

@@ -1,22 +1,22 @@
-"""Stable Diffusion 1.x and 2.x: one CLIP encoder's hidden states are the context."""
+"""One CLIP encoder's hidden states are the context."""
 
 from __future__ import annotations
 
 from overpaint.bundle.facts import Text
 
-from .conditioning import Conditioning, Encode, Request, cut_by
+from .conditioning import Conditioning, Encode, Prompts, cut_by
 
 
-def condition(text: Text, request: Request, encode: Encode) -> Conditioning:
+def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
     """An absent negative prompt is the empty one (diffusers' StableDiffusionPipeline)."""
     [encoder] = text.encoders
-    prompts = [request.prompt]
-    if request.guided:
-        prompts.append(request.negative_prompt or "")
-    embeddings = [encode(encoder, prompt) for prompt in prompts]
+    texts = [prompts.prompt]
+    if prompts.guided:
+        texts.append(prompts.negative_prompt or "")
+    embeddings = [encode(encoder, text) for text in texts]
     context = [{"encoder_hidden_states": embedding.hidden} for embedding in embeddings]
     return Conditioning(
         context[0],
-        context[1] if request.guided else None,
+        context[1] if prompts.guided else None,
         cut_by(embeddings),
     )

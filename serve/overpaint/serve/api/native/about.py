@@ -8,6 +8,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from overpaint.bundle.families import FAMILIES
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.settings import MODES, PRESETS, Bundled
 from overpaint.serve.jobs.models import Model
@@ -129,7 +130,7 @@ def _model(state: State, model: Model) -> ModelView:
         ),
         steps=StepsView(
             maximum=state.config.limits.steps,
-            rounding="up" if manifest.family == "sd3" else "down",
+            rounding=FAMILIES[manifest.family].rounding,
         ),
         pace=PaceView(step_s=pace.step, other_s=pace.other) if pace else None,
     )
