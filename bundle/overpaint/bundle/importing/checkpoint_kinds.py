@@ -38,7 +38,7 @@ class Folder:
     def label(self) -> str:
         return str(self.checkpoint.folder)
 
-    def holds(self, family: str, component: str) -> Tensors | None:
+    def tensors_of(self, family: str, component: str) -> Tensors | None:
         """A component's tensors, whatever the family."""
         if not self.checkpoint.has(component):
             return None
@@ -64,7 +64,7 @@ class SingleFile:
     def label(self) -> str:
         return str(self.path)
 
-    def holds(self, family: str, component: str) -> Tensors | None:
+    def tensors_of(self, family: str, component: str) -> Tensors | None:
         """A component's tensors, if the file is of `family`."""
         place = FAMILIES[family].single_file.get(component)
         return None if place is None else single_file_tensors(self.tensors, place)

@@ -15,7 +15,7 @@ from overpaint.bundle.graph.weights import Slot
 
 from .library import Library
 
-Holds: TypeAlias = Callable[[str, str], Tensors | None]
+TensorsOf: TypeAlias = Callable[[str, str], Tensors | None]
 """(family, component of the checkpoint) -> its tensors, or None where it has no such component."""
 
 _SHOWN: Final = 3
@@ -32,7 +32,7 @@ class Recognised:
     components: Mapping[str, Resolved]
 
 
-def recognise(library: Library, holds: Holds, label: str) -> Recognised:
+def recognise(library: Library, tensors_of: TensorsOf, label: str) -> Recognised:
     """Compare a checkpoint with every architecture of the library.
 
     Raises:
@@ -40,7 +40,7 @@ def recognise(library: Library, holds: Holds, label: str) -> Recognised:
     """
     nearest: tuple[float, str, dict[str, Resolved]] | None = None
     for names in _groups(library):
-        components = _compare(library, names[0], holds)
+        components = _compare(library, names[0], tensors_of)
         if all(one.complete for one in components.values()):
             return Recognised(names, components)
         score = sum(len(one.found) - one.wrong for one in components.values())
@@ -75,12 +75,12 @@ def _groups(library: Library) -> list[tuple[str, ...]]:
     return [tuple(names) for names in groups.values()]
 
 
-def _compare(library: Library, name: str, holds: Holds) -> dict[str, Resolved]:
+def _compare(library: Library, name: str, tensors_of: TensorsOf) -> dict[str, Resolved]:
     architecture = library.architectures[name]
     optional = FAMILIES[architecture.family].optional
     resolved = {}
     for component in architecture.configs:
-        tensors = holds(architecture.family, component)
+        tensors = tensors_of(architecture.family, component)
         if component in optional and (tensors is None or not tensors.stored):
             continue
         slots = slots_of(library, name, component)

@@ -163,7 +163,7 @@ class _PeftAlphas:
         return cls(config if isinstance(config, dict) else {})
 
     def scale(self, key: str, rank: int) -> float:
-        """alpha / rank (or its root, for rsLoRA); 1 where the file says nothing."""
+        """alpha / rank (or its root, for rsLoRA); 1 where the file has no alpha."""
         component, _, module = key.partition(".")
         alpha = self.config.get(f"{component}.lora_alpha")
         for pattern, value in (self.config.get(f"{component}.alpha_pattern") or {}).items():
