@@ -25,7 +25,8 @@ from .part import Part
 from .trace import trace
 from .weights import CONVERTED, place_weights
 
-_ROOM: Final = 2.2  # what ONNX Runtime takes to load weights, in their sizes (bench/load_time.py)
+# What ONNX Runtime takes to load weights, in their sizes (bench/studies/load_time.py).
+_ROOM: Final = 2.2
 
 
 def fit_memory(tensors: Mapping[str, Stored]) -> bool:

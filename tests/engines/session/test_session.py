@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -26,6 +27,7 @@ from overpaint.bundle.errors import (
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.installed import install_command
 from overpaint.bundle.tensor import NUMPY_DTYPES, Range, Tensor
 from overpaint.engines.backends import WAYS, candidates, choose, open_session
 from overpaint.engines.onnxruntime.cpu.session import OnnxRuntimeSession
@@ -306,7 +308,7 @@ def test_without_onnxruntime_the_extra_to_install_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for device in ("auto", "cpu"):
-        with pytest.raises(MissingExtraError, match=r"pip install 'overpaint\[cpu\]'"):
+        with pytest.raises(MissingExtraError, match=re.escape(install_command("cpu"))):
             choose(bundle, device)
     with pytest.raises(MissingExtraError):
         OnnxRuntimeSession("unet", bundle.path("unet/model.onnx"), bundle.component("unet"))

@@ -6,6 +6,7 @@ import importlib.util
 from importlib.metadata import version
 
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.installed import install_command
 from overpaint.engines.host.cores import usable_cores
 from overpaint.engines.session.candidate import Candidate
 
@@ -16,7 +17,7 @@ from .session import OpenVinoSession
 def candidate(bundle: Bundle) -> Candidate:
     """OpenVINO runs every bundle where it is installed, and is never taken unasked."""
     if importlib.util.find_spec("openvino") is None:
-        why = "openvino is not installed; install it with: pip install 'overpaint[openvino]'"
+        why = f"openvino is not installed; install it with: {install_command('openvino')}"
         return Candidate("openvino", False, why, on_request=True)
     cores = usable_cores()
     quality = measured(bundle)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from overpaint.bundle import layout
 from overpaint.bundle.errors import MissingExtraError, OverpaintError, SessionError
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.installed import install_command
 from overpaint.engines.session.candidate import Candidate
 
 from .fit import Machine, misfits, runtime_for
@@ -41,7 +42,7 @@ def candidate(bundle: Bundle) -> Candidate:
         machine = this_machine()
         choice = choose(bundle, machine)
     except MissingExtraError as error:
-        why = f"CUDA cannot be asked: pip install 'overpaint[{error.extra}]'"
+        why = f"CUDA cannot be asked: {install_command(error.extra)}"
         return Candidate("tensorrt", False, why)
     except OverpaintError as error:
         return Candidate("tensorrt", False, str(error).rstrip("."))

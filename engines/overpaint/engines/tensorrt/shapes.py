@@ -22,9 +22,10 @@ Profile: TypeAlias = Mapping[str, tuple[int, ...]]
 """Input name -> its exact shape."""
 
 _DENOISERS: Final = [family.denoiser for family in FAMILIES.values()]
-LATENTS: Final = {"sample", "latent_sample", *(one.sample for one in _DENOISERS)}
+LATENTS: Final = ("latent_sample", *sorted({"sample", *(one.sample for one in _DENOISERS)}))
 """Inputs whose last axes are a picture's sides, of VAEs and of denoisers."""
-SEQUENCES: Final = {"input_ids", *(one.context for one in _DENOISERS)}
+
+SEQUENCES: Final = ("input_ids", *sorted({one.context for one in _DENOISERS}))
 """Inputs whose second axis is the text's tokens."""
 
 

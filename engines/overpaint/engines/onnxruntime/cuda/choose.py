@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.installed import install_command
 from overpaint.engines.host.nvidia import NoGpuError, gpu_name
 from overpaint.engines.onnxruntime.library import (
     import_onnxruntime,
@@ -32,7 +33,6 @@ _IDENTITY: Final = (
     b"\x12\x05\n\x03\x12\x01nb\x10\n\x01y\x12\x0b\n\t\x08\x01\x12\x05\n\x03\x12\x01nB\x04\n\x00"
     b"\x10\x11"
 )
-_BRINGS: Final = "pip install 'overpaint[cuda]'"
 
 
 def candidate(bundle: Bundle) -> Candidate:
@@ -70,11 +70,11 @@ def started(wanted: Providers) -> str:
     """
     provider = wanted[0][0]
     if (names := providers()) is None:
-        raise SessionError(f"onnxruntime is not installed: {_BRINGS}")
+        raise SessionError(f"onnxruntime is not installed: {install_command('cuda')}")
     if provider not in names:
         raise SessionError(
             f"the onnxruntime installed here has no {provider}: pip uninstall onnxruntime, then "
-            f"{_BRINGS}"
+            f"{install_command('cuda')}"
         )
     try:
         gpu = gpu_name()
@@ -91,7 +91,7 @@ def started(wanted: Providers) -> str:
 def _problem(runtime: ModuleType, provider: str) -> str:
     """What keeps `provider` from starting; empty where nothing does. Tried once a process."""
     if missing := _missing_libraries(runtime):
-        return f"CUDA's libraries are not found ({', '.join(missing)}): {_BRINGS}"
+        return f"CUDA's libraries are not found ({', '.join(missing)}): {install_command('cuda')}"
     try:
         trial = on_cuda_thread(
             lambda: runtime.InferenceSession(
