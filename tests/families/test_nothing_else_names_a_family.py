@@ -17,12 +17,7 @@ HOMES = (
     "runtime/overpaint/runtime/text",
     "export/overpaint/export/families",
 )
-NOT_YET = frozenset(
-    {
-        "runtime/overpaint/runtime/prepare.py",
-        "runtime/overpaint/runtime/run.py",
-    }
-)
+NOT_YET = ("runtime/overpaint/runtime/prepare.py", "runtime/overpaint/runtime/run.py")
 MODULES = [family.module for family in FAMILIES.values()]
 # As a whole word: no part of a path, of a release's name (sd1.5, sdxl-base), or of an address.
 NAMES = re.compile(rf"(?<![\w/-])({'|'.join([*FAMILIES, *MODULES])})(?!\w|-\w|\.\d)")
