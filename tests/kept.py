@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 EXPORT = ROOT / "export/overpaint/export"
 BUNDLE = ROOT / "bundle/overpaint/bundle"
-TRACES = ("joint_attention", "modules", "parts", "rewrites", "trace", "translations")
-TRACING = [EXPORT / f"{name}.py" for name in TRACES]
+TRACING = [
+    *(EXPORT / f"{name}.py" for name in ("part", "rewrites", "trace", "translations")),
+    *sorted((EXPORT / "networks").glob("[a-z]*.py")),
+]
 EXPORTING = [
     *TRACING,
-    *(EXPORT / f"{name}.py" for name in ("bundle", "parity", "reduced", "tokenizers", "weights")),
+    *(
+        EXPORT / f"{name}.py"
+        for name in ("bundle", "parity", "parts", "reduced", "tokenizers", "weights")
+    ),
+    *sorted((EXPORT / "families").glob("*.py")),
     *sorted((BUNDLE / "families").glob("*.py")),
     *(
         BUNDLE / f"{name}.py"
@@ -36,6 +42,7 @@ EXPORTING = [
             "record",
             "tensor",
             "checkpoint/bind",
+            "checkpoint/folder",
             "checkpoint/match",
             "format/manifest",
             "graph/weights",

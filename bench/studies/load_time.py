@@ -91,7 +91,7 @@ def prepare(folder: Path, dtype: str) -> None:
 
     from overpaint.bundle.checkpoint.safetensors import read_header
     from overpaint.bundle.graph.weights import Piece, Weight, bind, slots
-    from overpaint.export.parts import unet_part
+    from overpaint.export.networks.unet import unet_part
     from overpaint.export.trace import trace
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from overpaint.bundle import layout
 from overpaint.bundle.checkpoint.safetensors import ToWrite, write_safetensors
 from overpaint.bundle.checkpoint.source import IDENTITY
-from overpaint.bundle.checkpoint.tensors import naming_in_single_file
+from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.graph.weights import Slot
 from overpaint.bundle.importing.clip_vocabulary import write_clip_tokenizer
 from overpaint.bundle.importing.library import Library
@@ -53,13 +53,13 @@ def write_file(
     library: Library, name: str, path: Path, *, dtype: str = "F16", without: tuple[str, ...] = ()
 ) -> Path:
     """Write architecture `name` as a single file, under the original code's names."""
-    family = library.architectures[name].family
+    family = FAMILIES[library.architectures[name].family]
     tensors: dict[str, ToWrite] = {}
     for component in library.architectures[name].configs:
         if component in without:
             continue
         slots = slots_of(library, name, component)
-        prefix, naming = naming_in_single_file(family, component)
+        prefix, naming = family.single_file[component]
         find = naming(slots)
         stored: dict[str, Slot] = {}
         for weight, slot in slots.items():

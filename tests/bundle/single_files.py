@@ -15,10 +15,9 @@ import safetensors.torch
 import torch
 
 from overpaint.bundle import layout
-from overpaint.bundle.checkpoint.folder import configs_of, open_checkpoint
+from overpaint.bundle.checkpoint.folder import component_configs, configs_of, open_checkpoint
 from overpaint.bundle.checkpoint.source import IDENTITY
-from overpaint.bundle.checkpoint.tensors import naming_in_single_file
-from overpaint.bundle.families.family import family_of
+from overpaint.bundle.families import family_of
 from overpaint.bundle.format.manifest_file import read_manifest
 from overpaint.bundle.graph.weights import unbind
 from overpaint.bundle.importing import library
@@ -38,12 +37,12 @@ def component_tensors(checkpoint: Path, component: str) -> Tensors:
 def single_file(checkpoint: Path) -> Tensors:
     """What a single file of this checkpoint holds. The names are proved in test_import_names."""
     opened = open_checkpoint(checkpoint)
-    family = family_of(configs_of(opened))
+    family = family_of(component_configs(opened))
     file: Tensors = {}
     for component in (*layout.TEXT_ENCODERS, *layout.DENOISERS, "vae"):
         if not opened.has(component):
             continue
-        prefix, naming = naming_in_single_file(family, component)
+        prefix, naming = family.single_file[component]
         tensors = component_tensors(checkpoint, component)
         find = naming(tensors)
         parts: dict[str, dict[int, torch.Tensor]] = {}
@@ -104,7 +103,7 @@ def _architecture(name: str, checkpoint: Path, graphs: dict[str, str]) -> librar
             pads[tokenizer] = pad["content"] if isinstance(pad, dict) else pad
     return library.Architecture(
         like=f"a tiny {name}",
-        family=family_of(configs),
+        family=family_of(configs.components).name,
         index=dict(configs.index),
         scheduler=dict(configs.scheduler),
         configs={name: dict(config) for name, config in configs.components.items()},

@@ -34,7 +34,7 @@ SAID = {
     "tiny_refiner": (
         "sdxl-refiner (the refiner of Stable Diffusion XL)",
         "told an aesthetic score: 6, and 2.5 beside the negative prompt",
-        "finishes     what SDXL begins",
+        "finishes     what Stable Diffusion XL begins",
     ),
     "tiny_sd3": (
         "sd3 (Stable Diffusion 3 or 3.5), flow prediction",

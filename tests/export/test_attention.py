@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from tests.checkpoints import tiny_checkpoint
 from torch.nn.functional import scaled_dot_product_attention
 
-from overpaint.export.joint_attention import JointAttention
+from overpaint.export.networks.joint_attention import JointAttention
 from overpaint.export.translations import LARGEST_HEAD, TRANSLATIONS
 
 VAE_HEAD = 512

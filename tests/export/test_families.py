@@ -18,8 +18,11 @@ from tests.checkpoints import CLIP_G_WIDTH, CLIP_L_WIDTH, T5_WIDTH, tiny_checkpo
 from overpaint.bundle.errors import ParityError
 from overpaint.bundle.format.manifest import Component, Manifest
 from overpaint.bundle.format.manifest_file import read_manifest
-from overpaint.export.parts import text_part, transformer_part, unet_part, vae_decoder_part
-from overpaint.export.reduced import measure_reduced, reduced
+from overpaint.export.networks.autoencoder import vae_decoder_part
+from overpaint.export.networks.mmdit import transformer_part
+from overpaint.export.networks.text import text_part
+from overpaint.export.networks.unet import unet_part
+from overpaint.export.reduced import measure_reduced
 
 Export = Callable[..., Any]
 Array = np.ndarray[Any, Any]
@@ -349,9 +352,9 @@ def test_a_reduced_network_has_every_kind_of_module_and_few_weights(name: str) -
     """Of the networks at their true sizes, which never take memory here."""
     part = TRUE_SIZES[name]
     with torch.device("meta"):
-        full, small = part.make(), reduced(part).make()
+        full, small = part.make(), part.reduced().make()
     kinds = [{type(module).__name__ for module in net.modules()} for net in (full, small)]
     assert kinds[0] == kinds[1]
     # 32 groups of two channels make 64 the narrowest layer; 64 MB fit where gigabytes do not
     assert 4 * sum(p.numel() for p in small.parameters()) < 64e6
-    assert [t.name for t in reduced(part).inputs] == [t.name for t in part.inputs]
+    assert [t.name for t in part.reduced().inputs] == [t.name for t in part.inputs]

@@ -1,4 +1,4 @@
-"""What is known of a checkpoint: its configs, and what follows from them, as a manifest says it."""
+"""What is known of a checkpoint: its configs, and what follows from them for its manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any, Literal, TypeAlias
 from .record import Record
 
 Config: TypeAlias = Mapping[str, Any]
-Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3"]
+Components: TypeAlias = Mapping[str, Config]
+"""The config.json of each component by its name in the checkpoint (the VAE is `vae`)."""
+
+DenoiserName = Literal["unet", "transformer"]
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 
 
@@ -51,8 +54,8 @@ class Text(Record, frozen=True, kw_only=True):
     """The text encoders in the order in which their contexts are joined.
 
     `zeros_for_absent_negative`: an *absent* negative prompt (None, which is not "") is all zeros
-    (SDXL's `force_zeros_for_empty_prompt`). `aesthetic_score`: time ids carry a score instead of
-    the target size (SDXL's refiner). `t5_length`: SD 3's sequence of zeros where T5 is absent.
+    (diffusers' `force_zeros_for_empty_prompt`). `aesthetic_score`: time ids carry a score instead
+    of the target size (a refiner). `t5_length`, `t5_width`: the zeros in an absent T5's place.
     """
 
     encoders: tuple[TextEncoder, ...]
@@ -63,7 +66,7 @@ class Text(Record, frozen=True, kw_only=True):
 
 
 class Defaults(Record, frozen=True, kw_only=True):
-    """What a run uses where its caller says nothing."""
+    """What a run uses where its caller chooses nothing."""
 
     steps: int
     guidance_scale: float
@@ -75,14 +78,13 @@ class Defaults(Record, frozen=True, kw_only=True):
 class Configs:
     """The JSON files of a diffusers folder.
 
-    `index` is model_index.json, `scheduler` scheduler_config.json, `components` the config.json of
-    each component by its name in the checkpoint (the VAE is `vae`), for those that are there, and
-    `pad_token_ids` each tokenizer's padding.
+    `index` is model_index.json, `scheduler` scheduler_config.json, `components` those that are
+    there, and `pad_token_ids` each tokenizer's padding.
     """
 
     index: Config
     scheduler: Config
-    components: Mapping[str, Config]
+    components: Components
     pad_token_ids: Mapping[str, int]
 
 
@@ -90,8 +92,8 @@ class Configs:
 class Facts:
     """What follows from them: fields of a manifest."""
 
-    family: Family
-    denoiser: Literal["unet", "transformer"]
+    family: str
+    denoiser: DenoiserName
     latents: Latents
     prediction: Prediction
     text: Text

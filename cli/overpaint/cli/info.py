@@ -21,15 +21,6 @@ EXAMPLES = """**Examples**
 """
 
 
-FAMILIES: Final = {
-    "sd1": "Stable Diffusion 1.x",
-    "sd2": "Stable Diffusion 2.x",
-    "sdxl": "Stable Diffusion XL",
-    "sdxl-refiner": "the refiner of Stable Diffusion XL",
-    "sd3": "Stable Diffusion 3 or 3.5",
-}
-
-
 MANY: Final = 1 << 16  # more pictures than any bundle takes at a time
 
 
@@ -52,8 +43,11 @@ def info(bundle: BundleArgument = None, json: Json = False) -> None:
 
 def lines(what: Description, manifest: Manifest) -> Iterator[str]:
     """The description for people."""
+    from overpaint.bundle.families import FAMILIES
+
+    title = FAMILIES[what.family].title
     size = what.total_bytes / 1e6
-    yield f"{what.name}: {what.family} ({FAMILIES[what.family]}), {what.prediction} prediction"
+    yield f"{what.name}: {what.family} ({title}), {what.prediction} prediction"
     yield f"  size         {size:.1f} MB in {what.files} files"
     yield f"  folder       {what.folder}"
     sha256 = f"sha256 {what.source.sha256[:16]}…" if what.source.sha256 else "not hashed"
@@ -106,6 +100,7 @@ def _text(what: Description) -> Iterator[str]:
 
 def _pictures(what: Description, manifest: Manifest) -> Iterator[str]:
     """What the latents are, and which pictures can be asked for."""
+    from overpaint.bundle.families import FAMILIES
     from overpaint.runtime.prepare import batch_size, image_sides
 
     latents, sides = what.latents, image_sides(manifest)
@@ -121,5 +116,5 @@ def _pictures(what: Description, manifest: Manifest) -> Iterator[str]:
     )
     limits = "no limits declared" if what.inferred else declared
     yield f"  pictures     sides are multiples of {latents.multiple}; {limits}"
-    if what.family == "sdxl-refiner":
-        yield "  finishes     what SDXL begins: overpaint run --bundle SDXL --refiner THIS"
+    if refined := FAMILIES[what.family].refines:
+        yield f"  finishes     what {refined} begins: overpaint run --bundle THAT --refiner THIS"

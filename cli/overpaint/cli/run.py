@@ -32,7 +32,7 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "a (stormy:1.3) sea, [boats]" --prompt-weights -o out.png`
 
-`overpaint run photo.jpg "a lynx" --bundle sdxl --refiner sdxl-refiner --hand-over 0.8 -o out.png`
+`overpaint run photo.jpg "a lynx" --bundle base/ --refiner refiner/ --hand-over 0.8 -o out.png`
 
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
 """

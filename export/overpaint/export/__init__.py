@@ -3,9 +3,9 @@
     from overpaint.export import export_checkpoint
     manifest = export_checkpoint("checkpoints/sd15", "bundles/sd15")
 
-The one room that imports torch. `families` says what it means,
-`parts` and `trace` make a graph of each component, `weights` puts its tensors into the bundle,
-`parity` compares it with torch, `bundle` does it all in order.
+The one room that imports torch. `parts` lists a checkpoint's graphs, `networks` wraps what each is
+traced from, `trace` makes it, `weights` puts its tensors into the bundle, `parity` compares it with
+torch, `bundle` does it all in order; `families` has what differs between families.
 """
 
 from importlib.util import find_spec

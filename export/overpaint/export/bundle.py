@@ -19,7 +19,7 @@ from overpaint.bundle import layout
 from overpaint.bundle.checkpoint.folder import Checkpoint, configs_of, open_checkpoint
 from overpaint.bundle.checkpoint.safetensors import Stored
 from overpaint.bundle.errors import UsageError
-from overpaint.bundle.families.family import facts_of
+from overpaint.bundle.families import facts_of
 from overpaint.bundle.files.hashing import sha256_file
 from overpaint.bundle.format.manifest import Component, Manifest, Source
 from overpaint.bundle.format.write import finish_bundle, new_bundle
@@ -30,7 +30,8 @@ from overpaint.bundle.tensor import DType
 from overpaint.engines.onnxruntime.cpu.decode import decode
 
 from .parity import Reference, measure, reference
-from .parts import Part, parts_of
+from .part import Part
+from .parts import parts_of
 from .quiet import quietly
 from .reduced import fit_memory, measure_reduced
 from .tokenizers import write_tokenizer
@@ -83,7 +84,9 @@ def export_checkpoint(
     compute: DType = "float16" if dtype == "float16" else "float32"
     with new_bundle(output, force) as folder, quietly():
         source = open_checkpoint(checkpoint)
-        facts = facts_of(configs_of(source), f"{source.name} {source.index.get('_name_or_path')}")
+        facts = facts_of(
+            configs_of(source), f"{source.name} {source.index.get('_name_or_path', '')}"
+        )
         parts = parts_of(source, compute)
         step = _stepper(progress, _STEPS_PER_PART * len(parts) + 3)
         step("reading the checkpoint")

@@ -17,8 +17,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, Final
 
 import diffusers
@@ -29,20 +31,31 @@ import transformers
 from overpaint.bundle import layout
 from overpaint.bundle.checkpoint.folder import open_checkpoint
 from overpaint.bundle.errors import BundleError
-from overpaint.bundle.facts import Configs
-from overpaint.bundle.families.family import family_of
+from overpaint.bundle.families import family_of
 from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.importing import library as packaged
 from overpaint.bundle.importing.compatible_configs import computed_with
 from overpaint.bundle.importing.write_configs import write_json
 
-from . import joint_attention, modules, parts, rewrites, trace, translations
-from .architectures import ARCHITECTURES, Architecture, Config
+from . import networks, part, rewrites, trace, translations
+from .architectures import Architecture, Config
+from .families import ARCHITECTURES
+from .part import Part
+from .parts import parts_of
 from .quiet import quietly
 from .reduced import measure_reduced
 
 _PACKAGES: Final = ("torch", "diffusers", "transformers", "onnx", "onnxscript")
-TRACING: Final = (joint_attention, modules, parts, rewrites, trace, translations)
+TRACING: Final = (
+    part,
+    rewrites,
+    trace,
+    translations,
+    *(
+        import_module(f"{networks.__name__}.{found.name}")
+        for found in sorted(iter_modules(networks.__path__), key=lambda found: found.name)
+    ),
+)
 """The modules that make a graph of a config."""
 
 _PRESET: Final = 9 | lzma.PRESET_EXTREME
@@ -127,7 +140,7 @@ class _WithoutImports(ast.NodeTransformer):
         return None
 
 
-def traced_from(part: parts.Part) -> str:
+def traced_from(part: Part) -> str:
     """Everything about a part that shows in its graph, as one hash."""
     tensors = [(t.name, t.shape) for t in (*part.inputs, *part.outputs)]
     ranges = {name: [r.minimum, r.maximum, r.multiple] for name, r in part.ranges.items()}
@@ -145,9 +158,7 @@ def clip_merges() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _parts(
-    architecture: Architecture, configs: Mapping[str, Config], dtype: str
-) -> list[parts.Part]:
+def _parts(architecture: Architecture, configs: Mapping[str, Config], dtype: str) -> list[Part]:
     """What an export of this pipeline would trace."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -155,7 +166,7 @@ def _parts(
         for component, config in configs.items():
             (folder / component).mkdir()
             write_json(folder / component / layout.CONFIG, config)
-        return parts.parts_of(open_checkpoint(folder), dtype)  # type: ignore[arg-type]
+        return parts_of(open_checkpoint(folder), dtype)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +180,7 @@ class _Shelf:
     say: Callable[[str], object]
     graphs: dict[str, packaged.Graph] = field(default_factory=dict)
 
-    def store(self, name: str, part: parts.Part) -> str:
+    def store(self, name: str, part: Part) -> str:
         """Store a graph as `name`, unless it is there under another name; its name."""
         key = traced_from(part)
         for known, graph in self.graphs.items():
@@ -200,7 +211,7 @@ class _Shelf:
             return None
         return (self.partial / f"{key}.onnx").read_bytes(), graph
 
-    def _made(self, name: str, key: str, part: parts.Part) -> tuple[bytes, packaged.Graph]:
+    def _made(self, name: str, key: str, part: Part) -> tuple[bytes, packaged.Graph]:
         self.say(name)
         with quietly():
             template = trace.trace(part)
@@ -244,7 +255,7 @@ def _entry(
     index = _model_index(architecture)
     return packaged.Architecture(
         like=architecture.like,
-        family=family_of(Configs(index=index, scheduler={}, components=configs, pad_token_ids={})),
+        family=family_of(configs, architecture.like).name,
         index=index,
         scheduler={"_class_name": class_name, **scheduler},
         configs=configs,

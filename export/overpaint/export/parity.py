@@ -21,7 +21,7 @@ from overpaint.bundle.errors import ParityError
 from overpaint.bundle.format.manifest import Parity
 from overpaint.bundle.tensor import Range, Tensor
 
-from .parts import Part
+from .part import Part
 
 LIMITS: Final = {"float32": 1e-4, "float16": 2e-2}
 _SIZES: Final = (

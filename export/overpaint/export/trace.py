@@ -21,8 +21,7 @@ from onnxscript.rewriter import RewritePass
 from overpaint.bundle.errors import CheckpointError
 from overpaint.bundle.tensor import Range, Tensor
 
-from .modules import Wrapper
-from .parts import Part
+from .part import Part, Wrapper
 from .quiet import quietly
 from .rewrites import REWRITES
 from .translations import TRANSLATIONS

@@ -54,9 +54,9 @@ def place_weights(
 
 def _refuse_incomplete(resolved: Resolved, component: str) -> None:
     """Tensors left over are fine here: the VAE's two graphs share a file, and some carry an EMA."""
-    if resolved.odd:
+    if resolved.mismatched:
         raise CheckpointError(
-            f"{component}: config and weights are of different models: {resolved.odd[0]}"
+            f"{component}: config and weights are of different models: {resolved.mismatched[0]}"
         )
     if resolved.missing:
         raise CheckpointError(

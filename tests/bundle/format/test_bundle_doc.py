@@ -8,6 +8,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.files import names
 from overpaint.bundle.format import manifest
 
@@ -25,9 +26,13 @@ def test_every_field_is_specified(record: Any, name: str) -> None:
     assert f"`{name}`" in TEXT
 
 
-@pytest.mark.parametrize("choices", [manifest.Family, manifest.Prediction, manifest.DType])
+@pytest.mark.parametrize("choices", [manifest.DenoiserName, manifest.Prediction, manifest.DType])
 def test_every_value_of_a_closed_choice_is_specified(choices: Any) -> None:
     assert [value for value in get_args(choices) if f'`"{value}"`' not in TEXT] == []
+
+
+def test_every_family_is_specified() -> None:
+    assert [name for name in FAMILIES if f'`"{name}"`' not in TEXT] == []
 
 
 def test_the_version_and_the_refused_suffixes_are_the_programs_own() -> None:

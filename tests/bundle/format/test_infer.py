@@ -17,7 +17,7 @@ from tests.bundle.micro import make_micro, write_files
 
 from overpaint.bundle.errors import BundleError, CheckpointError, IntegrityError
 from overpaint.bundle.facts import Configs
-from overpaint.bundle.families.family import facts_of
+from overpaint.bundle.families import FAMILIES, facts_of
 from overpaint.bundle.format.manifest_file import read_manifest
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.graph.signature import graph_tensors
@@ -133,7 +133,7 @@ def test_a_checkpoint_without_graphs_says_how_to_export_it(folder: Path) -> None
         ("unet/config.json", "[]", "expected a JSON object"),
         ("unet/config.json", '{"in_channels": 9}', "an inpainting or editing checkpoint"),
         ("vae_decoder/config.json", "{}", "its configs lack 'block_out_channels'"),
-        ("vae_decoder/config.json", '{"block_out_channels": 4}', "its configs are odd"),
+        ("vae_decoder/config.json", '{"block_out_channels": 4}', "its configs are malformed"),
         (
             "scheduler/scheduler_config.json",
             '{"prediction_type": "x"}',
@@ -242,6 +242,8 @@ def test_real_configs_of_every_family_are_told_apart(
     encoders = [(e.hidden, e.pooled, e.pad_token_id) for e in facts.text.encoders]
     described = (facts.denoiser, facts.prediction, facts.latents.multiple, encoders)
     assert (facts.family, described) == (family, EXPECTED[family])
+    components = {f.name: json.loads((f / "config.json").read_text()) for f in folders}
+    assert [one.name for one in FAMILIES.values() if one.recognises(components)] == [family]
     assert facts.text.zeros_for_absent_negative == (family == "sdxl")
     assert facts.text.aesthetic_score == (family == "sdxl-refiner")
 
@@ -252,7 +254,12 @@ def test_real_configs_of_every_family_are_told_apart(
 def test_a_turbo_starts_late_enough_to_see_the_picture(
     name: str, steps: int, strength: float
 ) -> None:
-    transformer = {"pooled_projection_dim": 8, "patch_size": 2, "joint_attention_dim": 16}
+    transformer = {
+        "pooled_projection_dim": 8,
+        "caption_projection_dim": 8,
+        "patch_size": 2,
+        "joint_attention_dim": 16,
+    }
     components = {"transformer": transformer, "vae": VAE}
     configs = Configs(index={}, scheduler={}, components=components, pad_token_ids={})
     defaults = facts_of(configs, name).defaults

@@ -101,8 +101,9 @@ def test_a_version_that_is_none_is_refused(version: Any) -> None:
     [
         ("famly", "sd1", "famly: unknown field; did you mean 'family'?"),
         ("latents|zebra", 1, "latents.zebra: unknown field; known here: channels, downscale"),
-        ("family", "sd9", "family: expected one of 'sd1', 'sd2'"),
-        ("family", ..., "family: missing; expected one of 'sd1'"),
+        ("family", 9, "family: expected a string, got 9"),
+        ("family", ..., "family: missing; expected a string"),
+        ("denoiser", "mmdit", "denoiser: expected one of 'unet', 'transformer', got"),
         ("components|unet|ranges|batch|minimum", "1", "components.unet.ranges.batch.minimum: exp"),
         ("components|unet|inputs|1|shape", 3, "inputs[1].shape: expected an array, got 3"),
         ("components|unet|inputs|0|shape", [1.5], "inputs[0].shape[0]: expected a whole number or"),
@@ -123,6 +124,11 @@ FILE = {"size": 1, "sha256": SHA}
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
+        (
+            "family",
+            "sd9",
+            "family: expected 'sd1', 'sd2', 'sd3', 'sdxl' or 'sdxl-refiner', got 'sd9'",
+        ),
         ("denoiser", "transformer", "denoiser: expected 'unet' for sd1"),
         ("prediction", "flow", "prediction: expected 'epsilon', 'v_prediction' or 'sample'"),
         ("components|vae_encoder", ..., "components.vae_encoder: missing"),

@@ -14,16 +14,13 @@ from tests.checkpoints import clip_vocabulary
 from overpaint.bundle import layout
 from overpaint.bundle.checkpoint.safetensors import Stored
 from overpaint.bundle.checkpoint.source import IDENTITY
-from overpaint.bundle.checkpoint.tensors import (
-    folder_tensors,
-    naming_in_single_file,
-    single_file_tensors,
-)
+from overpaint.bundle.checkpoint.tensors import Tensors, folder_tensors, single_file_tensors
+from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.importing.clip_vocabulary import vocabulary
 from overpaint.bundle.importing.library import MERGES, PACKAGED, Library, open_library
 from overpaint.bundle.importing.recognise import recognise, slots_of
 from overpaint.export import library as making
-from overpaint.export.architectures import ARCHITECTURES
+from overpaint.export.families import ARCHITECTURES
 from overpaint.export.trace import trace
 
 PARAMETERS = {
@@ -117,10 +114,10 @@ def test_the_packaged_vocabulary_is_clips(library: Library) -> None:
 
 def single_file_names(library: Library, name: str) -> Iterator[tuple[str, Stored]]:
     """The tensors of a single file of true size, by name and shape alone."""
-    family = library.architectures[name].family
+    family = FAMILIES[library.architectures[name].family]
     for component in library.architectures[name].configs:
         slots = slots_of(library, name, component)
-        prefix, naming = naming_in_single_file(family, component)
+        prefix, naming = family.single_file[component]
         find = naming(slots)
         for weight, slot in slots.items():
             source = find(weight)
@@ -145,9 +142,12 @@ def test_true_checkpoints_are_recognised_as_files_and_as_folders(
         if library.architectures[other].graphs == library.architectures[name].graphs
     )
     file = dict(single_file_names(library, name))
-    as_file = recognise(
-        library, lambda family, one: single_file_tensors(file, family, one), "a file"
-    )
+
+    def held(family: str, component: str) -> Tensors | None:
+        place = FAMILIES[family].single_file.get(component)
+        return None if place is None else single_file_tensors(file, place)
+
+    as_file = recognise(library, held, "a file")
     assert as_file.names == same
     folders = {
         component: folder_tensors(

@@ -16,6 +16,7 @@ import torch
 from overpaint.bundle.checkpoint.original_names.mmdit import MmditNames
 from overpaint.bundle.checkpoint.original_names.unet import UnetNames
 from overpaint.bundle.errors import CheckpointError, UsageError
+from overpaint.bundle.families import family_of
 from overpaint.bundle.lora import arithmetic
 from overpaint.bundle.lora.file import LoraChoice
 from overpaint.bundle.lora.plan import plan_loras
@@ -56,7 +57,8 @@ def weights(pipe: Any) -> dict[str, Tensors]:
 
 def ours(pipe: Any, *choices: LoraChoice) -> dict[str, Tensors]:
     before = weights(pipe)
-    plan = plan_loras({name: list(tensors) for name, tensors in before.items()}, choices)
+    family = family_of({name: module.config for name, module in components(pipe).items()})
+    plan = plan_loras(family, {name: list(tensors) for name, tensors in before.items()}, choices)
     for component, changes in plan.items():
         for name, steps in changes.items():
             array = before[component][name].numpy()

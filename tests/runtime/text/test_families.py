@@ -7,8 +7,8 @@ import pytest
 
 from overpaint.bundle.errors import ManifestError
 from overpaint.bundle.facts import Text, TextEncoder
-from overpaint.runtime.text.conditioning import Condition, Embedding, Request
-from overpaint.runtime.text.sd import condition as sd
+from overpaint.runtime.text.conditioning import Condition, Embedding, Prompts
+from overpaint.runtime.text.one_clip import condition as sd
 from overpaint.runtime.text.sd3 import condition as sd3
 from overpaint.runtime.text.sdxl import condition as sdxl
 
@@ -42,12 +42,12 @@ def encode_xl(spec: TextEncoder, prompt: str) -> Embedding:
     return encode(spec, prompt, pooled=("g",))
 
 
-def request(negative: str | None, *, guided: bool = True) -> Request:
-    return Request(prompt="cat", negative_prompt=negative, guided=guided, size=(96, 64))
+def prompts(negative: str | None, *, guided: bool = True) -> Prompts:
+    return Prompts(prompt="cat", negative_prompt=negative, guided=guided, size=(96, 64))
 
 
 def test_sd_takes_an_absent_negative_prompt_for_the_empty_one() -> None:
-    absent, empty = (sd(Text(encoders=(L,)), request(negative), encode) for negative in (None, ""))
+    absent, empty = (sd(Text(encoders=(L,)), prompts(negative), encode) for negative in (None, ""))
     assert absent.negative is not None
     assert empty.negative is not None
     one, other = absent.negative["encoder_hidden_states"], empty.negative["encoder_hidden_states"]
@@ -69,13 +69,13 @@ def test_without_guidance_no_negative_prompt_is_encoded(
         asked.append(prompt)
         return (encode_xl if family is sdxl else encode)(spec, prompt)
 
-    got = family(Text(encoders=encoders), request("dog", guided=False), noting)
+    got = family(Text(encoders=encoders), prompts("dog", guided=False), noting)
     assert got.negative is None
     assert asked == ["cat"] * len(encoders)
 
 
 def test_sdxl_joins_contexts_side_by_side_and_pools_the_second_alone() -> None:
-    got = sdxl(Text(encoders=(L, G)), request(""), encode_xl).positive
+    got = sdxl(Text(encoders=(L, G)), prompts(""), encode_xl).positive
     context = got["encoder_hidden_states"]
     assert context.shape == (1, 4, 5)
     assert context[0, 0] == pytest.approx([3.1, 3.1, 3.2, 3.2, 3.2])
@@ -86,28 +86,28 @@ def test_sdxl_joins_contexts_side_by_side_and_pools_the_second_alone() -> None:
 
 def test_sdxl_takes_zeros_for_an_absent_negative_prompt_but_encodes_an_empty_one() -> None:
     text = Text(encoders=(L, G), zeros_for_absent_negative=True)
-    absent, empty = (sdxl(text, request(negative), encode_xl).negative for negative in (None, ""))
+    absent, empty = (sdxl(text, prompts(negative), encode_xl).negative for negative in (None, ""))
     assert absent is not None
     assert empty is not None
     assert not absent["encoder_hidden_states"].any()
     assert not absent["text_embeds"].any()
     assert absent["time_ids"].tolist() == [[64, 96, 0, 0, 64, 96]]
     assert empty["encoder_hidden_states"].all()
-    without = sdxl(Text(encoders=(L, G)), request(None), encode_xl).negative
+    without = sdxl(Text(encoders=(L, G)), prompts(None), encode_xl).negative
     assert without is not None
     assert without["encoder_hidden_states"].all()
 
 
 def test_a_refiner_is_told_an_aesthetic_score_and_a_poor_one_on_the_negative_side() -> None:
     text = Text(encoders=(G,), aesthetic_score=True)
-    got = sdxl(text, request("dog"), encode_xl)
+    got = sdxl(text, prompts("dog"), encode_xl)
     assert got.negative is not None
     assert got.positive["time_ids"].tolist() == [[64, 96, 0, 0, 6.0]]
     assert got.negative["time_ids"].tolist() == [[64, 96, 0, 0, 2.5]]
 
 
 def test_sd3_pads_the_clips_to_t5_and_puts_t5_behind_them() -> None:
-    got = sd3(Text(encoders=(L, G, T5)), request(None), encode)
+    got = sd3(Text(encoders=(L, G, T5)), prompts(None), encode)
     context = got.positive["encoder_hidden_states"]
     assert context.shape == (1, 4 + 6, 8)
     assert context[0, 0] == pytest.approx([3.1, 3.1, 3.2, 3.2, 3.2, 0, 0, 0])
@@ -119,19 +119,19 @@ def test_sd3_pads_the_clips_to_t5_and_puts_t5_behind_them() -> None:
 
 def test_sd3_without_t5_has_zeros_in_its_place() -> None:
     text = Text(encoders=(L, G), t5_length=6, t5_width=8)
-    context = sd3(text, request(""), encode).positive["encoder_hidden_states"]
+    context = sd3(text, prompts(""), encode).positive["encoder_hidden_states"]
     assert context.shape == (1, 10, 8)
     assert not context[0, 4:].any()
     with pytest.raises(ManifestError, match="t5_length"):
-        sd3(Text(encoders=(L, G)), request(""), encode)
+        sd3(Text(encoders=(L, G)), prompts(""), encode)
 
 
 def test_a_batch_repeats_each_side_with_the_negative_one_first() -> None:
-    batch = sdxl(Text(encoders=(L, G)), request("elephant"), encode_xl).batch(2)
+    batch = sdxl(Text(encoders=(L, G)), prompts("elephant"), encode_xl).batch(2)
     assert batch["encoder_hidden_states"][:, 0, 0] == pytest.approx([8.1, 8.1, 3.1, 3.1])
     assert batch["time_ids"].shape == (4, 6)
 
 
 def test_what_two_encoders_cut_alike_is_told_once() -> None:
-    long = Request(prompt="x" * 30, negative_prompt="", guided=True, size=(8, 8))
+    long = Prompts(prompt="x" * 30, negative_prompt="", guided=True, size=(8, 8))
     assert sdxl(Text(encoders=(L, G)), long, encode_xl).cut == ("the end",)

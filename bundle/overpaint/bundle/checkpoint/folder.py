@@ -88,17 +88,26 @@ class Checkpoint:
         )
 
 
+def component_configs(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """The config.json of each component that the checkpoint has.
+
+    Raises:
+        CheckpointError: one is missing or malformed.
+    """
+    components = (*layout.TEXT_ENCODERS, *layout.DENOISERS, "vae")
+    return {name: checkpoint.config(name) for name in components if checkpoint.has(name)}
+
+
 def configs_of(checkpoint: Checkpoint) -> Configs:
     """The JSON files of a checkpoint, from which `families.facts_of` reads what it is.
 
     Raises:
         CheckpointError: one is missing or malformed.
     """
-    components = (*layout.TEXT_ENCODERS, *layout.DENOISERS, "vae")
     return Configs(
         index=checkpoint.index,
         scheduler=read_json(checkpoint.folder / layout.SCHEDULER_CONFIG),
-        components={name: checkpoint.config(name) for name in components if checkpoint.has(name)},
+        components=component_configs(checkpoint),
         pad_token_ids={
             tokenizer: pad_token_id(checkpoint.folder / tokenizer)
             for encoder, tokenizer in zip(layout.TEXT_ENCODERS, layout.TOKENIZERS, strict=True)

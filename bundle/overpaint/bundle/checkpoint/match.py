@@ -1,4 +1,4 @@
-"""A graph's weights, found among a checkpoint's tensors; and what is missing, odd, or left over."""
+"""A graph's weights, found among a checkpoint's tensors; what is missing, mismatched, left over."""
 
 from __future__ import annotations
 
@@ -34,27 +34,28 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The outcome for one component. `missing`, `odd` and `unused` are empty where all is well."""
+    """The outcome for one component. `missing`, `mismatched` (in shape
+    or dtype) and `unused` are empty where all is well."""
 
     found: Mapping[str, Found]
     missing: tuple[str, ...]
-    odd: tuple[str, ...]
+    mismatched: tuple[str, ...]
     unused: tuple[str, ...]
 
     @property
     def complete(self) -> bool:
-        return not (self.missing or self.odd or self.unused)
+        return not (self.missing or self.mismatched or self.unused)
 
     @property
     def wrong(self) -> int:
-        return len(self.missing) + len(self.odd) + len(self.unused)
+        return len(self.missing) + len(self.mismatched) + len(self.unused)
 
 
 def resolve(wanted: Mapping[str, Slot], tensors: Tensors) -> Resolved:
     """Find every weight of `wanted` in `tensors`."""
     sources = tensors.naming(wanted)
     found: dict[str, Found] = {}
-    missing, odd, used = [], [], set()
+    missing, mismatched, used = [], [], set()
     for name, slot in wanted.items():
         for source in sources(name):
             names = [rows.name for rows in source.rows]
@@ -63,14 +64,14 @@ def resolve(wanted: Mapping[str, Slot], tensors: Tensors) -> Resolved:
             used.update(names)
             stored = tuple(tensors.stored[each] for each in names)
             if problem := _problem(name, slot, source, stored):
-                odd.append(problem)
+                mismatched.append(problem)
             found[name] = Found(source, stored)
             break
         else:
             missing.append(name)
     unused = (name for name in tensors.stored if name not in used)
     left = tuple(name for name in unused if not _IGNORED.fullmatch(name))
-    return Resolved(found, tuple(missing), tuple(odd), left)
+    return Resolved(found, tuple(missing), tuple(mismatched), left)
 
 
 def _problem(name: str, slot: Slot, source: Source, stored: tuple[Stored, ...]) -> str | None:

@@ -1,1 +1,91 @@
-"""What is known of each family of checkpoints."""
+"""One module a family. A module that defines FAMILY is found; the others are recipes they share.
+
+Plain dictionaries in (the JSON of a diffusers folder), parts of a manifest out, no torch: export,
+import and the opening of optimum's folders all ask here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Final
+
+from overpaint.bundle import layout
+from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.facts import Components, Config, Configs, Defaults, Facts, Prediction
+
+from .family import Family
+
+GUIDANCE_EMBEDDED: Final = Defaults(steps=4, guidance_scale=8.5, strength=0.8)
+"""Of latent consistency models, whatever the family."""
+
+
+def find() -> dict[str, Family]:
+    """The families by name, from the modules that lie in this package."""
+    names = sorted(found.name for found in iter_modules(__path__))
+    modules = [import_module(f"{__name__}.{name}") for name in names]
+    families = [module.FAMILY for module in modules if hasattr(module, "FAMILY")]
+    return {family.name: family for family in families}
+
+
+FAMILIES: Final[dict[str, Family]] = find()
+"""Families by the name that manifests give."""
+
+
+def facts_of(configs: Configs, name: str = "checkpoint") -> Facts:
+    """Read what a manifest needs from a checkpoint's configs.
+
+    `name` is the checkpoint's: that it is distilled for few steps stands in no config, only there.
+
+    Raises:
+        CheckpointError: the family is unknown, or a config lacks or garbles what is needed.
+    """
+    family = family_of(configs.components, name)
+    denoiser = configs.components[family.denoiser.component]
+    try:
+        return Facts(
+            family=family.name,
+            denoiser=family.denoiser.component,
+            latents=family.latents(configs.components["vae"], denoiser),
+            prediction=_prediction(configs.scheduler, family),
+            text=family.text(configs),
+            defaults=_defaults(denoiser, family, name),
+            guidance_embedding_width=denoiser.get("time_cond_proj_dim"),
+        )
+    except KeyError as error:
+        raise CheckpointError(f"{name}: its configs lack {error}") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{name}: its configs are malformed: {error}") from error
+
+
+def family_of(components: Components, name: str = "checkpoint") -> Family:
+    """Tell the family by the checkpoint's components and what their configs hold.
+
+    Raises:
+        CheckpointError: it is none of those that overpaint runs.
+    """
+    for family in FAMILIES.values():
+        if family.recognises(components):
+            return family
+    known = ", ".join(family.title for family in FAMILIES.values())
+    found = ", ".join(components) or "none"
+    raise CheckpointError(f"{name}: its components ({found}) are not those of {known}")
+
+
+def _prediction(scheduler: Config, family: Family) -> Prediction:
+    if len(family.predictions) == 1:
+        return family.predictions[0]
+    configured = scheduler.get("prediction_type", family.predictions[0])
+    for prediction in family.predictions:
+        if configured == prediction:
+            return prediction
+    raise CheckpointError(
+        f"{layout.SCHEDULER_CONFIG}: prediction_type: expected one of "
+        f"{', '.join(family.predictions)}, got {configured!r}"
+    )
+
+
+def _defaults(denoiser: Config, family: Family, name: str) -> Defaults:
+    if denoiser.get("time_cond_proj_dim"):
+        return GUIDANCE_EMBEDDED
+    return family.turbo if "turbo" in name.lower() else family.defaults

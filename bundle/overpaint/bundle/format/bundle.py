@@ -1,7 +1,7 @@
 """A bundle on disk: a folder that was checked, and what its manifest says.
 
 bundle = open_bundle("bundles/sd15")
-bundle.manifest.family                  # 'sd1'
+bundle.manifest.latents.channels        # 4
 bundle.path("tokenizer/tokenizer.json")
 """
 

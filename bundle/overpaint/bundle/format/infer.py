@@ -15,7 +15,7 @@ import msgspec
 from overpaint.bundle import layout
 from overpaint.bundle.errors import BundleError, CheckpointError, IntegrityError
 from overpaint.bundle.facts import Config, Configs, Latents
-from overpaint.bundle.families.family import facts_of
+from overpaint.bundle.families import facts_of
 from overpaint.bundle.files.json import read_json
 from overpaint.bundle.files.names import resident
 from overpaint.bundle.graph.external import external_tensors_of

@@ -1,14 +1,14 @@
 """`overpaint.json`: what a bundle is, in one closed, versioned schema. docs/bundle.md specifies it.
 
 Unknown fields are errors, so a typing slip is never a silent default. Everything here is data;
-reading, writing and checking it live beside it in `manifest_io` and `bundle`.
+`manifest_file` reads and writes it, `rules` checks it.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from overpaint.bundle.facts import Defaults, Family, Latents, Prediction, Text
+from overpaint.bundle.facts import Defaults, DenoiserName, Latents, Prediction, Text
 from overpaint.bundle.record import Record
 from overpaint.bundle.tensor import DType, Range, Tensor
 
@@ -71,8 +71,8 @@ class Manifest(Record, frozen=True, kw_only=True):
     format: Literal["overpaint-bundle"] = "overpaint-bundle"
     version: int = VERSION
     name: str
-    family: Family
-    denoiser: Literal["unet", "transformer"]
+    family: str
+    denoiser: DenoiserName
     components: dict[str, Component]
     latents: Latents
     prediction: Prediction

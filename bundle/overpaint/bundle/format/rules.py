@@ -7,11 +7,12 @@ everything and opening stops at the first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from overpaint.bundle import layout
 from overpaint.bundle.facts import Latents, TextEncoder
+from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.files.names import problem_with_path
 from overpaint.bundle.tensor import Range
 
@@ -74,16 +75,25 @@ def _files(manifest: Manifest) -> Iterator[str]:
 
 
 def _family(manifest: Manifest) -> Iterator[str]:
-    flow = manifest.family == "sd3"
-    denoiser = "transformer" if flow else "unet"
-    if manifest.denoiser != denoiser:
-        yield f"denoiser: expected {denoiser!r} for {manifest.family}, got {manifest.denoiser!r}"
-    if (manifest.prediction == "flow") != flow:
-        wanted = "'flow'" if flow else "'epsilon', 'v_prediction' or 'sample'"
-        yield f"prediction: expected {wanted} for {manifest.family}, got {manifest.prediction!r}"
+    family = FAMILIES.get(manifest.family)
+    if family is None:
+        yield f"family: expected {_one_of(FAMILIES)}, got {manifest.family!r}"
+        return
+    if manifest.denoiser != family.denoiser.component:
+        wanted = _one_of([family.denoiser.component])
+        yield f"denoiser: expected {wanted} for {family.name}, got {manifest.denoiser!r}"
+    if manifest.prediction not in family.predictions:
+        wanted = _one_of(family.predictions)
+        yield f"prediction: expected {wanted} for {family.name}, got {manifest.prediction!r}"
     for name in (manifest.denoiser, layout.VAE_ENCODER, layout.VAE_DECODER):
         if name not in manifest.components:
             yield f"components.{name}: missing; {manifest.family} needs it"
+
+
+def _one_of(names: Iterable[str]) -> str:
+    """`'a', 'b' or 'c'`."""
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _tensors(where: str, component: Component) -> Iterator[str]:

@@ -18,7 +18,7 @@ from .open import bundle_folder, open_bundle
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was checked, each problem as one line, and what is odd without being wrong.
+    """What was checked, each problem as one line, and what is unusual but not wrong.
 
     `files` and `total_bytes` are the manifest's; a bundle is whole where `problems` is empty.
     """

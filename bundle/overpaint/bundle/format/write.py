@@ -61,7 +61,7 @@ def finish_bundle(
 ) -> Manifest:
     """Hash every file in `folder`, write `overpaint.json`, and return the manifest with `files`.
 
-    What `manifest.files` said before is replaced: every file of the folder is listed, and those
+    `manifest.files` is replaced: every file of the folder is listed, and those
     that the components' graphs point into are marked as weights.
 
     Raises:

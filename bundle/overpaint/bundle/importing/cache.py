@@ -25,7 +25,7 @@ from .import_checkpoint import import_checkpoint
 from .library import Library, open_library
 from .preview_factors import Decode
 
-_FORMAT: Final = "1"  # raise it where the same files would be made into other bundles
+_FORMAT: Final = "1"  # raise it when the same files would make other bundles
 
 
 def ready_bundle(
@@ -112,6 +112,6 @@ def _identities(path: Path) -> Iterator[str]:
         try:
             status = file.stat()
         except OSError:
-            continue  # whoever opens it says so better
+            continue  # whoever opens it reports that better
         if stat.S_ISREG(status.st_mode):
             yield f"{file.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"

@@ -13,7 +13,7 @@ from overpaint.bundle.checkpoint.folder import Checkpoint, open_checkpoint
 from overpaint.bundle.checkpoint.safetensors import Stored, read_header
 from overpaint.bundle.checkpoint.tensors import Tensors, folder_tensors, single_file_tensors
 from overpaint.bundle.errors import CheckpointError
-from overpaint.bundle.facts import Family
+from overpaint.bundle.families import FAMILIES
 
 _PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _OTHERS: Final = {
@@ -38,7 +38,7 @@ class Folder:
     def label(self) -> str:
         return str(self.checkpoint.folder)
 
-    def holds(self, family: Family, component: str) -> Tensors | None:
+    def tensors_of(self, family: str, component: str) -> Tensors | None:
         """A component's tensors, whatever the family."""
         if not self.checkpoint.has(component):
             return None
@@ -64,9 +64,10 @@ class SingleFile:
     def label(self) -> str:
         return str(self.path)
 
-    def holds(self, family: Family, component: str) -> Tensors | None:
+    def tensors_of(self, family: str, component: str) -> Tensors | None:
         """A component's tensors, if the file is of `family`."""
-        return single_file_tensors(self.tensors, family, component)
+        place = FAMILIES[family].single_file.get(component)
+        return None if place is None else single_file_tensors(self.tensors, place)
 
 
 def open_for_import(source: str | os.PathLike[str]) -> Folder | SingleFile:

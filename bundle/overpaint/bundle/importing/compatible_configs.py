@@ -1,6 +1,6 @@
 """Whether a diffusers folder's configs ask for the computation that a packaged graph does.
 
-Tensors show widths and depths, not activations, head counts or norms; those a folder's configs say.
+Tensors show widths and depths; activations, head counts and norms stand in the configs alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from overpaint.bundle.errors import CheckpointError
 
-_BESIDE: Final = frozenset(
+_NOT_IN_GRAPHS: Final = frozenset(
     {
         # read by the pipeline, not by the network
         *("sample_size", "scaling_factor", "shift_factor", "latents_mean", "latents_std"),
@@ -59,12 +59,12 @@ def computed_with(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in config.items()
-        if key not in _BESIDE and not key.startswith("_")
+        if key not in _NOT_IN_GRAPHS and not key.startswith("_")
     }
 
 
 def _plain(value: Any) -> Any:
-    """A list of one number is that number, and nothing is False."""
+    """A list that repeats one value as that value; whatever is empty, zero or False as None."""
     if isinstance(value, list | tuple):
         return _plain(value[0]) if value and len(set(map(repr, value))) == 1 else list(value)
     return value or None

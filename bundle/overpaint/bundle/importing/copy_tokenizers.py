@@ -50,7 +50,8 @@ def copy_t5_tokenizer(source: Path | None, folder: Path, label: str) -> None:
     if source is None:
         raise CheckpointError(
             f"{label} holds T5, whose vocabulary is not in the package: give a folder that has its "
-            "tokenizer.json with --tokenizer, such as tokenizer_3 of any SD 3 in diffusers' layout"
+            f"tokenizer.json with --tokenizer, such as this model's {folder.name} in diffusers' "
+            "layout"
         )
-    nested = source / layout.TOKENIZERS[2]
+    nested = source / folder.name
     copy_tokenizer(nested if nested.is_dir() else source, folder)

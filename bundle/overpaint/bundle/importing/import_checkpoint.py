@@ -81,7 +81,7 @@ def import_checkpoint(
     t5 = None if tokenizer is None else Path(tokenizer)
     with new_bundle(output, force) as folder:
         opened = open_for_import(checkpoint)
-        recognised = recognise(shelf, opened.holds, opened.label)
+        recognised = recognise(shelf, opened.tensors_of, opened.label)
         if isinstance(opened, Folder):
             if like is not None:
                 raise UsageError("--like: is for single files; a diffusers folder says what it is")

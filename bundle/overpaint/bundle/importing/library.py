@@ -17,7 +17,6 @@ from typing import Any, Final
 import msgspec
 
 from overpaint.bundle.errors import BundleError, UsageError
-from overpaint.bundle.facts import Family
 from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.graph.weights import Slot, slots
 from overpaint.bundle.record import Record
@@ -46,7 +45,7 @@ class Architecture(Record, frozen=True, kw_only=True):
     """
 
     like: str
-    family: Family
+    family: str
     index: dict[str, Any]
     scheduler: dict[str, Any]
     configs: dict[str, dict[str, Any]]

@@ -10,16 +10,13 @@ from overpaint.bundle import layout
 from overpaint.bundle.checkpoint.match import Resolved, resolve
 from overpaint.bundle.checkpoint.tensors import Tensors
 from overpaint.bundle.errors import CheckpointError
-from overpaint.bundle.facts import Family
+from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.graph.weights import Slot
 
 from .library import Library
 
-Holds: TypeAlias = Callable[[Family, str], Tensors | None]
+TensorsOf: TypeAlias = Callable[[str, str], Tensors | None]
 """(family, component of the checkpoint) -> its tensors, or None where it has no such component."""
-
-OPTIONAL: Final = ("text_encoder_3",)
-"""SD 3 runs with zeros where T5 is absent."""
 
 _SHOWN: Final = 3
 
@@ -35,7 +32,7 @@ class Recognised:
     components: Mapping[str, Resolved]
 
 
-def recognise(library: Library, holds: Holds, label: str) -> Recognised:
+def recognise(library: Library, tensors_of: TensorsOf, label: str) -> Recognised:
     """Compare a checkpoint with every architecture of the library.
 
     Raises:
@@ -43,7 +40,7 @@ def recognise(library: Library, holds: Holds, label: str) -> Recognised:
     """
     nearest: tuple[float, str, dict[str, Resolved]] | None = None
     for names in _groups(library):
-        components = _compare(library, names[0], holds)
+        components = _compare(library, names[0], tensors_of)
         if all(one.complete for one in components.values()):
             return Recognised(names, components)
         score = sum(len(one.found) - one.wrong for one in components.values())
@@ -78,12 +75,13 @@ def _groups(library: Library) -> list[tuple[str, ...]]:
     return [tuple(names) for names in groups.values()]
 
 
-def _compare(library: Library, name: str, holds: Holds) -> dict[str, Resolved]:
+def _compare(library: Library, name: str, tensors_of: TensorsOf) -> dict[str, Resolved]:
     architecture = library.architectures[name]
+    optional = FAMILIES[architecture.family].optional
     resolved = {}
     for component in architecture.configs:
-        tensors = holds(architecture.family, component)
-        if component in OPTIONAL and (tensors is None or not tensors.stored):
+        tensors = tensors_of(architecture.family, component)
+        if component in optional and (tensors is None or not tensors.stored):
             continue
         slots = slots_of(library, name, component)
         resolved[component] = resolve(
@@ -101,11 +99,11 @@ def _differences(components: Mapping[str, Resolved]) -> Iterator[str]:
             continue
         parts = (
             ("lacks {}", one.missing),
-            ("has shapes of another model ({})", one.odd),
+            ("has shapes of another model ({})", one.mismatched),
             ("has more than it should ({})", one.unused),
         )
-        said = " and ".join(text.format(_list(names)) for text, names in parts if names)
-        yield f"its {component} {said}"
+        wrong = " and ".join(text.format(_list(names)) for text, names in parts if names)
+        yield f"its {component} {wrong}"
 
 
 def _list(names: tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ NoobAI's v-prediction checkpoints carry an empty tensor called `v_pred`.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from overpaint.bundle.errors import CheckpointError, UsageError
 
@@ -25,7 +26,7 @@ def choose_variant(
 
     Raises:
         UsageError: `like` is no architecture.
-        CheckpointError: `like` is another architecture than the file, or nothing decides.
+        CheckpointError: `like` is another architecture than the file, or must be given.
     """
     if like is not None:
         if like not in library.architectures:
@@ -37,8 +38,8 @@ def choose_variant(
         return like
     if len(names) == 1:
         return names[0]
-    said = _said(metadata, tensors)
-    fitting = [name for name in names if said is not None and _fits(library, name, said)]
+    training = _training(metadata, tensors)
+    fitting = [name for name in names if training and _fits(library, name, training)]
     if len(fitting) == 1:
         return fitting[0]
     choices = ", ".join(f"{name} ({library.architectures[name].like})" for name in names)
@@ -48,8 +49,15 @@ def choose_variant(
     )
 
 
-def _said(metadata: Mapping[str, str], tensors: Collection[str]) -> tuple[str, bool] | None:
-    """The prediction and whether it is distilled for few steps, if anything is said at all."""
+class _Training(NamedTuple):
+    """`prediction`: `v`, or what begins with it; else noise. `turbo`: distilled for few steps."""
+
+    prediction: str
+    turbo: bool
+
+
+def _training(metadata: Mapping[str, str], tensors: Collection[str]) -> _Training | None:
+    """How a file was trained, by its metadata and the names in it; None where neither tells."""
     titles = [metadata.get(f"modelspec.{key}", "").lower() for key in ("architecture", "title")]
     prediction = metadata.get("modelspec.prediction_type", "").lower()
     if "v_pred" in tensors or metadata.get("ss_v_parameterization") == "True":
@@ -58,11 +66,9 @@ def _said(metadata: Mapping[str, str], tensors: Collection[str]) -> tuple[str, b
         prediction = "v" if titles[0].endswith("-v") else "epsilon"
     if not prediction:
         return None
-    return prediction, any("turbo" in title for title in titles)
+    return _Training(prediction, turbo=any("turbo" in title for title in titles))
 
 
-def _fits(library: Library, name: str, said: tuple[str, bool]) -> bool:
-    prediction, turbo = said
-    config = library.architectures[name].scheduler
-    ours = {"v_prediction": "v"}.get(config.get("prediction_type", ""), "epsilon")
-    return (ours == "v") == prediction.startswith("v") and turbo == ("turbo" in name)
+def _fits(library: Library, name: str, training: _Training) -> bool:
+    predicts_v = library.architectures[name].scheduler.get("prediction_type") == "v_prediction"
+    return predicts_v == training.prediction.startswith("v") and training.turbo == ("turbo" in name)

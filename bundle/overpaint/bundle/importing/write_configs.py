@@ -1,7 +1,7 @@
 """What a recognised checkpoint is: its configs, written into the bundle and checked on the way.
 
-A diffusers folder says itself; for a single file the library's configs, scheduler and vocabulary
-of its architecture stand in.
+A diffusers folder has them; for a single file those of its architecture in the library stand in,
+with its scheduler and vocabulary.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final
 from overpaint.bundle import layout
 from overpaint.bundle.checkpoint.folder import configs_of
 from overpaint.bundle.facts import Configs, Facts
-from overpaint.bundle.families.family import facts_of
+from overpaint.bundle.families import facts_of
 from overpaint.bundle.tokenizer.files import pad_token_id
 
 from .checkpoint_kinds import Folder, SingleFile
@@ -55,10 +55,10 @@ def describe_folder(
     index |= {name: [None, None] for name in _NOT_TAKEN if name in index}
     _write(bundle, index, configs.scheduler)
     for encoder, name in _tokenizers(recognised):
-        given = t5 if encoder == layout.TEXT_ENCODERS[2] else None
+        given = t5 if configs.components[encoder].get("model_type") == "t5" else None
         copy_tokenizer(given or checkpoint.folder / name, bundle / name)
-    said = f"{opened.name} {configs.index.get('_name_or_path', '')}"
-    return Described(architecture, configs, facts_of(configs, said))
+    names = f"{opened.name} {configs.index.get('_name_or_path', '')}"
+    return Described(architecture, configs, facts_of(configs, names))
 
 
 def describe_file(
@@ -72,7 +72,7 @@ def describe_file(
     """Write the library's configs and vocabulary into `bundle`, for the variant that the file is.
 
     Raises:
-        CheckpointError: nothing says which variant it is, or T5's tokenizer is missing.
+        CheckpointError: its variant cannot be told, or T5's tokenizer is missing.
         UsageError: `like` is no architecture.
     """
     name = choose_variant(

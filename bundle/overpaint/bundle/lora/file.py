@@ -18,16 +18,19 @@ from typing import Any, Final
 from overpaint.bundle.checkpoint.safetensors import Stored, read_array, read_header
 from overpaint.bundle.errors import CheckpointError, UsageError
 
+DENOISER: Final = "denoiser"
+"""Stands for the component that predicts, which dialects call differently."""
+
 _COMPONENTS: Final = {
-    "lora_unet_": "denoiser",
-    "lora_transformer_": "denoiser",
+    "lora_unet_": DENOISER,
+    "lora_transformer_": DENOISER,
     "lora_te_": "text_encoder",
     "lora_te1_": "text_encoder",
     "lora_te2_": "text_encoder_2",
     "lora_te3_": "text_encoder_3",
-    "unet.": "denoiser",
-    "transformer.": "denoiser",
-    "diffusion_model.": "denoiser",
+    "unet.": DENOISER,
+    "transformer.": DENOISER,
+    "diffusion_model.": DENOISER,
     "text_encoder.": "text_encoder",
     "text_encoder_2.": "text_encoder_2",
     "text_encoder_3.": "text_encoder_3",
@@ -141,7 +144,7 @@ def _place(key: str) -> tuple[str, str]:
     """A module's component and its name with underscores; a bare name is the denoiser's."""
     key = key.removeprefix("base_model.model.")
     prefix = next((prefix for prefix in _COMPONENTS if key.startswith(prefix)), "")
-    component, key = _COMPONENTS.get(prefix, "denoiser"), key.removeprefix(prefix)
+    component, key = _COMPONENTS.get(prefix, DENOISER), key.removeprefix(prefix)
     return component, key.replace(".processor", "").replace(".", "_")
 
 
@@ -160,7 +163,7 @@ class _PeftAlphas:
         return cls(config if isinstance(config, dict) else {})
 
     def scale(self, key: str, rank: int) -> float:
-        """alpha / rank (or its root, for rsLoRA); 1 where the file says nothing."""
+        """alpha / rank (or its root, for rsLoRA); 1 where the file has no alpha."""
         component, _, module = key.partition(".")
         alpha = self.config.get(f"{component}.lora_alpha")
         for pattern, value in (self.config.get(f"{component}.alpha_pattern") or {}).items():

@@ -24,6 +24,7 @@ from overpaint.bundle.checkpoint.safetensors import (
     write_safetensors,
 )
 from overpaint.bundle.errors import BundleError
+from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.files.hashing import sha256_file
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Lora, Manifest
@@ -58,7 +59,7 @@ def fuse_loras(
     """
     if bundle.inferred:
         raise BundleError(
-            f"{bundle.folder}: it has no manifest, so nothing says which weight is which; "
+            f"{bundle.folder}: without a manifest it is unknown which weight is which; "
             "a LoRA can be fused into what overpaint export or overpaint import made"
         )
     steps = Steps(progress, 0, loras=True)
@@ -84,7 +85,11 @@ def fuse_into(
         component: unbind((folder / entry.graph).read_bytes())
         for component, entry in manifest.components.items()
     }
-    plan = plan_loras({name: weights for name, (_, weights) in graphs.items()}, loras)
+    plan = plan_loras(
+        FAMILIES[manifest.family],
+        {name: weights for name, (_, weights) in graphs.items()},
+        loras,
+    )
     total, done = sum(len(changes) for changes in plan.values()), 0
 
     def one_done() -> None:

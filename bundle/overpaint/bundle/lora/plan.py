@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from overpaint.bundle.checkpoint.source import Source
+from overpaint.bundle.families.family import Family
 
-from .file import LoraChoice, Update, read_lora, refuse_keys
+from .file import DENOISER, LoraChoice, Update, read_lora, refuse_keys
 from .targets import lora_targets
 
 
@@ -23,18 +24,24 @@ Plan = dict[str, dict[str, list[Change]]]
 """component -> weight -> its changes, in the order in which they are to be made."""
 
 
-def plan_loras(weights: Mapping[str, Collection[str]], loras: Sequence[LoraChoice]) -> Plan:
+def plan_loras(
+    family: Family, weights: Mapping[str, Collection[str]], loras: Sequence[LoraChoice]
+) -> Plan:
     """What fusing `loras`, one after the other, changes. `weights`: each component's weight names.
 
     Raises:
         CheckpointError: a file is not a LoRA, or holds keys that match no weight: they are listed.
     """
-    targets = {component: lora_targets(component, names) for component, names in weights.items()}
+    targets = {
+        component: lora_targets(family, component, names) for component, names in weights.items()
+    }
     plan: Plan = {}
     for lora in loras:
         unmatched = []
         for update in read_lora(lora.path):
-            component = _component(update.component, weights)
+            component = (
+                family.denoiser.component if update.component == DENOISER else update.component
+            )
             found = targets.get(component, {}).get(update.module, ())
             if not found:
                 unmatched.append(update.key)
@@ -44,9 +51,3 @@ def plan_loras(weights: Mapping[str, Collection[str]], loras: Sequence[LoraChoic
         if unmatched:
             refuse_keys(lora.path, unmatched, "that match nothing in this model")
     return plan
-
-
-def _component(name: str, components: Collection[str]) -> str:
-    if name != "denoiser":
-        return name
-    return "transformer" if "transformer" in components else "unet"

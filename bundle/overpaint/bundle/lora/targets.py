@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from overpaint.bundle.checkpoint.original_names.mmdit import MmditNames
-from overpaint.bundle.checkpoint.original_names.unet import UnetNames
 from overpaint.bundle.checkpoint.source import Source, whole
+from overpaint.bundle.families.family import Family
 
 
 class Target(NamedTuple):
@@ -26,14 +25,16 @@ _ALIASES: Final = {  # diffusers' first LoRAs named attention's processors, not 
 }
 
 
-def lora_targets(component: str, weights: Iterable[str]) -> dict[str, tuple[Target, ...]]:
+def lora_targets(
+    family: Family, component: str, weights: Iterable[str]
+) -> dict[str, tuple[Target, ...]]:
     """The weights behind each module name (dots as underscores) that a LoRA may give.
 
     `component` is the bundle's: `unet`, `transformer`, `text_encoder`, …
     """
     names = [name for name in weights if name.endswith(".weight")]
     targets: dict[str, tuple[Target, ...]] = {}
-    for name, source in _single_file(component, names):
+    for name, source in _single_file(family, component, names):
         module = _flat(source.rows[0].name)
         targets[module] = (*targets.get(module, ()), Target(name, source))
     own = {
@@ -59,12 +60,13 @@ def _spellings(component: str, module: str) -> Iterator[str]:
                 yield f"text_model_{spelling}"
 
 
-def _single_file(component: str, names: list[str]) -> Iterator[tuple[str, Source]]:
-    """Where each weight lies in a single file, for the components that have other names there."""
-    if component not in ("unet", "transformer"):
+def _single_file(family: Family, component: str, names: list[str]) -> Iterator[tuple[str, Source]]:
+    """Where each of the denoiser's weights lies in a single file: LoRAs use those names too."""
+    place = family.single_file.get(component)
+    if component != family.denoiser.component or place is None:
         return
-    layout = UnetNames.of(names) if component == "unet" else MmditNames.of(names)
+    find = place.naming(names)
     for name in names:
-        source = layout.source(name)
+        source = find(name)
         if source is not None:
             yield name, source

@@ -12,6 +12,7 @@ from typing import Final, Self, TypeAlias
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
+from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.files.json import read_json
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Component, Manifest
@@ -20,8 +21,12 @@ from overpaint.bundle.tensor import Tensor
 Profile: TypeAlias = Mapping[str, tuple[int, ...]]
 """Input name -> its exact shape."""
 
-LATENTS: Final = ("sample", "hidden_states", "latent_sample")
-SEQUENCES: Final = ("input_ids", "encoder_hidden_states")
+_DENOISERS: Final = [family.denoiser for family in FAMILIES.values()]
+LATENTS: Final = ("latent_sample", *sorted({"sample", *(one.sample for one in _DENOISERS)}))
+"""Inputs whose last axes are a picture's sides, of VAEs and of denoisers."""
+
+SEQUENCES: Final = ("input_ids", *sorted({one.context for one in _DENOISERS}))
+"""Inputs whose second axis is the text's tokens."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

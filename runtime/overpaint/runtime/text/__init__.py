@@ -1,20 +1,27 @@
-"""Prompts -> what conditions the denoiser: one small file a family, listed in `CONDITION`."""
+"""Prompts -> what conditions the denoiser. A family's file here defines `condition`."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Final
 
-from . import sd, sd3, sdxl
+from overpaint.bundle.families import FAMILIES
+from overpaint.bundle.families.family import Family
+
 from .chunks import Prompting
-from .conditioning import Condition, Conditioning, Request
+from .conditioning import Condition, Conditioning, Prompts
 from .encode import TextEncoders
 
-CONDITION: Final[dict[str, Condition]] = {
-    "sd1": sd.condition,
-    "sd2": sd.condition,
-    "sdxl": sdxl.condition,
-    "sdxl-refiner": sdxl.condition,
-    "sd3": sd3.condition,
-}
 
-__all__ = ["CONDITION", "Condition", "Conditioning", "Prompting", "Request", "TextEncoders"]
+def find(family: Family) -> Condition:
+    """The `condition` of the file that is called as the family."""
+    condition: Condition = import_module(f"{__name__}.{family.module}").condition
+    return condition
+
+
+CONDITION: Final[dict[str, Condition]] = {name: find(family) for name, family in FAMILIES.items()}
+"""By the family's name."""
+
+Request = Prompts
+
+__all__ = ["CONDITION", "Condition", "Conditioning", "Prompting", "Prompts", "TextEncoders"]

@@ -15,7 +15,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Prompts:
     """What a family's conditioning may depend on. `size` is (width, height) in pixels.
 
     `guided` is False where guidance is off: no negative prompt is encoded then.
@@ -62,4 +62,5 @@ class Conditioning:
 
 
 Encode: TypeAlias = Callable[[TextEncoder, str], Embedding]
-Condition: TypeAlias = Callable[[Text, Request, Encode], Conditioning]
+Condition: TypeAlias = Callable[[Text, Prompts, Encode], Conditioning]
+"""What each family's file here defines as `condition`."""

@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 
-from overpaint.bundle.errors import ManifestError, UsageError
+from overpaint.bundle.errors import ManifestError
 from overpaint.bundle.facts import Text
 
-from .conditioning import Array, Conditioning, Encode, Request, cut_by
+from .conditioning import Array, Conditioning, Encode, Prompts, cut_by
+from .t5 import with_t5_length as with_t5_length
 
 
-def condition(text: Text, request: Request, encode: Encode) -> Conditioning:
+def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
     """Contexts (1,77+T,W), and pooled_projections (1,P₁+P₂). An absent negative prompt is "".
 
     The CLIPs' hidden states are padded with zeros to T5's width W; a bundle without T5 has
     `t5_length` rows of zeros in its place. Source: Esser et al. 2024, "Scaling Rectified Flow
     Transformers", section 4; diffusers' StableDiffusion3Img2ImgPipeline.
     """
-    positive, cut = _encode(text, request.prompt, encode)
-    if not request.guided:
+    positive, cut = _encode(text, prompts.prompt, encode)
+    if not prompts.guided:
         return Conditioning(positive, None, cut)
-    negative, negative_cut = _encode(text, request.negative_prompt or "", encode)
+    negative, negative_cut = _encode(text, prompts.negative_prompt or "", encode)
     return Conditioning(positive, negative, cut + negative_cut)
-
-
-def with_t5_length(text: Text, tokens: int | None) -> Text:
-    """`text` with T5 reading so many tokens; None leaves it. UsageError where there is no T5."""
-    if tokens is None:
-        return text
-    if text.t5_length is None:
-        raise UsageError("max_sequence_length: it is T5's, and this bundle's family has none")
-    encoders = tuple(
-        msgspec.structs.replace(one, length=tokens) if one.kind == "t5" else one
-        for one in text.encoders
-    )
-    return msgspec.structs.replace(text, encoders=encoders, t5_length=tokens)
 
 
 def _encode(text: Text, prompt: str, encode: Encode) -> tuple[dict[str, Array], tuple[str, ...]]:

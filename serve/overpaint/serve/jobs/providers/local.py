@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 
 from overpaint.bundle.errors import CancelledError, ImageError, UsageError
+from overpaint.bundle.families import FAMILIES
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.result import Result
 from overpaint.serve.ids import new_id
@@ -119,7 +120,7 @@ class LocalProvider(Provider):
             native=(served.side, served.side),
             samplers=served.samplers,
             defaults=manifest.defaults,
-            rounding="up" if manifest.family == "sd3" else "down",
+            rounding=FAMILIES[manifest.family].rounding,
             max_steps=self._resources.max_steps,
             max_images=self._resources.max_images,
             device=model.device,

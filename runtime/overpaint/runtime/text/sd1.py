@@ -1,0 +1,5 @@
+"""Stable Diffusion 1.x."""
+
+from .one_clip import condition
+
+__all__ = ["condition"]
