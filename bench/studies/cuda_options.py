@@ -28,6 +28,8 @@ from typing import Final
 import numpy as np
 
 from overpaint.bench.pictures import IDENTICAL_DB
+from overpaint.bundle.families import FAMILIES
+from overpaint.bundle.families.family import Denoiser
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.cli.sizes import parse_size
@@ -43,7 +45,6 @@ from overpaint.runtime.components import Components
 from overpaint.runtime.engines import Engines
 from overpaint.runtime.image.compare import psnr
 from overpaint.runtime.pipeline import Img2Img
-from overpaint.runtime.prepare import LATENTS
 from overpaint.runtime.request import Request
 from overpaint.runtime.result import Result
 from overpaint.runtime.settings import Settings
@@ -103,7 +104,9 @@ def measure(
     with Img2Img(Engines.of(bundle, components)).wait() as pipe:
         runs = [pipe.run(Request(PHOTO, "a lighthouse", settings)) for _ in range(repeats + 3)]
         in_use = memory()
-        moved = copies(sessions[bundle.manifest.denoiser])
+        moved = copies(
+            sessions[bundle.manifest.denoiser], FAMILIES[bundle.manifest.family].denoiser
+        )
     later = [run.timings for run in runs[3:]]  # the second run captures, the third replays
     engine = median(step.engine for timings in later for step in timings.steps)
     host = median(step.host for timings in later for step in timings.steps)
@@ -124,7 +127,7 @@ def measure(
     return found, _pixels(runs[-1])
 
 
-def copies(session: Session) -> float:
+def copies(session: Session, called: Denoiser) -> float:
     """Median seconds that latents and timestep take to the GPU, and the prediction back, in the
     shapes that ran last."""
     assert isinstance(session, OrtCudaSession)
@@ -132,7 +135,9 @@ def copies(session: Session) -> float:
     assert engine is not None
     plan = next(reversed(engine._plans.values()))
     assert plan.outputs is not None
-    up = [tensor for name, tensor in plan.inputs.items() if name in (*LATENTS, "timestep")]
+    up = [
+        tensor for name, tensor in plan.inputs.items() if name in (called.sample, called.timestep)
+    ]
     down = list(plan.outputs.values())
 
     def rounds() -> Iterator[float]:

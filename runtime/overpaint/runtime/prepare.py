@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
+from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.tensor import Range
@@ -21,7 +22,7 @@ from .schedule import Schedule, brought_up_to_date, make_schedule, read_schedule
 
 MAX_OWN_PIXELS: Final = 2048 * 2048  # more is run only where a size asks for it
 REPAINTED_PIXELS: Final = 1024 * 1024
-LATENTS: Final = ("latent_sample", "sample", "hidden_states")  # of VAE decoder, UNet, MMDiT
+VAE_LATENTS: Final = "latent_sample"  # what VAE decoders call their input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +96,13 @@ def image_sides(manifest: Manifest) -> Sides:
     """What the bundle's VAE decoder and denoiser take: the ranges they declare, in pixels."""
     cell = manifest.latents.downscale
     ranges = [
-        _range(part.ranges, side)
-        for part in (
-            manifest.components[layout.VAE_DECODER],
-            manifest.components[manifest.denoiser],
+        _range(manifest.components[component].ranges, side)
+        for component, latents in (
+            (layout.VAE_DECODER, VAE_LATENTS),
+            (manifest.denoiser, FAMILIES[manifest.family].denoiser.sample),
         )
-        for tensor in part.inputs
-        if tensor.name in LATENTS
+        for tensor in manifest.components[component].inputs
+        if tensor.name == latents
         for side in tensor.shape[2:]
     ]
     multiple = manifest.latents.multiple
@@ -133,8 +134,8 @@ def batch_size(manifest: Manifest, n: int, guided: bool) -> int:
 
 def check_context(manifest: Manifest, tokens: int) -> None:
     """Raise UsageError if the denoiser takes no context of so many tokens."""
-    denoiser = manifest.components[manifest.denoiser]
-    [context] = [one for one in denoiser.inputs if one.name == "encoder_hidden_states"]
+    denoiser, called = manifest.components[manifest.denoiser], FAMILIES[manifest.family].denoiser
+    [context] = [one for one in denoiser.inputs if one.name == called.context]
     limits = _range(denoiser.ranges, context.shape[1])
     if not limits.minimum <= tokens <= limits.maximum:
         raise UsageError(
@@ -145,9 +146,9 @@ def check_context(manifest: Manifest, tokens: int) -> None:
 
 def schedule_for(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> Schedule:
     """The rows that `resolved` asks of this bundle, for a picture of `size` (width, height)."""
-    cell = bundle.manifest.latents.downscale
+    family, cell = FAMILIES[bundle.manifest.family], bundle.manifest.latents.downscale
     config = read_scheduler_config(bundle.folder / layout.SCHEDULER_CONFIG)
-    if bundle.manifest.family in ("sd1", "sd2"):
+    if family.legacy_scheduler_config:
         config = brought_up_to_date(config)
     return make_schedule(
         config,
@@ -156,8 +157,7 @@ def schedule_for(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> S
         sampler=resolved.sampler,
         sigmas=resolved.sigmas,
         steps_mode=resolved.steps_mode,
-        # diffusers' SD 3 pipeline rounds a fraction of a step up, the others down.
-        rounding="up" if bundle.manifest.family == "sd3" else "down",
+        rounding=family.rounding,
         denoising_start=resolved.denoising_start,
         denoising_end=resolved.denoising_end,
         image_tokens=(size[0] // cell // 2) * (size[1] // cell // 2),

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from overpaint.bundle import layout
+from overpaint.bundle.families import FAMILIES
 
 from . import latents
 from .cancel import Cancel, check
@@ -25,15 +26,14 @@ from .image import from_pixels
 from .loop import denoise
 from .noise import Generator as Noise
 from .noise import generator
-from .prepare import Job, check_context, prepare
+from .prepare import VAE_LATENTS, Job, check_context, prepare
 from .refine import base_request, refiner_job
 from .report import result
 from .request import Request
 from .result import Complete, Step, StepTime
 from .stage import Log, Stage
-from .text import CONDITION, Conditioning, Prompting
-from .text import Request as Prompts
-from .text.sd3 import with_t5_length
+from .text import CONDITION, Conditioning, Prompting, Prompts
+from .text.t5 import with_t5_length
 
 Array = npt.NDArray[np.float32]
 
@@ -92,7 +92,8 @@ def _encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
     chunks = text.chunks(wanted, both, prompting)
     encode = functools.partial(text.encode, watch=log.watch, prompting=prompting, chunks=chunks)
     conditioning = CONDITION[manifest.family](wanted, prompts, encode)
-    check_context(manifest, conditioning.positive["encoder_hidden_states"].shape[1])
+    context = FAMILIES[manifest.family].denoiser.context
+    check_context(manifest, conditioning.positive[context].shape[1])
     return conditioning
 
 
@@ -134,6 +135,7 @@ def _denoise(
             some = slice(first, first + job.batch)
             calls = EngineCalls(
                 session,
+                FAMILIES[manifest.family].denoiser,
                 _constants(stage, len(noises[some])),
                 job.schedule,
                 x[some].shape,
@@ -197,6 +199,6 @@ def _decode(engines: Engines, x: Array, log: Log) -> list[Image.Image]:
     with engines.components.use(layout.VAE_DECODER, log.watch) as session:
         for z in x:
             sample = latents.decode(z[None], engines.bundle.manifest.latents)
-            pixels = session.run(as_feed(session, {"latent_sample": sample}))["sample"]
+            pixels = session.run(as_feed(session, {VAE_LATENTS: sample}))["sample"]
             images += from_pixels(pixels)
     return images

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overpaint.bundle.errors import UsageError
+from overpaint.bundle.families import family as families
 from overpaint.bundle.tensor import NUMPY_DTYPES
 from overpaint.engines.session.protocol import Session
 from overpaint.runtime.feed import as_feed
@@ -27,6 +28,7 @@ class EngineCalls:
     def __init__(
         self,
         session: Session,
+        called: families.Denoiser,
         constants: Mapping[str, npt.NDArray[Any]],
         schedule: Schedule,
         shape: tuple[int, ...],
@@ -34,38 +36,44 @@ class EngineCalls:
         branches: int,
     ) -> None:
         """Bind `constants`, of batch B·branches with the negative ones first, for latents of
-        `shape` (B,C,h,w). Raises UsageError where a row's timestep is none that the engine takes.
+        `shape` (B,C,h,w). `called` says what its inputs are called. Raises UsageError where a row's
+        timestep is none that the engine takes.
         """
-        # A UNet calls its latents `sample`, SD 3's transformer `hidden_states`.
-        self._name = "sample" if "sample" in session.inputs else "hidden_states"
+        self._called = called
         [self._output] = session.outputs
-        dtype = NUMPY_DTYPES[session.inputs[self._name].dtype]
+        dtype = NUMPY_DTYPES[session.inputs[called.sample].dtype]
         self._branches = np.empty((branches, *shape), dtype)
         self._sample = self._branches.reshape(-1, *shape[1:])
-        self._timesteps = _timesteps(session, schedule, len(self._sample))
+        self._timesteps = _timesteps(session, called, schedule, len(self._sample))
         self._step = session.bind(as_feed(session, constants))
         self.seconds = 0.0
 
     def __call__(self, x: Array, row: Row) -> Array:
         """The branches' predictions, (branches,B,C,h,w)."""
         model_input(x, row, self._branches)
-        feed = {self._name: self._sample, "timestep": self._timesteps[row.timestep]}
+        feed = {
+            self._called.sample: self._sample,
+            self._called.timestep: self._timesteps[row.timestep],
+        }
         called = perf_counter()
         output = self._step(feed)[self._output]
         self.seconds += perf_counter() - called
         return output.reshape(self._branches.shape)
 
 
-def _timesteps(session: Session, schedule: Schedule, batch: int) -> dict[float, npt.NDArray[Any]]:
+def _timesteps(
+    session: Session, called: families.Denoiser, schedule: Schedule, batch: int
+) -> dict[float, npt.NDArray[Any]]:
     """Each timestep of the schedule as the engine takes it: a scalar, or one for each image."""
-    wanted = session.inputs["timestep"]
+    wanted = session.inputs[called.timestep]
     dtype = NUMPY_DTYPES[wanted.dtype]
     shape = tuple(batch if isinstance(side, str) else side for side in wanted.shape)
     whole = np.issubdtype(dtype, np.integer)
-    for row in schedule.rows:
-        if whole and row.timestep != int(row.timestep):
+    times = {row.timestep: called.time(row.timestep) for row in schedule.rows}
+    for time in times.values():
+        if whole and time != int(time):
             raise UsageError(
-                f"sampler: this one visits timestep {row.timestep:g}, and the engine takes whole "
+                f"sampler: this one visits timestep {time:g}, and the engine takes whole "
                 "ones only; choose another sampler, or export the checkpoint again"
             )
-    return {row.timestep: np.full(shape, row.timestep, dtype) for row in schedule.rows}
+    return {timestep: np.full(shape, time, dtype) for timestep, time in times.items()}

@@ -22,6 +22,4 @@ def find(family: Family) -> Condition:
 CONDITION: Final[dict[str, Condition]] = {name: find(family) for name, family in FAMILIES.items()}
 """By the family's name."""
 
-Request = Prompts
-
 __all__ = ["CONDITION", "Condition", "Conditioning", "Prompting", "Prompts", "TextEncoders"]
