@@ -1,144 +1,127 @@
-"""A graph compiled by OpenVINO, and the requests that run it."""
+"""One component on OpenVINO, as a session."""
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, Final
+from functools import partial
+from importlib.metadata import version
+from threading import Lock
+from typing import Final
 
-from overpaint.bundle.errors import MissingExtraError, SessionError
-from overpaint.bundle.tensor import Array
-from overpaint.engines.host.cores import usable_cores
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.tensor import Array, Tensor
+from overpaint.engines.session.closing import Closing
+from overpaint.engines.session.declared import by_name, check_tensors
+from overpaint.engines.session.feed_check import FeedCheck
+from overpaint.engines.session.protocol import Step
 
 from .bf16 import Precision
-from .rewrites import less_work
+from .engine import Engine
 
-_DTYPES: Final = {
-    "f32": "float32",
-    "f16": "float16",
-    "bf16": "bfloat16",
-    "i64": "int64",
-    "i32": "int32",
-    "boolean": "bool",
-}
+_LATENT_SIDES: Final = ("latent_height", "latent_width")
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
-    """An input or output as the graph declares it, in the manifest's words; None: any size."""
+class OpenVinoSession(Closing):
+    """One graph on OpenVINO. May be run from several threads; outputs are the caller's own.
 
-    name: str
-    type: str
-    shape: tuple[int | None, ...]
-
-
-class Engine:
-    """What runs a graph. `multiple`: the latents' sides that it is right for are multiples of it.
-
-    Requests live as long as the engine: it keeps pointers into the memory of those that ran last,
-    and once they were gone, a change of sizes wrote to it (2026.4, found by the tests).
+    It is compiled for latents whose sides halve evenly all the way down, which takes less work
+    (`rewrites`). When the first others come, it is compiled anew, for any size, and stays so.
     """
 
     def __init__(
         self,
         name: str,
         graph: str | os.PathLike[str],
+        component: Component,
         *,
-        precision: Precision,
-        threads: int | None,
-        any_size: bool = False,
+        precision: Precision = "f32",
+        threads: int | None = None,
     ) -> None:
-        """Raises SessionError: the graph cannot be loaded, or the processor has no bfloat16."""
-        core = the_core()
-        if precision == "bf16":
-            _check_bf16(core)
-        try:
-            model = core.read_model(os.fspath(graph))
-            self.multiple = less_work(model, _openvino(), any_size=any_size)
-            self._compiled = core.compile_model(model, "CPU", _options(precision, threads))
-        except Exception as error:  # openvino raises RuntimeError for everything
-            raise SessionError(f"{name}: {graph} cannot be loaded: {_said(error)}") from error
-        self.inputs = [_port(port) for port in self._compiled.inputs]
-        self.outputs = [_port(port) for port in self._compiled.outputs]
+        """Load `graph`, with the weights that lie beside it.
+
+        Args:
+            name: the component's name, for messages.
+            precision: what matrix products and convolutions are computed in. Tensors go in and come
+                out as the graph declares them, whatever it is.
+            threads: worker threads; None: every core it may use.
+
+        Raises:
+            MissingExtraError: openvino is not installed.
+            SessionError: the graph cannot be loaded, is not the one that the manifest describes,
+                or the processor has no bfloat16.
+        """
+        self.inputs: Mapping[str, Tensor] = by_name(component.inputs)
+        self.outputs: Mapping[str, Tensor] = by_name(component.outputs)
         self._name = name
-        self._free: list[Any] = []
-        self._held: Any = self._compiled.create_infer_request()
+        self._check = FeedCheck(name, self.inputs, component.ranges)
+        self._load = partial(Engine, name, graph, precision=precision, threads=threads)
+        engine = self._load()
+        self._engine: Engine | None = engine
+        self._loading = Lock()
+        self.device = f"openvino {version('openvino')} CPU {precision}"
+        check_tensors(name, "input", component.inputs, engine.inputs)
+        check_tensors(name, "output", component.outputs, engine.outputs)
 
     def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Outputs as new arrays. As many requests come to be as threads run at once."""
-        try:
-            request = self._free.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        try:
-            return self._infer(request, feed)
-        finally:
-            self._free.append(request)
+        """All inputs in, all outputs out, as new arrays.
 
-    def hold(self, constants: Mapping[str, Array]) -> None:
-        """Hand over what stays the same from one `run_held` to the next."""
-        for name, array in constants.items():
-            tensor = self._held.get_tensor(name)
-            tensor.shape = array.shape
-            tensor.data[...] = array
+        Raises:
+            FeedError: an array is not what the engine takes.
+            SessionError: the engine failed, or this session is closed.
+        """
+        self._check.all(feed)
+        return self._for(feed).run(feed)
 
-    def run_held(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Run with what is held, in one thread at a time."""
-        return self._infer(self._held, feed)
+    def bind(self, constants: Mapping[str, Array]) -> Step:
+        """Fix some inputs; the returned function takes the rest and runs, in one thread at a time.
 
-    def _infer(self, request: Any, feed: Mapping[str, Array]) -> Mapping[str, Array]:
-        try:
-            outputs = request.infer(dict(feed))
-        except Exception as error:
-            raise SessionError(f"{self._name}: the engine failed: {_said(error)}") from error
-        return {port.name: outputs[port.name] for port in self.outputs}
+        The constants are copied here. A new binding ends the one before.
 
+        Raises:
+            FeedError: a constant is not what the engine takes.
+            SessionError: this session is closed.
+        """
+        self._check.some(constants)
+        self._open()
+        fixed = {name: array.copy() for name, array in constants.items()}
+        holder: Engine | None = None
 
-def _openvino() -> ModuleType:
-    """Imported late, for it takes a third of a second."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise MissingExtraError("openvino", "openvino") from error
-    module: ModuleType = openvino
-    return module
+        def step(feed: Mapping[str, Array]) -> Mapping[str, Array]:
+            nonlocal holder
+            whole = {**fixed, **feed}
+            self._check.all(whole)
+            if (engine := self._for(whole)) is not holder:
+                engine.hold(fixed)
+                holder = engine
+            return engine.run_held(feed)
 
+        return step
 
-@functools.cache
-def the_core() -> Any:
-    """One for the process: it owns the worker threads, which engines then share."""
-    return _openvino().Core()
+    def close(self) -> None:
+        """Release the engines and their memory. May be repeated."""
+        self._engine = None
 
+    def _for(self, feed: Mapping[str, Array]) -> Engine:
+        """The engine, made one that is right for these sizes."""
+        if _halves_evenly(self.inputs, feed, self._open().multiple):
+            return self._open()
+        with self._loading:
+            if self._open().multiple > 1:
+                self._engine = self._load(any_size=True)
+            return self._open()
 
-def _check_bf16(core: Any) -> None:
-    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise SessionError(
-            "--precision bf16: this processor does not compute in bfloat16 (those with AVX-512 "
-            "BF16 or AMX do); use --precision f32"
-        )
-
-
-def _options(precision: Precision, threads: int | None) -> dict[str, Any]:
-    return {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": threads or usable_cores(),
-        # Unasked, it takes bfloat16 wherever the processor has it.
-        "INFERENCE_PRECISION_HINT": precision,
-    }
+    def _open(self) -> Engine:
+        if self._engine is None:
+            raise SessionError(f"{self._name}: this session is closed")
+        return self._engine
 
 
-def _port(port: Any) -> Port:
-    kind = port.element_type.get_type_name()
-    sides = (side.get_length() if side.is_static else None for side in port.partial_shape)
-    return Port(port.any_name, _DTYPES.get(kind, kind), tuple(sides))
-
-
-def _said(error: Exception) -> str:
-    """OpenVINO's message without its source positions, on one line."""
-    lines = (line.strip() for line in str(error).splitlines())
-    kept = [line for line in lines if line and not line.startswith("Exception from ")]
-    return " ".join(kept)[:400] or type(error).__name__
+def _halves_evenly(inputs: Mapping[str, Tensor], feed: Mapping[str, Array], multiple: int) -> bool:
+    return all(
+        side % multiple == 0
+        for name, tensor in inputs.items()
+        for side, symbol in zip(feed[name].shape, tensor.shape, strict=True)
+        if symbol in _LATENT_SIDES
+    )
