@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.tensor import NUMPY_DTYPES
-from overpaint.engines.session.protocol import Session
+from overpaint.engines.session.session import Session
 from overpaint.runtime.schedule.step import Draw
 
 from .cancel import Cancel, check

@@ -20,7 +20,7 @@ from overpaint.bundle.files.hashing import Progress
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import Decision, choose, open_session
+from overpaint.engines.choose import Decision, choose, open_session
 from overpaint.engines.session.closing import Closing
 
 from .calls import Calls
@@ -77,8 +77,8 @@ class Img2Img(Calls, Closing):
 
         lora: FILE or FILE:WEIGHT, fused into a bundle in the user's cache.
         like: what a single file is, where it does not tell, as `overpaint import --like`.
-        device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt", "openvino" and
-            "ort-tensorrt" insist.
+        device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt" and "openvino"
+            insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
             it. At its first use on a bundle one picture is painted in both: below 30 dB is refused.
         low_memory: open each engine when it is used and close it after.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.engines.backends import Decision
+from overpaint.engines.choose import Decision
 
 from .components import Components
 from .prepare import Job

@@ -17,7 +17,7 @@ from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest_file import write_manifest
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import candidates, choose, open_session
+from overpaint.engines.choose import candidates, choose, open_session
 from overpaint.engines.describe import describe
 from overpaint.engines.tensorrt import choose as choosing
 from overpaint.engines.tensorrt.fit import Machine, misfits, runtime_for

@@ -13,7 +13,7 @@ from tests.doubles.tensorrt_here import here as here
 
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.tensor import NUMPY_DTYPES
-from overpaint.engines.backends import open_session
+from overpaint.engines.choose import open_session
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,32 +1,35 @@
-"""Whether the processor can run a bundle, and its sessions opened."""
+"""The processor, by ONNX Runtime: it runs every bundle."""
 
 from __future__ import annotations
 
-from overpaint.bundle.errors import MissingExtraError
-from overpaint.bundle.format.bundle import Bundle
-from overpaint.engines.host.cores import usable_cores
-from overpaint.engines.onnxruntime.library import import_onnxruntime
-from overpaint.engines.session.candidate import Candidate
+from typing import TYPE_CHECKING
 
-from .plans import fitting_plan
-from .session import OnnxRuntimeSession
+from overpaint.engines.backend import Backend
+
+if TYPE_CHECKING:
+    from overpaint.bundle.format.bundle import Bundle
+    from overpaint.engines.session.session import Session
 
 
-def candidate(bundle: Bundle) -> Candidate:
-    """The processor runs every bundle, where onnxruntime is installed."""
-    try:
-        version = import_onnxruntime().__version__
-    except MissingExtraError:
-        return Candidate("cpu", False, "onnxruntime is not installed: overpaint[cpu] brings it")
-    cores = usable_cores()
+def how(bundle: Bundle) -> str:
+    """Raises MissingExtraError: onnxruntime is not installed."""
+    from overpaint.engines.host.cores import usable_cores
+    from overpaint.engines.onnxruntime.cpu.plans import fitting_plan
+    from overpaint.engines.onnxruntime.library import import_onnxruntime
+
+    version, cores = import_onnxruntime().__version__, usable_cores()
     built = any(fitting_plan(bundle, name) for name in bundle.manifest.components)
-    how = f"onnxruntime {version}, {cores} core{'s' * (cores > 1)}{', plans built for it' * built}"
-    return Candidate("cpu", True, how)
+    return f"onnxruntime {version}, {cores} core{'s' * (cores > 1)}{', plans built for it' * built}"
 
 
-def open_session(bundle: Bundle, component: str) -> OnnxRuntimeSession:
-    """Open one component's engine on the processor: from its plan, where one fits."""
+def open_session(bundle: Bundle, component: str, precision: str) -> Session:
+    """Open one component's engine: from its plan, where one fits."""
+    from overpaint.engines.onnxruntime.cpu.engine import cpu_session
+    from overpaint.engines.onnxruntime.cpu.plans import fitting_plan
+
     described = bundle.component(component)
     plan = fitting_plan(bundle, component)
-    graph = bundle.folder / described.graph
-    return OnnxRuntimeSession(component, graph, described, plan=plan)
+    return cpu_session(component, bundle.folder / described.graph, described, plan=plan)
+
+
+BACKEND = Backend(name="cpu", rank=3, how=how, open_session=open_session)

@@ -1,32 +1,41 @@
-"""Whether OpenVINO can run a bundle, and its sessions opened."""
+"""The processor, by OpenVINO: in float32 or bfloat16, where it is installed, and never unasked."""
 
 from __future__ import annotations
 
-import importlib.util
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from overpaint.bundle.format.bundle import Bundle
-from overpaint.engines.host.cores import usable_cores
-from overpaint.engines.session.candidate import Candidate
+from overpaint.engines.backend import Backend
 
-from .bf16 import Precision, measured
-from .session import OpenVinoSession
+if TYPE_CHECKING:
+    from overpaint.bundle.format.bundle import Bundle
+    from overpaint.engines.session.session import Session
 
 
-def candidate(bundle: Bundle) -> Candidate:
-    """OpenVINO runs every bundle where it is installed, and is never taken unasked."""
-    if importlib.util.find_spec("openvino") is None:
-        why = "openvino is not installed; install it with: pip install 'overpaint[openvino]'"
-        return Candidate("openvino", False, why, on_request=True)
-    cores = usable_cores()
-    quality = measured(bundle)
-    said = "not measured yet" if quality is None else f"{quality:.1f} dB against f32"
-    why = f"openvino {version('openvino')}, {cores} core{'s' * (cores > 1)}; bf16: {said}"
-    return Candidate("openvino", True, why, on_request=True)
+def how(bundle: Bundle) -> str:
+    """Raises MissingExtraError: openvino is not installed. It is not imported to find out."""
+    from importlib.metadata import version
+    from importlib.util import find_spec
+
+    from overpaint.bundle.errors import MissingExtraError
+    from overpaint.engines.host.cores import usable_cores
+    from overpaint.engines.openvino.bf16 import measured
+
+    if find_spec("openvino") is None:
+        raise MissingExtraError("openvino", "openvino")
+    cores, psnr_db = usable_cores(), measured(bundle)
+    quality = "not measured yet" if psnr_db is None else f"{psnr_db:.1f} dB against f32"
+    return f"openvino {version('openvino')}, {cores} core{'s' * (cores > 1)}; bf16: {quality}"
 
 
-def open_session(bundle: Bundle, component: str, precision: Precision = "f32") -> OpenVinoSession:
+def open_session(bundle: Bundle, component: str, precision: str) -> Session:
     """Open one component's engine on the processor."""
+    from overpaint.engines.openvino.engine import openvino_session
+
     described = bundle.component(component)
     graph = bundle.folder / described.graph
-    return OpenVinoSession(component, graph, described, precision=precision)
+    return openvino_session(component, graph, described, precision=precision)
+
+
+BACKEND = Backend(
+    name="openvino", rank=None, how=how, open_session=open_session, precisions=("f32", "bf16")
+)

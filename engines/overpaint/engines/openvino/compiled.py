@@ -1,4 +1,4 @@
-"""A graph compiled by OpenVINO, and the requests that run it."""
+"""A graph that OpenVINO has compiled, and the requests that run it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any, Final
 from overpaint.bundle.errors import MissingExtraError, SessionError
 from overpaint.bundle.tensor import Array
 from overpaint.engines.host.cores import usable_cores
+from overpaint.engines.session.engine import NOTHING
 
-from .bf16 import Precision
-from .rewrites import less_work
+from .rewrites import simplify
 
 _DTYPES: Final = {
     "f32": "float32",
@@ -35,11 +35,11 @@ class Port:
     shape: tuple[int | None, ...]
 
 
-class Engine:
-    """What runs a graph. `multiple`: the latents' sides that it is right for are multiples of it.
+class Compiled:
+    """A graph, compiled. `multiple`: the latents' sides that it is right for are multiples of it.
 
-    Requests live as long as the engine: it keeps pointers into the memory of those that ran last,
-    and once they were gone, a change of sizes wrote to it (2026.4, found by the tests).
+    Requests live as long as this does: OpenVINO keeps pointers into the memory of those that ran
+    last, and once they were gone, a change of sizes wrote to it (2026.4, found by the tests).
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Engine:
         name: str,
         graph: str | os.PathLike[str],
         *,
-        precision: Precision,
+        precision: str,
         threads: int | None,
         any_size: bool = False,
     ) -> None:
@@ -57,15 +57,16 @@ class Engine:
             _check_bf16(core)
         try:
             model = core.read_model(os.fspath(graph))
-            self.multiple = less_work(model, _openvino(), any_size=any_size)
+            self.multiple = simplify(model, _openvino(), any_size=any_size)
             self._compiled = core.compile_model(model, "CPU", _options(precision, threads))
         except Exception as error:  # openvino raises RuntimeError for everything
-            raise SessionError(f"{name}: {graph} cannot be loaded: {_said(error)}") from error
+            raise SessionError(f"{name}: {graph} cannot be loaded: {_message_of(error)}") from error
         self.inputs = [_port(port) for port in self._compiled.inputs]
         self.outputs = [_port(port) for port in self._compiled.outputs]
         self._name = name
         self._free: list[Any] = []
-        self._held: Any = self._compiled.create_infer_request()
+        self._binding: Any = self._compiled.create_infer_request()
+        self._held: Mapping[str, Array] = NOTHING  # whose arrays the binding's request has
 
     def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
         """Outputs as new arrays. As many requests come to be as threads run at once."""
@@ -78,22 +79,23 @@ class Engine:
         finally:
             self._free.append(request)
 
-    def hold(self, constants: Mapping[str, Array]) -> None:
-        """Hand over what stays the same from one `run_held` to the next."""
-        for name, array in constants.items():
-            tensor = self._held.get_tensor(name)
-            tensor.shape = array.shape
-            tensor.data[...] = array
-
-    def run_held(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Run with what is held, in one thread at a time."""
-        return self._infer(self._held, feed)
+    def run_held(self, feed: Mapping[str, Array], held: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The same, but what is `held` is handed over once. In one thread at a time."""
+        if held is not self._held:
+            self._held = NOTHING  # until all is handed over
+            for name, array in held.items():
+                tensor = self._binding.get_tensor(name)
+                tensor.shape = array.shape
+                tensor.data[...] = array
+            self._held = held
+        return self._infer(self._binding, {n: a for n, a in feed.items() if n not in held})
 
     def _infer(self, request: Any, feed: Mapping[str, Array]) -> Mapping[str, Array]:
         try:
             outputs = request.infer(dict(feed))
         except Exception as error:
-            raise SessionError(f"{self._name}: the engine failed: {_said(error)}") from error
+            message = f"{self._name}: the engine failed: {_message_of(error)}"
+            raise SessionError(message) from error
         return {port.name: outputs[port.name] for port in self.outputs}
 
 
@@ -121,12 +123,12 @@ def _check_bf16(core: Any) -> None:
         )
 
 
-def _options(precision: Precision, threads: int | None) -> dict[str, Any]:
+def _options(precision: str, threads: int | None) -> dict[str, Any]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads or usable_cores(),
-        # Unasked, it takes bfloat16 wherever the processor has it.
+        # Left alone, it takes bfloat16 wherever the processor has it.
         "INFERENCE_PRECISION_HINT": precision,
     }
 
@@ -137,7 +139,7 @@ def _port(port: Any) -> Port:
     return Port(port.any_name, _DTYPES.get(kind, kind), tuple(sides))
 
 
-def _said(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     """OpenVINO's message without its source positions, on one line."""
     lines = (line.strip() for line in str(error).splitlines())
     kept = [line for line in lines if line and not line.startswith("Exception from ")]

@@ -1,4 +1,4 @@
-"""Sessions on TensorRT: plans run on device buffers, with a CUDA graph for each shape."""
+"""A plan on TensorRT: device buffers, and a CUDA graph for each of its shapes."""
 
 from __future__ import annotations
 
@@ -7,49 +7,52 @@ from collections.abc import Mapping
 import numpy as np
 
 from overpaint.bundle import layout
-from overpaint.bundle.errors import FeedError, SessionError
+from overpaint.bundle.errors import FeedError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Tensor
-from overpaint.engines.session.closing import Closing
-from overpaint.engines.session.declared import by_name
-from overpaint.engines.session.feed_check import FeedCheck
-from overpaint.engines.session.protocol import Step
+from overpaint.engines.session.engine import NOTHING, closed
+from overpaint.engines.session.session import Session
 
 from .cuda import shared_cuda
-from .engine import load_engine, profiles_of
 from .execution import Execution
 from .libraries import Library
+from .loaded import load_plan, profiles_of
 from .record import BuildRecord, build_command, folder_of
 from .served import pieces, unserved
 from .shapes import Profile
 
 
-class TensorRTSession(Closing):
+def tensorrt_session(
+    bundle: Bundle, component: str, record: BuildRecord, library: Library, gpu: str
+) -> Session:
+    """Load the plan and run each of its shapes, so that the first request is as fast as any.
+
+    Raises:
+        SessionError: it cannot be loaded, or memory is short.
+    """
+    engine = TensorRTEngine(bundle, component, record, library, gpu)
+    return Session(component, bundle.component(component), engine)
+
+
+class TensorRTEngine:
     """One component's plan. Outputs are buffers that the next call overwrites: copy to keep.
 
-    Sessions of a process take turns on one stream, and share the memory of their activations.
+    The engines of a process take turns on one stream, and share the memory of their activations.
     """
 
     def __init__(
         self, bundle: Bundle, component: str, record: BuildRecord, library: Library, gpu: str
     ) -> None:
-        """Load the plan and run each of its shapes once, so that the first request is not slower.
-
-        Raises:
-            SessionError: it cannot be loaded, or memory is short.
-        """
         described = bundle.component(component)
         plan = f"{folder_of(record.target)}/{record.plans[component].plan}"
-        self.inputs: Mapping[str, Tensor] = by_name(described.inputs)
-        self.outputs: Mapping[str, Tensor] = by_name(described.outputs)
         self.device = f"{library} on {gpu}"
         self._name = component
         self._bundle, self._record = bundle, record
-        self._check = FeedCheck(component, self.inputs, described.ranges)
-        self._batched = [t.name for t in described.inputs if _open_batch(t)]
+        self._inputs = {tensor.name: tensor for tensor in described.inputs}
+        self._batched = [tensor.name for tensor in described.inputs if _open_batch(tensor)]
         self._cuda = shared_cuda()
         self._executions: dict[tuple[tuple[int, ...], ...], Execution] = {}
-        loaded = load_engine(
+        loaded = load_plan(
             library, bundle.path(plan), described, version_compatible=record.version_compatible
         )
         self._loaded: object | None = loaded
@@ -67,58 +70,32 @@ class TensorRTSession(Closing):
                 self.close()
                 raise
 
-    def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
-        """All inputs in, all outputs out.
+    def run(self, feed: Mapping[str, Array], held: Mapping[str, Array]) -> Mapping[str, Array]:
+        """What is held and there already, in the feed's shapes, is not copied again.
 
         Raises:
-            FeedError: an array is not what the engine takes, or of a shape it was not built for.
-            SessionError: the engine failed, or this session is closed.
+            FeedError: the plan is not for arrays of these shapes.
         """
-        return self._run(feed, (), None)
-
-    def bind(self, constants: Mapping[str, Array]) -> Step:
-        """Fix some inputs; the returned function takes the rest and runs.
-
-        Constants go to the device once, with the first call, and stay there until something else
-        is run in their shape.
-
-        Raises:
-            FeedError: a constant is not what the engine takes.
-        """
-        self._check.some(constants)
-        fixed, binding = dict(constants), object()
-        names = tuple(fixed)
-
-        def step(feed: Mapping[str, Array]) -> Mapping[str, Array]:
-            return self._run({**fixed, **feed}, names, binding)
-
-        return step
+        with self._cuda.lock:
+            if self._loaded is None:
+                raise closed(self._name)
+            execution = self._executions.get(tuple(feed[name].shape for name in self._inputs))
+            if execution is None:
+                return self._run_in_pieces(feed)
+            there = held if held is execution.held else NOTHING
+            execution.held = NOTHING  # until all is in its place
+            execution.upload([name for name in self._inputs if name not in there], feed)
+            outputs = execution.run()
+            execution.held = held
+            return outputs
 
     def close(self) -> None:
-        """Free the engine and its buffers. May be repeated."""
+        """Free the engine and its buffers."""
         with self._cuda.lock:
             while self._executions:
                 self._executions.popitem()[1].close()
             self._loaded = None
             self._cuda.arena.leave(self)
-
-    def _run(
-        self, feed: Mapping[str, Array], constants: tuple[str, ...], binding: object
-    ) -> Mapping[str, Array]:
-        self._check.all(feed)
-        with self._cuda.lock:
-            if self._loaded is None:
-                raise SessionError(f"{self._name}: this session is closed")
-            execution = self._executions.get(tuple(feed[name].shape for name in self.inputs))
-            if execution is None:
-                return self._run_in_pieces(feed)
-            bound = binding is not None and execution.bound is binding
-            names = [name for name in self.inputs if not (bound and name in constants)]
-            execution.bound = None  # until they are there
-            execution.upload(names, feed)
-            outputs = execution.run()
-            execution.bound = binding
-            return outputs
 
     def _run_in_pieces(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run a batch that no profile is for as several that are served; outputs are new arrays."""
@@ -130,9 +107,9 @@ class TensorRTSession(Closing):
         parts: list[dict[str, Array]] = []
         for cut in cuts:
             part = {n: a[cut] if n in self._batched else a for n, a in feed.items()}
-            outputs = self._run(part, (), None)
+            outputs = self.run(part, NOTHING)
             parts.append({name: array.copy() for name, array in outputs.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _served_batches(self, feed: Mapping[str, Array]) -> list[int]:
         """The batches of those profiles that are `feed`'s in everything else."""
@@ -144,11 +121,11 @@ class TensorRTSession(Closing):
             profile[self._batched[0]][0]
             for profile in self._profiles
             if self._batched
-            and all(rest(n, profile[n]) == rest(n, feed[n].shape) for n in self.inputs)
+            and all(rest(n, profile[n]) == rest(n, feed[n].shape) for n in self._inputs)
         ]
 
     def _unserved(self, feed: Mapping[str, Array]) -> str:
-        got: Profile = {name: feed[name].shape for name in self.inputs}
+        got: Profile = {name: feed[name].shape for name in self._inputs}
         downscale = self._bundle.manifest.latents.downscale
         return unserved(
             self._name,
@@ -163,7 +140,7 @@ class TensorRTSession(Closing):
         """Twice: TensorRT settles things in the first run, and the second is recorded."""
         for profile, execution in zip(self._profiles, self._executions.values(), strict=True):
             zeros = {
-                name: np.zeros(shape, NUMPY_DTYPES[self.inputs[name].dtype])
+                name: np.zeros(shape, NUMPY_DTYPES[self._inputs[name].dtype])
                 for name, shape in profile.items()
             }
             for _ in range(2):

@@ -14,7 +14,7 @@ from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.tensor import NUMPY_DTYPES, Tensor
 
 from .libraries import Library
-from .logger import make_log, said
+from .logger import make_log, message_of
 from .shapes import Profile
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class LoadedPlan:
     """`engine` runs; `runtime` and `log` live as long as it does, for it points to them."""
 
     engine: trt.ICudaEngine
@@ -36,9 +36,9 @@ class Engine:
         return int(self.engine.device_memory_size_v2)
 
 
-def load_engine(
+def load_plan(
     library: Library, plan: Path, component: Component, *, version_compatible: bool
-) -> Engine:
+) -> LoadedPlan:
     """Deserialize a plan whose hash was checked: it is executable code.
 
     Raises:
@@ -49,25 +49,25 @@ def load_engine(
     try:
         runtime = trt.Runtime(log)
     except TypeError as error:  # pybind's word for: the C++ side gave nothing
-        raise SessionError(f"{library} does not start: {said(log)}") from error
+        raise SessionError(f"{library} does not start: {message_of(log)}") from error
     if log.errors:
         # Without a driver the lean runtime says so and gives an object all the same, which ends the
         # process when it is used or deleted. So it is neither.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))
-        raise SessionError(f"{library} does not start: {said(log)}")
+        raise SessionError(f"{library} does not start: {message_of(log)}")
     # A version-compatible plan carries the runtime that built it, which is loaded like a library.
     runtime.engine_host_code_allowed = version_compatible
     with plan.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
-        raise SessionError(f"{plan}: {library} cannot load this plan: {said(log)}")
-    loaded = Engine(engine, runtime, log, library)
+        raise SessionError(f"{plan}: {library} cannot load this plan: {message_of(log)}")
+    loaded = LoadedPlan(engine, runtime, log, library)
     for wrong in _differences(loaded, component):
         raise SessionError(f"{plan}: {wrong}. Build it again with: overpaint build")
     return loaded
 
 
-def profiles_of(loaded: Engine, component: Component) -> tuple[Profile, ...]:
+def profiles_of(loaded: LoadedPlan, component: Component) -> tuple[Profile, ...]:
     """The exact shapes that each of the engine's profiles is for.
 
     Raises:
@@ -92,7 +92,7 @@ def _exact(engine: trt.ICudaEngine, tensor: Tensor, index: int) -> tuple[int, ..
     return high
 
 
-def _differences(loaded: Engine, component: Component) -> Iterator[str]:
+def _differences(loaded: LoadedPlan, component: Component) -> Iterator[str]:
     """How the plan's tensors differ from those that the manifest declares."""
     trt, engine = loaded.library.module, loaded.engine
     found: dict[str, Any] = {}

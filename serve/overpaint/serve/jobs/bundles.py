@@ -8,14 +8,14 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import check_device
-from overpaint.engines.session.candidate import Device
+from overpaint.engines.backends import BACKENDS
+from overpaint.engines.choose import check_device
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.prepare import image_sides
@@ -28,7 +28,6 @@ from .worker import Pipeline
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 COMMON_SIDE = 512
 MEMORY_SHARE = 0.8
-SETTLING: Final[frozenset[Device]] = frozenset({"cuda", "ort-tensorrt"})
 
 log = logging.getLogger("overpaint.serve")
 
@@ -77,7 +76,8 @@ def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> P
     pipeline = Img2Img.open(path, device=opening.device, precision=opening.precision)
     try:
         pipeline.wait()
-        settles = pipeline.decision is not None and pipeline.decision.chosen.device in SETTLING
+        decision = pipeline.decision
+        settles = decision is not None and BACKENDS[decision.chosen.device].settles
         sizes = opening.sizes or ((native,) if settles else ())
         began = time.monotonic()
         warm_up(pipeline, *sizes)

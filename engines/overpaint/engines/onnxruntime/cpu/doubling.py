@@ -28,9 +28,9 @@ _TOGETHER: Final = ([1.0, 0.0, 0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0, 0.0, 1.
 _DOUBLE: Final = [1, 1, 2, 2]
 _DOUBLE_SCALES: Final = struct.pack("<4f", *_DOUBLE)
 
-LOOKING_PAYS_FROM: Final = 500_000
-"""Values in a kernel. Where the engine has to look whether a picture doubles, a small network loses
-more by that than it wins."""
+SMALLEST_CHECKED: Final = 500_000
+"""Values in a kernel. Where the engine has to check in every run whether a picture doubles, smaller
+convolutions lose more by that than they win."""
 
 _REPEATS: Final[dict[str, Value]] = {
     "mode": b"nearest",
@@ -69,7 +69,7 @@ def convolve_before_doubling(model: bytes) -> bytes | None:
         enlarged = enlargements.get(convolution.inputs[0])
         if enlarged is None or not convolution.has(_CONVOLVES):
             continue
-        if enlarged.size and values.get(convolution.inputs[1], 0) < LOOKING_PAYS_FROM:
+        if enlarged.size and values.get(convolution.inputs[1], 0) < SMALLEST_CHECKED:
             continue
         alone = readers(graph, enlarged.node.output) == 1
         if alone:
@@ -79,7 +79,7 @@ def convolve_before_doubling(model: bytes) -> bytes | None:
                 convolution, enlarged, convolution.output
             )
         else:
-            replaced[convolution.at] = _where_it_doubles(convolution, enlarged, alone)
+            replaced[convolution.at] = _if_it_doubles(convolution, enlarged, alone)
     if not replaced:
         return None
     constants = [
@@ -106,9 +106,9 @@ def _enlargements(graph: list[Field], doubling: set[str]) -> Iterator[_Enlargeme
             yield _Enlargement(resize, picture, None if scales else size)
 
 
-def _where_it_doubles(convolution: Node, enlarged: _Enlargement, alone: bool) -> list[bytes]:
+def _if_it_doubles(convolution: Node, enlarged: _Enlargement, alone: bool) -> list[bytes]:
     """A UNet enlarges to the size of what it joins, which is one less than double where that side
-    was odd: the engine looks when it runs, and does as it was told in that case."""
+    was odd: the engine checks when it runs, and does in that case what the graph said before."""
     name, picture, size = convolution.output, enlarged.picture, enlarged.size or ""
     doubled, otherwise = f"{name}:doubled", f"{name}:otherwise"
     as_it_was = [convolution.making(otherwise)]

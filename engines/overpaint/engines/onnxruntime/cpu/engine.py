@@ -1,6 +1,6 @@
-"""Sessions on ONNX Runtime's CPU provider. docs/decisions/0004 has the figures behind the options.
+"""A graph on ONNX Runtime's CPU provider. docs/decisions/0004 has the figures behind the options.
 
-session = OnnxRuntimeSession("unet", bundle.path("unet/model.onnx"), bundle.component("unet"))
+session = cpu_session("unet", bundle.path("unet/model.onnx"), bundle.component("unet"))
 """
 
 from __future__ import annotations
@@ -8,129 +8,95 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import Array, Tensor
+from overpaint.bundle.tensor import Array
 from overpaint.engines.host.cores import usable_cores
 from overpaint.engines.onnxruntime.library import (
     Rewrite,
     import_onnxruntime,
-    said,
+    message_of,
     session_options,
     to_load,
 )
-from overpaint.engines.session.closing import Closing
-from overpaint.engines.session.declared import by_name, check_tensors
-from overpaint.engines.session.feed_check import FeedCheck
-from overpaint.engines.session.protocol import Step
+from overpaint.engines.session.declared import check_graph
+from overpaint.engines.session.session import Session
 
-from .upsampling import convolve_before_doubling
+from .doubling import convolve_before_doubling
 
 PROVIDER: Final = "CPUExecutionProvider"
 
 
-class OnnxRuntimeSession(Closing):
-    """One graph on ONNX Runtime. May be run from several threads; outputs are the caller's own."""
+def cpu_session(
+    name: str,
+    graph: str | os.PathLike[str],
+    component: Component,
+    *,
+    plan: Path | None = None,
+    threads: int | None = None,
+) -> Session:
+    """Load `graph`, with the weights that lie beside it.
+
+    Args:
+        name: the component's name, for messages.
+        plan: the graph as this engine optimized it before, on such a processor.
+        threads: worker threads, the caller's included; None: every core it may use.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        SessionError: the graph cannot be loaded, or is not the one that the manifest describes.
+    """
+    return Session(name, component, CpuEngine(name, graph, component, plan, threads))
+
+
+class CpuEngine:
+    """May be run from several threads; outputs are the caller's own."""
 
     def __init__(
         self,
         name: str,
         graph: str | os.PathLike[str],
         component: Component,
-        *,
-        plan: Path | None = None,
-        threads: int | None = None,
+        plan: Path | None,
+        threads: int | None,
     ) -> None:
-        """Load `graph`, with the weights that lie beside it.
-
-        Args:
-            name: the component's name, for messages.
-            plan: the graph as this engine optimized it before, on such a processor.
-            threads: worker threads, the caller's included; None: every core it may use.
-
-        Raises:
-            MissingExtraError: onnxruntime is not installed.
-            SessionError: the graph cannot be loaded, or is not the one that the manifest describes.
-        """
         runtime = import_onnxruntime()
-        self.inputs: Mapping[str, Tensor] = by_name(component.inputs)
-        self.outputs: Mapping[str, Tensor] = by_name(component.outputs)
+        options = session_options(runtime, threads or usable_cores())
+        model: str | bytes
+        if plan is None:
+            model = to_load(graph, options, cpu_rewrite(component))
+        else:
+            model = os.fspath(plan)
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            engine = runtime.InferenceSession(model, options, providers=[PROVIDER])
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            path = os.fspath(plan or graph)
+            raise SessionError(f"{name}: {path} cannot be loaded: {message_of(error)}") from error
+        check_graph(name, component, engine.get_inputs(), engine.get_outputs())
         self.device = f"onnxruntime {runtime.__version__} CPU"
         self._name = name
-        self._output_names = list(self.outputs)
-        self._check = FeedCheck(name, self.inputs, component.ranges)
-        engine = _load(runtime, name, graph, component, plan, threads or usable_cores())
-        check_tensors(name, "input", component.inputs, engine.get_inputs())
-        check_tensors(name, "output", component.outputs, engine.get_outputs())
-        self._engine: Any | None = engine
+        self._outputs = [tensor.name for tensor in component.outputs]
+        self._engine: Any = engine
 
-    def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
-        """All inputs in, all outputs out, as new arrays.
-
-        Raises:
-            FeedError: an array is not what the engine takes.
-            SessionError: the engine failed, or this session is closed.
-        """
-        self._check.all(feed)
-        if (engine := self._engine) is None:
-            raise SessionError(f"{self._name}: this session is closed")
+    def run(self, feed: Mapping[str, Array], held: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The provider reads arrays where they lie: what is held is as near as what is not."""
         try:
-            outputs = engine.run(self._output_names, feed)
+            outputs = self._engine.run(self._outputs, feed)
         except Exception as error:
-            raise SessionError(f"{self._name}: the engine failed: {said(error)}") from error
-        return dict(zip(self._output_names, outputs, strict=True))
-
-    def bind(self, constants: Mapping[str, Array]) -> Step:
-        """Fix some inputs; the returned function takes the rest and runs.
-
-        The provider reads arrays where they lie, so there is nothing to copy ahead.
-
-        Raises:
-            FeedError: a constant is not what the engine takes.
-        """
-        self._check.some(constants)
-        fixed = dict(constants)
-
-        def step(feed: Mapping[str, Array]) -> Mapping[str, Array]:
-            return self.run({**fixed, **feed})
-
-        return step
+            raise SessionError(f"{self._name}: the engine failed: {message_of(error)}") from error
+        return dict(zip(self._outputs, outputs, strict=True))
 
     def close(self) -> None:
-        """Release the engine and its memory. May be repeated."""
-        self._engine = None
+        """Nothing to do: ONNX Runtime's memory goes with its session, and that with this."""
 
 
-def less_work(component: Component) -> Rewrite:
+def cpu_rewrite(component: Component) -> Rewrite:
     """How a processor's graph is rewritten before it is loaded."""
     return convolve_before_doubling if component.compute_dtype == "float32" else _as_it_is
 
 
 def _as_it_is(model: bytes) -> None:
     return None
-
-
-def _load(
-    runtime: ModuleType,
-    name: str,
-    graph: str | os.PathLike[str],
-    component: Component,
-    plan: Path | None,
-    threads: int,
-) -> Any:
-    """An InferenceSession of a graph: of its plan, or with less to compute, or as it is."""
-    options = session_options(runtime, threads)
-    model: str | bytes
-    if plan is None:
-        model = to_load(graph, options, less_work(component))
-    else:
-        model = os.fspath(plan)
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return runtime.InferenceSession(model, options, providers=[PROVIDER])
-    except Exception as error:  # onnxruntime's exceptions share no base of their own
-        path = os.fspath(plan or graph)
-        raise SessionError(f"{name}: {path} cannot be loaded: {said(error)}") from error
