@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from overpaint.runtime import Img2Img
-from overpaint.runtime.precision_gate import psnr
+from overpaint.runtime.image.compare import psnr
 from pocket.classify import edge_correlation, season_and_time
 from pocket.classify import style as style_of
 from pocket.painter import paint

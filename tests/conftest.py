@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from tests.checkout import HOUSE
 
 from . import kept
 
@@ -49,6 +52,17 @@ def build_once(tmp_path_factory: pytest.TempPathFactory) -> BuildOnce:
     folder = root / "built"
     folder.mkdir(exist_ok=True)
     return lambda name, make: kept.build(folder / name, make)
+
+
+@pytest.fixture(scope="session")
+def dist(build_once: BuildOnce) -> Path:
+    """What would be published: the sdist, and the wheel that is made of it."""
+
+    def build(to: Path) -> None:
+        command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", to, HOUSE]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    return build_once("dist", build)
 
 
 @pytest.fixture(scope="session")

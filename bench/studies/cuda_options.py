@@ -1,8 +1,8 @@
 # ruff: noqa: T201
 """Each option of the CUDA provider against its alternatives, on a whole img2img. Needs a GPU.
 
-    python bench/cuda_options.py bundles/sd15 --size 512x512 --output options.json
-    python bench/cuda_options.py bundles/sd15 --size 512x512 --output as-it-is.json --only none
+    python bench/studies/cuda_options.py bundles/sd15 --size 512x512 --output options.json
+    python bench/studies/cuda_options.py bundles/sd15 --output as-it-is.json --only none
 
 One option is changed at a time; the rest is what the product uses (ort_cuda/options.py). A size's
 first run shows what a search or a capture costs, the median of the later ones what it brings.
@@ -40,9 +40,11 @@ from overpaint.engines.onnxruntime.cuda.thread import OnCudaThread, on_cuda_thre
 from overpaint.engines.onnxruntime.library import import_onnxruntime, session_options, to_load
 from overpaint.engines.session.session import Session
 from overpaint.runtime.components import Components
+from overpaint.runtime.engines import Engines
+from overpaint.runtime.image.compare import psnr
 from overpaint.runtime.pipeline import Img2Img
-from overpaint.runtime.precision_gate import psnr
 from overpaint.runtime.prepare import LATENTS
+from overpaint.runtime.request import Request
 from overpaint.runtime.result import Result
 from overpaint.runtime.settings import Settings
 
@@ -99,8 +101,9 @@ def measure(
         sessions[name] = cuda_session(name, graph, described, changed, where=start())
         return sessions[name]
 
-    with Img2Img(bundle, Components(tuple(bundle.manifest.components), opener)).wait() as pipe:
-        runs = [pipe.run(PHOTO, "a lighthouse", settings) for _ in range(repeats + 3)]
+    components = Components(tuple(bundle.manifest.components), opener)
+    with Img2Img(Engines.of(bundle, components)).wait() as pipe:
+        runs = [pipe.run(Request(PHOTO, "a lighthouse", settings)) for _ in range(repeats + 3)]
         in_use = memory()
         moved = copies(sessions[bundle.manifest.denoiser])
     later = [run.timings for run in runs[3:]]  # the second run captures, the third replays

@@ -1,9 +1,9 @@
 # ruff: noqa: T201
 """Everything that is to be measured on a GPU, in one go: ours against diffusers, at true sizes.
 
-    python bench/gpu.py --output bench/results/gpu.json
-    python bench/gpu.py --output gpu.json --cases sd-turbo-1,sdxl --against diffusers
-    python bench/gpu.py --output dry.json --dry-run       on any machine: the embedded model, 64x64
+    python bench/studies/gpu.py --output bench/results/gpu.json
+    python bench/studies/gpu.py --output gpu.json --cases sd-turbo-1,sdxl --against diffusers
+    python bench/studies/gpu.py --output dry.json --dry-run   the embedded model, 64x64
 
 Checkpoints have their architecture's true size and random weights from a seed, in float16; ours are
 imported (no torch needed), the torch peers read the very same files. `overpaint bench` does the
@@ -114,7 +114,7 @@ def check(device: str) -> None:
             return
         print(choose(open_bundle(bundle_or_default(None)), device).chosen.why)
     except OverpaintError as error:
-        raise SystemExit(f"bench/gpu.py: {error}") from None
+        raise SystemExit(f"bench/studies/gpu.py: {error}") from None
 
 
 def measured(case: Case, chosen: argparse.Namespace) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """Host work per step, in µs: scale, guidance, advance and cast at 1x4x64x64, and larger latents.
 
-    python bench/host_step.py [--json]
+    python bench/studies/host_step.py [--json]
 
 Processor time of one thread; medians over rounds of a whole schedule, the denoiser replaced by
 nothing. Drawing noise, where a sampler does, is measured on its own in the last rows.
@@ -17,8 +17,9 @@ from time import thread_time
 
 import numpy as np
 
-from overpaint.runtime.guidance import guide
-from overpaint.runtime.noise import RNGS, generator
+from overpaint.runtime.choices import RNGS
+from overpaint.runtime.denoiser.guidance import guide
+from overpaint.runtime.noise import generator
 from overpaint.runtime.schedule import (
     Schedule,
     advance,
@@ -105,7 +106,7 @@ def prepared(schedule: Schedule, shape: tuple[int, ...]) -> Callable[[], None]:
     def once() -> None:
         np.copyto(state.x, x)
         for row in schedule.rows:
-            model_input(state, row, branches)
+            model_input(state.x, row, branches)
             guide(output[0], output[1], 7.5, guided)
             advance(state, row, guided, len)
 

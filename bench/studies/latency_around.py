@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """What is around the engines: is it worth hiding? Figures for docs/cuda.md, on the embedded model.
 
-    python bench/latency_around.py [--size 128x96] [--rounds 15]
+    python bench/studies/latency_around.py [--size 128x96] [--rounds 15]
 
 - text and image encoding one after the other, against both at once in two threads
 - the first run of a pipeline against later ones: what a warm-up would save
@@ -31,9 +31,10 @@ from overpaint.engines.choose import open_session
 from overpaint.engines.onnxruntime.cuda.thread import on_cuda_thread
 from overpaint.engines.session.session import Session
 from overpaint.runtime import Img2Img
+from overpaint.runtime.choices import RNGS
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.image import from_pixels, to_pixels
-from overpaint.runtime.noise import RNGS, generator
+from overpaint.runtime.noise import generator
 
 PHOTO = Path(__file__).parents[2] / "examples" / "summer.png"
 

@@ -1,8 +1,8 @@
 # ruff: noqa: T201
 """How a bundle's graphs load: folded transposes, weights used as they lie, or an optimized copy.
 
-    python bench/load_time.py /tmp/load_time          # 10 minutes, 8 GB of disk and of memory
-    python bench/load_time.py /tmp/load_time --forms folded,optimized
+    python bench/studies/load_time.py /tmp/load_time      # 10 minutes, 8 GB of disk and memory
+    python bench/studies/load_time.py /tmp/load_time --forms folded,optimized
 
 Makes Stable Diffusion 1.5's UNet at full size with random weights, traces it without allocating
 them, binds the graph to the safetensors file, and measures in a fresh process for each form: the

@@ -1,8 +1,8 @@
 # ruff: noqa: T201
 """Where an engine's time goes, by operator, in ONNX Runtime: which nodes are slow, and on what.
 
-    python bench/node_times.py bundles/sd15 --size 512x512 --output nodes.json
-    python bench/node_times.py bundles/sd15 --size 512x512 --component vae_decoder --device cpu
+    python bench/studies/node_times.py bundles/sd15 --size 512x512 --output nodes.json
+    python bench/studies/node_times.py bundles/sd15 --component vae_decoder --device cpu
 
 ONNX Runtime's own profile, of one graph in the largest batch that a picture of that size takes
 (guidance included), without CUDA graphs. On a GPU a node's time would be that of launching its

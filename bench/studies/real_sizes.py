@@ -1,8 +1,8 @@
 # ruff: noqa: T201
 """Export, import and run at true sizes, with random weights: time, memory and disk of each.
 
-    python bench/real_sizes.py sd1.5 sdxl-base sd3.5-medium sd3.5-large --work /tmp/sizes
-    python bench/real_sizes.py --table bench/results/real-sizes-2-cores.json
+    python bench/studies/real_sizes.py sd1.5 sdxl-base sd3.5-medium sd3.5-large --work /tmp/sizes
+    python bench/studies/real_sizes.py --table bench/results/real-sizes-2-cores.json
 
 Each step is a process of its own, so that its peak is its own. CPU seconds stand beside wall
 seconds: they do not depend on what else the machine is doing. Checkpoints are written in float16

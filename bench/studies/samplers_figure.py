@@ -1,7 +1,7 @@
 # ruff: noqa: T201
 """Draws docs/pictures/samplers.png: quality against denoiser calls, on a model with a known answer.
 
-    python bench/samplers_figure.py [--output docs/pictures/samplers.png]
+    python bench/studies/samplers_figure.py [--output docs/pictures/samplers.png]
 
 The data are one number, drawn from three normals. E[x₀ | x] is then a closed form at any level, so
 every sampler has an ideal denoiser, and the only error left is its own.

@@ -1,8 +1,8 @@
 # ruff: noqa: T201
 """One step of a bundle's UNet at 512x512, batch 2: torch, ONNX Runtime and OpenVINO beside a floor.
 
-    python bench/unet_step.py bundles/sd15 --output bench/results/unet-step-cpu.json
-    python bench/unet_step.py bundles/sd15 --forms torch-bf16,openvino-bf16 --repeats 5
+    python bench/studies/unet_step.py bundles/sd15 --output bench/results/unet-step-cpu.json
+    python bench/studies/unet_step.py bundles/sd15 --forms torch-bf16,openvino-bf16 --repeats 5
 
 Each form is a process of its own, one after the other; the first call is thrown away. Errors are
 root mean squares against torch in float32, as a share of its own. Random weights do as well as

@@ -17,6 +17,7 @@ from tests.bench.reports import WORK, report, run
 from overpaint.bench.plot import plot
 from overpaint.bench.records import Point, Report, Run
 from overpaint.bench.tables import show
+from overpaint.bundle.installed import install_command
 
 QUICK = (
     "--size",
@@ -35,7 +36,7 @@ QUICK = (
 
 
 def overpaint(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    program = "from overpaint.cli import main; main()"
+    program = "from overpaint.cli.main import main; main()"
     command = [sys.executable, "-c", program, "bench", *map(os.fspath, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 
@@ -144,12 +145,12 @@ def test_a_plot_is_a_picture_with_something_on_it(tmp_path: Path) -> None:
 def test_a_missing_matplotlib_is_named_before_anything_is_measured(tmp_path: Path) -> None:
     program = (
         "import sys; sys.modules['matplotlib'] = None; sys.modules['matplotlib.figure'] = None\n"
-        "from overpaint.cli import main; main()"
+        "from overpaint.cli.main import main; main()"
     )
     command = [sys.executable, "-c", program, "bench", "--plot", tmp_path / "p.png"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("pip install 'overpaint[bench]'")
+    assert done.stderr.strip().endswith(install_command("bench"))
     assert done.stdout == ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from tests.doubles.cuda_double import CUDA_OPTIONS, Gpu, double
 
 from overpaint.bench.pictures import IDENTICAL_DB
+from overpaint.bundle.installed import install_command
 from overpaint.engines.host.nvidia import NoGpuError
 from overpaint.engines.onnxruntime.cuda import start as starting
 from overpaint.engines.onnxruntime.cuda.options import OPTIONS
@@ -76,7 +78,7 @@ ROW = {"option": "as it is", "step": 8.0, "copies": 0.05, "host": 0.03, "around"
 
 @pytest.fixture
 def commands(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What bench/gpu.py types on a machine with a GPU, where each answers next to nothing."""
+    """What bench/studies/gpu.py types on a machine with a GPU; each answers next to nothing."""
     gpu, typed = script("gpu"), []
 
     def run(command: list[str]) -> str:
@@ -140,7 +142,8 @@ def test_where_there_is_no_gpu_nothing_is_written(
     with pytest.raises(SystemExit, match=r"gpu\.py: --device cuda cannot run .*no NVIDIA driver"):
         script("gpu").main(["--output", str(tmp_path / "gpu.json")])
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(SystemExit, match=r"gpu\.py: .*pip install 'overpaint\[tensorrt\]'"):
+    line = re.escape(install_command("tensorrt"))
+    with pytest.raises(SystemExit, match=rf"gpu\.py: .*{line}"):
         script("gpu").main(["--output", str(tmp_path / "gpu.json"), "--device", "tensorrt"])
     assert not list(tmp_path.iterdir())
 

@@ -31,7 +31,7 @@ TASK = Task(
     device="cpu",
     precision="f32",
 )
-FAKE = Path(__file__).with_name("fake_contender.py")
+FAKE = Path(__file__).parents[1] / "doubles" / "fake_contender.py"
 
 
 def fake(name: str, log: Path, picture: str = "same", **changes: object) -> Contender:

@@ -12,6 +12,7 @@ from tests.doubles.tensorrt_here import VERSION, Here
 from tests.doubles.tensorrt_here import here as here
 
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.installed import install_command
 from overpaint.cli import main
 from overpaint.engines.onnxruntime.cpu.plans import fitting_plan
 
@@ -98,7 +99,7 @@ def test_without_tensorrt_one_line_says_how_to_get_it(
     code, out, err = overpaint("build", micro, "--engine", "tensorrt", "--shape", "1x64x64")
     assert (code, out) == (1, "")
     assert err == (
-        "overpaint: tensorrt is not installed. Install it with: pip install 'overpaint[tensorrt]'\n"
+        f"overpaint: tensorrt is not installed. Install it with: {install_command('tensorrt')}\n"
     )
 
 

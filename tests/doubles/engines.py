@@ -23,6 +23,7 @@ from overpaint.bundle.format.manifest import Component, File, Manifest, Source
 from overpaint.bundle.tensor import Range, Tensor
 from overpaint.runtime import Img2Img
 from overpaint.runtime.components import Components
+from overpaint.runtime.engines import Engines
 
 Array = npt.NDArray[Any]
 
@@ -234,10 +235,15 @@ def fake_bundle(
     return Bundle(folder, Manifest(**{**manifest, **changes}))
 
 
+def pipeline(bundle: Bundle, components: Components) -> Img2Img:
+    """A pipeline on sessions that are provided for."""
+    return Img2Img(Engines.of(bundle, components))
+
+
 def fake_pipeline(
     folder: Path, *, low_memory: bool = False, **changes: Any
 ) -> tuple[Img2Img, FakeEngines]:
     bundle = fake_bundle(folder, **changes)
     engines = FakeEngines(bundle.manifest)
     names = tuple(bundle.manifest.components)
-    return Img2Img(bundle, Components(names, engines.open, low_memory=low_memory)), engines
+    return pipeline(bundle, Components(names, engines.open, low_memory=low_memory)), engines

@@ -140,7 +140,7 @@ class ParserError:
         return self._said[2]
 
 
-# Of the operators that NVIDIA's parser has, those that our graphs use: docs/operators.md of
+# Of the operators that NVIDIA's parser has, those that our graphs use: operators.md in the docs of
 # onnx-tensorrt 10.1, Attention since 10.14. What is not here has not been looked up; look it up
 # before adding it.
 OPERATORS_LOOKED_UP = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from tests.bundle.micro import make_micro
 from overpaint.bundle.errors import MissingExtraError, SessionError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.installed import install_command
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import candidates, choose, open_session
 from overpaint.engines.onnxruntime.cpu.engine import cpu_session
@@ -74,7 +76,7 @@ def test_without_onnxruntime_the_extra_to_install_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     for device in ("auto", "cpu"):
-        with pytest.raises(MissingExtraError, match=r"pip install 'overpaint\[cpu\]'"):
+        with pytest.raises(MissingExtraError, match=re.escape(install_command("cpu"))):
             choose(bundle, device)
     with pytest.raises(MissingExtraError):
         cpu_session("unet", bundle.path("unet/model.onnx"), bundle.component("unet"))
@@ -84,6 +86,7 @@ def test_opening_a_bundle_imports_neither_numpy_nor_onnxruntime(bundle: Bundle) 
     script = f"""
         import sys
         from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.installed import install_command
         import overpaint.engines.choose
         open_bundle({str(bundle.folder)!r})
         assert not {{"numpy", "onnxruntime", "shutil", "tempfile"}} & set(sys.modules)

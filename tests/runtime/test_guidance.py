@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
-from overpaint.runtime.guidance import guide, rescale
+from overpaint.runtime.denoiser.guidance import guide, rescale
 
 SHAPE = (2, 4, 8, 8)
 

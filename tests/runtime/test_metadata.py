@@ -3,49 +3,42 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from overpaint.bundle.errors import ImageError
+from overpaint.bundle.facts import Defaults
 from overpaint.runtime.metadata import Painting, Parameters, read_parameters
+from overpaint.runtime.resolved import resolve
+from overpaint.runtime.settings import Settings, options
 
-PARAMETERS = Parameters(
-    prompt="夏 → winter, «at night» 🌙",
-    negative_prompt="blurry",
-    strength=0.6,
-    steps=20,
-    steps_run=12,
-    steps_mode="diffusers",
-    guidance_scale=7.5,
-    guidance_rescale=0.0,
-    sampler="euler-a",
-    sigmas="karras",
-    eta=0.0,
-    denoising_start=None,
-    denoising_end=None,
-    seed=7,
-    rng="torch",
-    size=(64, 48),
-    resize="stretch",
-    mode=None,
-    preset=None,
-    max_sequence_length=None,
-    prompt_chunks=False,
-    prompt_weights=False,
-    model="tiny",
-    model_sha256="0" * 64,
-    refiner=None,
-    refiner_sha256=None,
-    hand_over=None,
-    device="NumPy",
-)
+DEFAULTS = Defaults(steps=20, guidance_scale=7.5, strength=0.8)
+ASKED = Settings(negative_prompt="blurry", strength=0.6, sampler="euler-a", sigmas="karras", seed=7)
 
 
-def painting(**changes: object) -> Painting:
-    return Painting.of(Image.new("RGB", (64, 48), "teal"), replace(PARAMETERS, **changes))  # type: ignore[arg-type]
+def parameters(settings: Settings = ASKED, *, with_image: bool = True) -> Parameters:
+    return Parameters(
+        prompt="夏 → winter, «at night» 🌙",
+        resolved=resolve(settings, DEFAULTS, with_image=with_image),
+        seed=7,
+        steps_run=12,
+        size=(64, 48),
+        model="tiny",
+        model_sha256="0" * 64,
+        refiner=None,
+        refiner_sha256=None,
+        hand_over=None,
+        device="NumPy",
+    )
+
+
+PARAMETERS = parameters()
+
+
+def painting(of: Parameters = PARAMETERS) -> Painting:
+    return Painting.of(Image.new("RGB", (64, 48), "teal"), of)
 
 
 def test_a_png_gives_every_parameter_back(tmp_path: Path) -> None:
@@ -54,9 +47,14 @@ def test_a_png_gives_every_parameter_back(tmp_path: Path) -> None:
     assert found.pop("version")
     assert found == {
         name: list(value) if isinstance(value, tuple) else value
-        for name in PARAMETERS.__slots__
-        for value in [getattr(PARAMETERS, name)]
+        for name, value in PARAMETERS.as_dict().items()
     }
+    assert (found["strength"], found["steps"], found["size"]) == (0.6, 20, [64, 48])
+
+
+def test_every_option_of_a_run_is_among_them() -> None:
+    told = PARAMETERS.as_dict()
+    assert set(options()) - set(told) == {"n", "reference_strength"}
 
 
 def test_a_png_carries_the_line_that_the_fields_tools_show(tmp_path: Path) -> None:
@@ -72,7 +70,7 @@ def test_a_png_carries_the_line_that_the_fields_tools_show(tmp_path: Path) -> No
 
 
 def test_an_absent_negative_prompt_is_no_line_and_text_to_image_no_strength() -> None:
-    text = painting(negative_prompt=None, strength=None).parameters.infotext()
+    text = parameters(Settings(size=(64, 48)), with_image=False).infotext()
     assert "Negative" not in text
     assert "Denoising" not in text
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from overpaint.bundle.errors import UsageError
-from overpaint.runtime.noise import RNGS, generator
+from overpaint.runtime.choices import RNGS
+from overpaint.runtime.noise import generator
 
 CLOSE = {"atol": 4.8e-7, "rtol": 2.4e-7}
 """torch's own sine, cosine and logarithm are approximations in float32, good to about this: the

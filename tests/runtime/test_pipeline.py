@@ -18,6 +18,7 @@ from tests.doubles.engines import (
     FakeEngines,
     fake_bundle,
     fake_pipeline,
+    pipeline,
     vae_encoder,
 )
 
@@ -26,6 +27,7 @@ from overpaint.bundle.facts import Latents
 from overpaint.bundle.tensor import Tensor
 from overpaint.runtime import Complete, Settings, Step
 from overpaint.runtime.prepare import prepare
+from overpaint.runtime.request import Request
 
 FOUR_STEPS = Settings(strength=0.8, steps=4, guidance_scale=1)
 RED = Image.new("RGB", (64, 40), "red")
@@ -135,7 +137,7 @@ def test_text_to_image_and_image_to_image_share_one_session_each(tmp_path: Path)
     pipe(BLUE, "red", seed=1)
     result = pipe.text_to_image("red", size=(72, 40), seed=1)
     assert result.images[0].size == (72, 40)
-    assert result.parameters.strength is None
+    assert result.parameters.resolved.strength is None
     assert sorted(session.name for session in engines.opened) == sorted(
         ["text_encoder", "vae_encoder", "unet", "vae_decoder"]
     )
@@ -215,7 +217,6 @@ def test_closing_closes_every_session_and_a_closed_pipeline_says_so(tmp_path: Pa
 
 
 def test_an_engine_that_cannot_open_is_told_by_the_first_call(tmp_path: Path) -> None:
-    from overpaint.runtime import Img2Img
     from overpaint.runtime.components import Components
 
     bundle = fake_bundle(tmp_path)
@@ -226,7 +227,7 @@ def test_an_engine_that_cannot_open_is_told_by_the_first_call(tmp_path: Path) ->
             raise SessionError("unet: no memory")
         return engines.open(name)
 
-    with Img2Img(bundle, Components(tuple(bundle.manifest.components), open_session)) as pipe:
+    with pipeline(bundle, Components(tuple(bundle.manifest.components), open_session)) as pipe:
         with pytest.raises(SessionError, match="no memory"):
             pipe(BLUE, "red")
         with pytest.raises(SessionError, match="no memory"):
@@ -255,7 +256,8 @@ def test_the_result_says_everything_needed_to_make_it_again(tmp_path: Path) -> N
     p = result.parameters
     assert result.device == "NumPy, by hand"
     assert result.devices.keys() == {"text_encoder", "vae_encoder", "unet", "vae_decoder"}
-    assert (p.strength, p.steps, p.steps_run, p.guidance_scale) == (0.7, 8, 5, 7.0)
+    run = p.resolved
+    assert (run.strength, run.steps, p.steps_run, run.guidance_scale) == (0.7, 8, 5, 7.0)
     assert result.seeds == (p.seed, p.seed + 1)
     again = pipe(BLUE, "red", strength=0.7, steps=8, guidance_scale=7.0, seed=p.seed + 1)
     assert again.images[0].tobytes() == result.images[1].tobytes()
@@ -294,10 +296,10 @@ def test_a_huge_picture_is_repainted_only_at_a_size_that_was_asked_for(tmp_path:
 def test_a_flow_schedule_that_discards_the_picture_says_so(tmp_path: Path) -> None:
     """Four steps at strength 0.8, as a turbo model is run, skip none and start at pure noise."""
     pipe, _ = fake_pipeline(tmp_path, family="sd3", scheduler=FLOW, prediction="flow")
-    one, other = (prepare(pipe.bundle, image, "red", FOUR_STEPS) for image in (BLUE, RED))
+    one, other = (prepare(pipe.bundle, Request(image, "red", FOUR_STEPS)) for image in (BLUE, RED))
     assert one.schedule.signal == other.schedule.signal == 0
     assert "picture is ignored" in one.warnings[0]
-    kept = prepare(pipe.bundle, BLUE, "red", replace(FOUR_STEPS, strength=0.75))
+    kept = prepare(pipe.bundle, Request(BLUE, "red", replace(FOUR_STEPS, strength=0.75)))
     assert kept.schedule.signal > 0
     assert kept.warnings == ()
 

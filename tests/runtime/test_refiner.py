@@ -159,7 +159,7 @@ def test_the_result_tells_of_the_refiner(ours: tuple[Img2Img, Img2Img]) -> None:
     assert result.steps_run == 14
     parameters = result.parameters
     assert (parameters.refiner, parameters.hand_over) == (refiner.bundle.manifest.name, 0.8)
-    assert parameters.denoising_end is None
+    assert parameters.as_dict()["denoising_end"] is None
     assert "Refiner switch at: 0.8" in parameters.infotext()
     assert {"unet", "refiner/unet", "refiner/vae_decoder"} < result.devices.keys()
 

@@ -9,7 +9,8 @@ import pytest
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.facts import Defaults
-from overpaint.runtime.settings import MAX_SEED, Resolved, Settings, resolve
+from overpaint.runtime.resolved import Resolved, resolve
+from overpaint.runtime.settings import MAX_SEED, Settings
 
 DEFAULTS = Defaults(steps=20, guidance_scale=7.5, strength=0.8, sampler="euler")
 
@@ -71,7 +72,7 @@ def test_an_unknown_sampler_is_answered_with_the_nearest_ones() -> None:
 def test_what_was_not_said_comes_from_the_bundle() -> None:
     got = resolved()
     assert (got.strength, got.steps, got.guidance_scale, got.sampler) == (0.8, 20, 7.5, "euler")
-    assert (got.steps_mode, got.rng, got.negative_prompt) == ("diffusers", "torch", None)
+    assert (got.steps_mode, got.rng, got.settings.negative_prompt) == ("diffusers", "torch", None)
 
 
 def test_an_explicit_value_beats_a_preset_which_beats_a_mode_which_beats_the_bundle() -> None:

@@ -16,8 +16,9 @@ from overpaint.bundle.format.manifest import File
 from overpaint.bundle.tensor import Tensor
 from overpaint.runtime import Img2Img
 from overpaint.runtime.components import Components
-from overpaint.serve.jobs.bundles import samplers_of
-from overpaint.serve.jobs.models import Served
+from overpaint.runtime.engines import Engines
+from overpaint.serve.jobs.engines.bundles import samplers_of
+from overpaint.serve.jobs.engines.models import Served
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -95,13 +96,11 @@ def fake_served(
         if knobs.broken_open is not None:
             raise knobs.broken_open
         components = bundle.manifest.components
-        pipeline = Pipeline(
-            bundle,
-            Components(
-                tuple(components),
-                lambda one: Session(one, components[one], knobs),  # type: ignore[arg-type,return-value]
-            ),
+        sessions = Components(
+            tuple(components),
+            lambda one: Session(one, components[one], knobs),  # type: ignore[arg-type,return-value]
         )
+        pipeline = Pipeline(Engines.of(bundle, sessions))
         pipeline.knobs = knobs
         knobs.open_now += 1
         knobs.opened += 1

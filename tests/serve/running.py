@@ -17,7 +17,7 @@ from PIL import Image
 
 from overpaint.serve.app import create_app
 from overpaint.serve.config import Config
-from overpaint.serve.jobs.models import Served
+from overpaint.serve.jobs.engines.models import Served
 from overpaint.serve.server import Server, bind, url_of, uvicorn_config
 from overpaint.serve.state import State
 

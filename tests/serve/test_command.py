@@ -23,6 +23,7 @@ from tests.serve.engine import Knobs, fake_served
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime import Img2Img
+from overpaint.serve import command
 from overpaint.serve.app import create_app
 from overpaint.serve.config import Config
 from overpaint.serve.server import bind, run
@@ -165,3 +166,21 @@ def test_an_engine_that_cannot_be_opened_ends_the_server(
     config = Config(port=0)
     assert run(create_app(config, [fake_served(folder, knobs=knobs)]), config) == 1
     assert "overpaint: RuntimeError" in capsys.readouterr().err
+
+
+def test_results_go_to_the_users_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert command.state_folder() == Path("/home/somebody/.local/state/overpaint/results")
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/state")
+    assert command.state_folder() == Path("/var/state/overpaint/results")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.delenv("HOME")
+    assert command.state_folder() is None
+
+
+def test_a_command_that_cannot_work_says_so_in_one_line() -> None:
+    with pytest.raises(UsageError, match="--token"):
+        command.serve(host="0.0.0.0")
+    with pytest.raises(UsageError, match="--queue"):
+        command.serve(queue=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
+from tests.programs import needed
 from tests.serve.running import Running, png
 from typer.testing import CliRunner
 
@@ -44,6 +44,8 @@ def at(server: Running, text: str) -> str:
 
 def test_the_curl_examples_run(server: Running, desk: Path) -> None:
     script = "set -euo pipefail\n" + at(server, examples("sh"))
+    for program in ("curl", "jq"):
+        needed(program)
     run = subprocess.run(
         ["bash", "-c", script], cwd=desk, capture_output=True, text=True, timeout=60
     )
@@ -65,8 +67,7 @@ def test_the_python_examples_run(server: Running, desk: Path) -> None:
 
 
 def test_the_browser_example_runs(server: Running) -> None:
-    chromium = shutil.which("chromium")
-    assert chromium, "this test wants Chromium: apt-get install chromium"
+    chromium = needed("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]

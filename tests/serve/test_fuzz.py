@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.serve.running import Running, png
 
-from overpaint.serve.config import Limits
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.pictures.intake import take
+from overpaint.serve.pictures.intake import clean
 from overpaint.serve.pictures.sources import decode_base64
 
 QUICK = settings(
@@ -113,7 +113,7 @@ def test_a_damaged_picture_is_read_or_refused_in_one_line(picture: bytes, data: 
         broken[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=5))
         if not broken:
             break
-    refused = refusal(take, bytes(broken), LIMITS, "file")
+    refused = refusal(clean, bytes(broken), LIMITS, "file")
     if refused is not None:
         assert refused.status in (413, 415, 422)
         assert "\n" not in refused.message

@@ -14,7 +14,8 @@ import pytest
 from tests.serve.engine import fake_served
 from tests.serve.running import Running, data_url, png, serving
 
-from overpaint.serve.config import Config, Limits
+from overpaint.serve.config import Config
+from overpaint.serve.http.limits import Limits
 
 SHORT = replace(Limits(), body_seconds=0.6, header_seconds=0.5)
 

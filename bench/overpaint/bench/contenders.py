@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from overpaint.bundle.errors import UsageError
+from overpaint.bundle.installed import install_command
 
 OURS: Final = "overpaint"
 PEERS: Final = ("diffusers", "compile", "optimum")
 OPTIMUM_PYTHON: Final = "OVERPAINT_OPTIMUM_PYTHON"
-TORCH_PEER: Final = "pip install 'overpaint[export]'"
 # torch by its exact version: an open range would bring gigabytes of CUDA with it on some indexes.
 TORCH: Final = ("torch==2.13.0",)
 OPTIMUM: Final = (
@@ -42,7 +42,7 @@ def peer(name: str, optimum_python: str | None) -> Contender:
     if name not in PEERS:
         raise UsageError(f"--against: expected names out of {', '.join(PEERS)}; got {name!r}")
     python = sys.executable
-    install = TORCH_PEER
+    install = install_command("export")
     if name == "optimum":
         python = optimum_python or _optimum_in_cache()
         folder = Path(python).parents[1]

@@ -6,18 +6,18 @@ are there already are measured as they are.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import distribution
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from overpaint.bundle.errors import OverpaintError
+from overpaint.bundle.installed import requirement
 
 from .contenders import OPTIMUM, OURS, TORCH, Contender, ours, peer
 from .measure import Plan, Progress, measure
@@ -77,11 +77,10 @@ def _environments(folder: Path, optimum_python: str | None) -> Iterator[Environm
 
 def _own_requirement() -> str:
     """This very version: from where it was installed, or from the index."""
-    own = distribution(OURS)
-    text = own.read_text("direct_url.json")
-    if text is None:
-        return f"overpaint[cpu]=={own.version}"
-    return f"overpaint[cpu] @ {json.loads(text)['url']}"
+    asked = requirement("cpu")
+    if asked == f"{OURS}[cpu]":  # an index has other versions too
+        asked += f"=={version(OURS)}"
+    return asked
 
 
 def _python(folder: Path) -> str:

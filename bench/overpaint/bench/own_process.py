@@ -11,6 +11,7 @@ from .peer_process import STEP, Contender, serve
 
 def load() -> Callable[[dict[str, Any]], Contender]:
     from overpaint.runtime.pipeline import Img2Img
+    from overpaint.runtime.request import Request
     from overpaint.runtime.result import Result
     from overpaint.runtime.settings import Settings
 
@@ -24,12 +25,13 @@ def load() -> Callable[[dict[str, Any]], Contender]:
             seed=job["seed"],
             n=job["images"],
         )
+        request = Request(Path(job["image"]), job["prompt"], settings)
         results: list[Result] = []
 
         def paint() -> list[Any]:
             # Peers encode the prompt at every call: remembering it would be less work than theirs.
             pipe.forget_prompts()
-            results[:] = [pipe.run(Path(job["image"]), job["prompt"], settings)]
+            results[:] = [pipe.run(request)]
             return list(results[0].images)
 
         def stages() -> dict[str, list[float]]:
@@ -48,7 +50,7 @@ def load() -> Callable[[dict[str, Any]], Contender]:
             embedded = manifest.guidance_embedding_width is not None
             return {
                 "denoiser_calls": len(result.timings.steps),
-                "guidance": result.parameters.guidance_scale > 1 and not embedded,
+                "guidance": result.parameters.resolved.guidance_scale > 1 and not embedded,
                 "precision": {
                     name: "bfloat16" if job["precision"] == "bf16" else component.compute_dtype
                     for name, component in manifest.components.items()

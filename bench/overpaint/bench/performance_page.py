@@ -38,7 +38,7 @@ versions and each single measurement. How they were taken, and what each word me
 TRIALS: Final = """## First trials, confirmed or corrected
 
 What was expected came from another processor (two cores, faster at matrix products). A step is one
-call of the denoiser with guidance, batch 2 at 512x512, made by `python bench/unet_step.py`;
+call of the denoiser with guidance, batch 2 at 512x512, made by `python bench/studies/unet_step.py`;
 environments paint with the embedded model. Arithmetic and floor are of the network as exported;
 ours compute less ([decision 0013](decisions/0013-less-to-compute.md))."""
 

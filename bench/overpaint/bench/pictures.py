@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from overpaint.runtime import precision_gate
-from overpaint.runtime.image import fit, read
+from overpaint.runtime.image import compare, fit, read
 
 IDENTICAL_DB = 100.0
 
@@ -45,4 +44,4 @@ def psnr(one: Path, other: Path) -> tuple[float, int]:
     if left.shape != right.shape:
         return 0.0, 255
     largest = int(np.abs(left.astype(np.int16) - right).max())
-    return min(round(precision_gate.psnr(left, right), 2), IDENTICAL_DB), largest
+    return min(round(compare.psnr(left, right), 2), IDENTICAL_DB), largest

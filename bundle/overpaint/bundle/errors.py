@@ -20,6 +20,8 @@ Anything else that escapes is a bug.
 
 from __future__ import annotations
 
+from .installed import install_command
+
 
 class OverpaintError(Exception):
     """The base of all of them: `except OverpaintError` catches whatever the user can mend."""
@@ -69,9 +71,7 @@ class MissingExtraError(OverpaintError, ImportError):
     """An optional dependency is absent; the message is the `pip install` line that brings it."""
 
     def __init__(self, extra: str, module: str) -> None:
-        super().__init__(
-            f"{module} is not installed. Install it with: pip install 'overpaint[{extra}]'"
-        )
+        super().__init__(f"{module} is not installed. Install it with: {install_command(extra)}")
         self.extra = extra
 
 

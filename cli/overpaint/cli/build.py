@@ -22,8 +22,8 @@ EXAMPLES = """**Examples**
 `overpaint build bundles/sd15 --engine onnxruntime`
 
 A TensorRT plan is for one GPU's compute capability and for the sizes named, and it is executable
-code: run only plans that you trust. Building one needs overpaint[tensorrt], running one
-overpaint[tensorrt-lean].
+code: run only plans that you trust. Building one needs the extra `tensorrt`, running one
+`tensorrt-lean`.
 """
 
 

@@ -40,7 +40,7 @@ def export(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Turn a checkpoint into a bundle of ONNX engines. Needs overpaint[export], with torch."""
+    """Turn a checkpoint into a bundle of ONNX engines. Needs the extra `export`, with torch."""
     from overpaint.bundle.importing import LoraChoice
     from overpaint.export import export_checkpoint
 

@@ -1,32 +1,54 @@
-"""The command line. Above all rooms: each command imports its room when it runs."""
+"""The command line. Above all rooms: a command's module is imported when the command is typed."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from overpaint.bundle.errors import OverpaintError, UsageError
 
-from . import bench, build, export, importing, info, run, serve, verify
+COMMANDS: Final = {
+    "run": "run.run",
+    "export": "export.export",
+    "import": "importing.import_",
+    "build": "build.build",
+    "info": "info.info",
+    "verify": "verify.verify",
+    "bench": "bench.bench",
+    "serve": "serve.serve",
+}
+"""Each command: the module of this folder, and its function there."""
+
+
+class Commands(TyperGroup):
+    """No command waits for another's imports."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        file, function = COMMANDS[cmd_name].split(".")
+        module = import_module(f"overpaint.cli.{file}")
+        alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+        alone.command(cmd_name, epilog=module.EXAMPLES)(getattr(module, function))
+        return typer.main.get_command(alone)
+
 
 app = typer.Typer(
     name="overpaint",
+    cls=Commands,
     help="Repaint images with Stable Diffusion engines that were built once, offline. No PyTorch.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-app.command(epilog=run.EXAMPLES)(run.run)
-app.command(epilog=export.EXAMPLES)(export.export)
-app.command("import", epilog=importing.EXAMPLES)(importing.import_)
-app.command(epilog=build.EXAMPLES)(build.build)
-app.command(epilog=info.EXAMPLES)(info.info)
-app.command(epilog=verify.EXAMPLES)(verify.verify)
-app.command(epilog=bench.EXAMPLES)(bench.bench)
-app.command(epilog=serve.EXAMPLES)(serve.serve)
 
 
 def main() -> None:

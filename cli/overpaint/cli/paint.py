@@ -14,8 +14,10 @@ import typer
 from overpaint.bundle.errors import OverpaintError, UsageError
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.pipeline import Img2Img
+from overpaint.runtime.request import HAND_OVER, Refiner, Request
+from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds
 from overpaint.runtime.result import Complete, Result, Step
-from overpaint.runtime.settings import Settings, check_text_to_image, random_seed, seeds
+from overpaint.runtime.settings import Settings
 
 from .output import write
 from .progress import progress_bar
@@ -64,13 +66,11 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     failed: list[dict[str, str]] = []
     with contextlib.ExitStack() as opened:
         pipe = opened.enter_context(_open(options))
-        refiner = opened.enter_context(_open(_refiner(options))) if options.refiner else None
+        refiner = _refiner(options, opened)
         for task in tasks:
             try:
-                events = pipe.events(
-                    task.image, prompt, settings, refiner=refiner, hand_over=options.hand_over
-                )
-                result = _paint(events, task, prompt, force=options.force)
+                request = Request(task.image, prompt, settings, refiner)
+                result = _paint(pipe.events(request), task, prompt, force=options.force)
             except OverpaintError as error:
                 if len(tasks) == 1:
                     raise
@@ -102,8 +102,11 @@ def _open(options: Options) -> Img2Img:
         )
 
 
-def _refiner(options: Options) -> Options:
-    return replace(options, bundle=options.refiner, lora=(), like=None)
+def _refiner(options: Options, opened: contextlib.ExitStack) -> Refiner | None:
+    if options.refiner is None:
+        return None
+    pipe = opened.enter_context(_open(replace(options, bundle=options.refiner, lora=(), like=None)))
+    return Refiner(pipe.engines, HAND_OVER if options.hand_over is None else options.hand_over)
 
 
 def _paint(events: Iterator[Step | Complete], task: Task, prompt: str, *, force: bool) -> Result:
@@ -122,7 +125,7 @@ def _tell(task: Task, result: Result) -> None:
         typer.echo(f"overpaint: warning: {warning}", err=True)
     for path, seed in zip(task.outputs, result.seeds, strict=True):
         typer.echo(
-            f"{path}  seed {seed}, {result.steps_run} of {result.parameters.steps} steps, "
+            f"{path}  seed {seed}, {result.steps_run} of {result.parameters.resolved.steps} steps, "
             f"{result.timings.total:.2f} s on {result.device}{_quality(result)}"
         )
 
@@ -135,7 +138,7 @@ def _quality(result: Result) -> str:
 
 
 def _as_data(task: Task, result: Result) -> dict[str, Any]:
-    parameters = asdict(result.parameters)
+    parameters = result.parameters.as_dict()
     del parameters["seed"]
     return {
         "image": str(task.image) if task.image else None,

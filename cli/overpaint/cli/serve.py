@@ -24,6 +24,8 @@ EXAMPLES = """**Examples**
 `OVERPAINT_TOKEN=… overpaint serve --host 0.0.0.0 --allow-host studio.example`
 
 `overpaint serve --fallback http://10.0.0.2:8000 --fallback-token …`
+
+`overpaint serve --provider http://10.0.0.2:8000`
 """
 
 
@@ -61,15 +63,24 @@ def serve(
         str | None,
         typer.Option(metavar="SIZE", help="For open bundles, as 24GB; absent, 80% of memory."),
     ] = None,
+    provider: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Who runs the jobs: local, this process, or the URL of an overpaint server.",
+        ),
+    ] = "local",
     fallback: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="URL", help="An overpaint server for jobs that find this one full. Repeatable."
+            metavar="URL", help="Another, for jobs that find the provider full. Repeatable."
         ),
     ] = None,
     fallback_token: Annotated[
         str | None,
-        typer.Option(envvar="OVERPAINT_FALLBACK_TOKEN", help="The token of those servers."),
+        typer.Option(
+            envvar="OVERPAINT_FALLBACK_TOKEN", help="What those servers want; the provider's too."
+        ),
     ] = None,
     styles: Annotated[
         Path | None, typer.Option(help="A JSON file with another table of prompt additions.")
@@ -106,6 +117,7 @@ def serve(
         queue=queue,
         job_timeout=job_timeout,
         memory_budget=memory_budget,
+        provider=provider,
         fallback=fallback or (),
         fallback_token=fallback_token,
         styles=styles,

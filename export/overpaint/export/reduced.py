@@ -34,7 +34,8 @@ from .parts import (
 from .trace import trace
 from .weights import CONVERTED, place_weights
 
-_ROOM: Final = 2.2  # what ONNX Runtime takes to load weights, in their sizes (bench/load_time.py)
+# What ONNX Runtime takes to load weights, in their sizes (bench/studies/load_time.py).
+_ROOM: Final = 2.2
 _WIDTH: Final = 64
 _CHANNELS: Final = (64, 128, 128, 128)
 _NORM_GROUPS: Final = 8

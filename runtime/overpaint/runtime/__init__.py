@@ -7,16 +7,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .image import ImageLike
     from .pipeline import Img2Img
+    from .request import Refiner, Request
     from .result import Complete, Result, Step
     from .settings import Settings
     from .warming import warm_up
 
-__all__ = ["Complete", "ImageLike", "Img2Img", "Result", "Settings", "Step", "warm_up"]
+__all__ = [
+    "Complete",
+    "ImageLike",
+    "Img2Img",
+    "Refiner",
+    "Request",
+    "Result",
+    "Settings",
+    "Step",
+    "warm_up",
+]
 
 _HOMES = {
     "Complete": "result",
     "ImageLike": "image",
     "Img2Img": "pipeline",
+    "Refiner": "request",
+    "Request": "request",
     "Result": "result",
     "Settings": "settings",
     "Step": "result",

@@ -8,7 +8,7 @@ as EXIF UserComment. `read_parameters` gives the JSON object back.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +17,16 @@ from PIL import Image, PngImagePlugin
 
 from overpaint.bundle.errors import ImageError
 
+from .resolved import Resolved
+
 CHUNK: Final = "overpaint"
 INFOTEXT: Final = "parameters"
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _EXIF_IFD: Final = 0x8769
 _USER_COMMENT: Final = 0x9286
+_NOT_A_PICTURES: Final = ("n", "reference_strength")
+"""Options of a run that one picture says nothing of: strength says what the second of them said."""
+
 A1111_SAMPLERS: Final = {
     "euler": "Euler",
     "euler-a": "Euler a",
@@ -46,27 +51,10 @@ class Parameters:
     """
 
     prompt: str
-    negative_prompt: str | None
-    strength: float | None
-    steps: int
-    steps_run: int
-    steps_mode: str
-    guidance_scale: float
-    guidance_rescale: float
-    sampler: str
-    sigmas: str
-    eta: float
-    denoising_start: float | None
-    denoising_end: float | None
+    resolved: Resolved
     seed: int
-    rng: str
+    steps_run: int
     size: tuple[int, int]
-    resize: str | None
-    mode: str | None
-    preset: str | None
-    max_sequence_length: int | None
-    prompt_chunks: bool
-    prompt_weights: bool
     model: str
     model_sha256: str
     refiner: str | None
@@ -75,29 +63,44 @@ class Parameters:
     device: str
     passed_over: tuple[str, ...] = ()
 
+    def as_dict(self) -> dict[str, Any]:
+        """By name: every option as it was run, and all that is said here."""
+        run = self.resolved.options()
+        for name in _NOT_A_PICTURES:
+            del run[name]
+        if self.resolved.strength is None:
+            run["resize"] = None
+        if self.refiner is not None:
+            run["denoising_end"] = None  # hand_over says where
+        own = {name: getattr(self, name) for name in self.__slots__ if name != "resolved"}
+        return run | own
+
     def as_json(self) -> str:
-        return json.dumps({"version": version("overpaint"), **asdict(self)}, ensure_ascii=False)
+        return json.dumps({"version": version("overpaint"), **self.as_dict()}, ensure_ascii=False)
 
     def infotext(self) -> str:
         """AUTOMATIC1111's three lines: prompt, negative prompt, the rest."""
-        strength = self.strength if self.denoising_start is None else None  # it had no say
+        run, settings = self.resolved, self.resolved.settings
+        strength = run.strength if run.denoising_start is None else None  # it had no say
         fields: dict[str, Any] = {
-            "Steps": self.steps,
-            "Sampler": A1111_SAMPLERS.get(self.sampler, self.sampler),
-            "Schedule type": None if self.sigmas == "default" else self.sigmas.capitalize(),
-            "CFG scale": f"{self.guidance_scale:g}",
+            "Steps": run.steps,
+            "Sampler": A1111_SAMPLERS.get(run.sampler, run.sampler),
+            "Schedule type": None if run.sigmas == "default" else run.sigmas.capitalize(),
+            "CFG scale": f"{run.guidance_scale:g}",
             "Seed": self.seed,
             "Size": f"{self.size[0]}x{self.size[1]}",
             "Model": _quoted(self.model),
             "Denoising strength": None if strength is None else f"{strength:g}",
-            "Eta": f"{self.eta:g}" if self.eta else None,
+            "Eta": f"{settings.eta:g}" if settings.eta else None,
             "Refiner": None if self.refiner is None else _quoted(self.refiner),
             "Refiner switch at": None if self.hand_over is None else f"{self.hand_over:g}",
             "Version": f"overpaint {version('overpaint')}",
         }
         last = ", ".join(f"{name}: {value}" for name, value in fields.items() if value is not None)
-        negative = f"\nNegative prompt: {self.negative_prompt}" if self.negative_prompt else ""
-        return f"{self.prompt}{negative}\n{last}"
+        negative = settings.negative_prompt
+        return "\n".join(
+            [self.prompt, *([f"Negative prompt: {negative}"] if negative else []), last]
+        )
 
 
 def _quoted(name: str) -> str:

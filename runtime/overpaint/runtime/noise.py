@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from overpaint.bundle.errors import UsageError
 
-Array = NDArray[np.float32]
+from .choices import RNGS
 
-RNGS: tuple[str, ...] = ("torch", "numpy")
+Array = NDArray[np.float32]
 
 BLOCK = 16
 """torch fills normal noise in blocks of 16: eight radii, eight angles."""

@@ -7,12 +7,10 @@ with Img2Img.open("bundles/sd15") as pipe:
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import threading
 from collections.abc import Iterator, Sequence
-from typing import Self
+from typing import Self, Unpack
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
@@ -23,39 +21,30 @@ from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.choose import Decision, choose, open_session
 from overpaint.engines.session.closing import Closing
 
-from .calls import Calls
 from .cancel import Cancel
 from .components import Components
 from .default_bundle import bundle_to_open
+from .engines import Engines
 from .image import ImageLike
 from .precision_gate import Steps, gated
-from .refine import HAND_OVER, Refiner
+from .request import HAND_OVER, Refiner, Request
 from .result import Complete, Result, Step
-from .run import Engines, run
-from .settings import Settings
-from .text import TextEncoders
+from .run import run
+from .settings import Options, Settings
 
 _LOG = logging.getLogger(__name__)
 
 
-class Img2Img(Calls, Closing):
+class Img2Img(Closing):
     """A bundle, opened: a function from a picture and a prompt to pictures.
 
     Not re-entrant: the engines' buffers belong to one run at a time. A call made while another
     is under way, from any thread, raises UsageError; a server gives each worker its own pipeline.
     """
 
-    def __init__(
-        self, bundle: Bundle, components: Components, decision: Decision | None = None
-    ) -> None:
+    def __init__(self, engines: Engines) -> None:
         """Prefer `Img2Img.open`; this takes sessions that are already provided for."""
-        self.bundle = bundle
-        self.decision = decision
-        self._components = components
-        self._engines = Engines(
-            bundle, components, TextEncoders(bundle.folder, components), decision
-        )
-        self._running = threading.Lock()
+        self.engines = engines
 
     @classmethod
     def open(
@@ -77,8 +66,7 @@ class Img2Img(Calls, Closing):
 
         lora: FILE or FILE:WEIGHT, fused into a bundle in the user's cache.
         like: what a single file is, where it does not tell, as `overpaint import --like`.
-        device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt" and "openvino"
-            insist.
+        device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt" and "openvino" insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
             it. At its first use on a bundle one picture is painted in both: below 30 dB is refused.
         low_memory: open each engine when it is used and close it after.
@@ -101,71 +89,109 @@ class Img2Img(Calls, Closing):
             lambda name: open_session(opened, name, decision),
             low_memory=low_memory,
         )
-        return cls(opened, components, decision)
+        return cls(Engines.of(opened, components, decision))
 
-    def run(
+    @property
+    def bundle(self) -> Bundle:
+        """What is run."""
+        return self.engines.bundle
+
+    @property
+    def decision(self) -> Decision | None:
+        """What runs it, and why."""
+        return self.engines.decision
+
+    def __call__(
         self,
         image: ImageLike | None,
         prompt: str,
-        settings: Settings,
-        cancel: Cancel | None = None,
+        *,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
+        cancel: Cancel | None = None,
+        **options: Unpack[Options],
     ) -> Result:
-        """A call whose options are already Settings."""
-        for event in self.events(image, prompt, settings, cancel, refiner, hand_over):
+        """Repaint `image` as `prompt` says and return the Result; `Settings` has the options.
+
+        `image` None is text to image. What is None comes from preset, mode, or the bundle.
+        `refiner`, another pipeline with latents like these (SDXL's refiner), finishes what this one
+        begins: it takes the latents over after the part `hand_over`, between 0 and 1 and 0.8 where
+        None, of the way from noise to picture.
+        `cancel`, a threading.Event or a function that returns a bool, is asked between steps:
+        once it says yes, CancelledError is raised.
+
+        Raises UsageError, ImageError, SessionError, CancelledError.
+        """
+        return self.run(self._request(image, prompt, refiner, hand_over, options), cancel)
+
+    def stream(
+        self,
+        image: ImageLike | None,
+        prompt: str,
+        *,
+        refiner: Img2Img | None = None,
+        hand_over: float | None = None,
+        cancel: Cancel | None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[Step | Complete]:
+        """As a call, but yields a Step after each denoising step, and a Complete at the end.
+
+        Closing the iterator early (or leaving it to be collected) ends the run.
+        """
+        return self.events(self._request(image, prompt, refiner, hand_over, options), cancel)
+
+    def text_to_image(
+        self,
+        prompt: str,
+        *,
+        refiner: Img2Img | None = None,
+        hand_over: float | None = None,
+        cancel: Cancel | None = None,
+        **options: Unpack[Options],
+    ) -> Result:
+        """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
+        return self.run(self._request(None, prompt, refiner, hand_over, options), cancel)
+
+    def run(self, request: Request, cancel: Cancel | None = None) -> Result:
+        """A call in one piece."""
+        for event in self.events(request, cancel):
             if isinstance(event, Complete):
                 return event.result
         raise AssertionError("a run ends in Complete or an error")
 
-    def events(
-        self,
-        image: ImageLike | None,
-        prompt: str,
-        settings: Settings,
-        cancel: Cancel | None = None,
-        refiner: Img2Img | None = None,
-        hand_over: float | None = None,
-    ) -> Iterator[Step | Complete]:
-        """A stream whose options are already Settings."""
-        if refiner is self:
-            raise UsageError("refiner: expected another pipeline, got the one that begins")
-        if refiner is None and hand_over is not None:
-            raise UsageError("hand_over: it says when a refiner takes over, and none is given")
-        with contextlib.ExitStack() as held:
-            finisher = None
-            held.enter_context(self._alone())
-            if refiner is not None:
-                held.enter_context(refiner._alone())
-                at = HAND_OVER if hand_over is None else hand_over
-                finisher = Refiner(refiner._engines, at)
-            yield from run(self._engines, image, prompt, settings, cancel, finisher)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """While the block runs, the engines' buffers are this run's."""
-        if not self._running.acquire(blocking=False):
-            raise UsageError(
-                "this pipeline is already running; finish or close its other stream first, "
-                "or open a pipeline for each thread"
-            )
-        try:
-            yield
-        finally:
-            self._running.release()
+    def events(self, request: Request, cancel: Cancel | None = None) -> Iterator[Step | Complete]:
+        """A stream in one piece."""
+        return run(self.engines, request, cancel)
 
     def wait(self) -> Self:
         """Return when every engine is open; raises what kept one from opening."""
-        self._components.wait()
+        self.engines.components.wait()
         return self
 
     def forget_prompts(self) -> None:
         """Encode every prompt anew from now on, for whoever measures that."""
-        self._engines.text.forget()
+        self.engines.text.forget()
 
     def close(self) -> None:
         """Close every engine. May be repeated."""
-        self._components.close()
+        self.engines.components.close()
+
+    def _request(
+        self,
+        image: ImageLike | None,
+        prompt: str,
+        refiner: Img2Img | None,
+        hand_over: float | None,
+        options: Options,
+    ) -> Request:
+        if refiner is None:
+            if hand_over is not None:
+                raise UsageError("hand_over: it says when a refiner takes over, and none is given")
+            return Request(image, prompt, Settings(**options))
+        if refiner is self:
+            raise UsageError("refiner: expected another pipeline, got the one that begins")
+        finishing = Refiner(refiner.engines, HAND_OVER if hand_over is None else hand_over)
+        return Request(image, prompt, Settings(**options), finishing)
 
 
 def _by_first_use(manifest: Manifest) -> tuple[str, ...]:

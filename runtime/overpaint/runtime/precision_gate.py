@@ -7,7 +7,6 @@ One picture, 256x256, is painted by the bundle's own defaults in float32 and in 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -22,10 +21,12 @@ from overpaint.engines.choose import Decision, open_session
 from overpaint.engines.openvino.bf16 import BAR_DB, measured, remember
 
 from .components import Components
+from .engines import Engines
+from .image.compare import psnr
+from .request import Request
 from .result import Complete
-from .run import Engines, run
+from .run import run
 from .settings import Settings
-from .text import TextEncoders
 
 PROMPT: Final = "a photograph of a house by a lake"
 SIDE: Final = 256
@@ -61,12 +62,6 @@ def compare(bundle: Bundle, decision: Decision, progress: Steps | None = None) -
     return psnr(rounded, exact)
 
 
-def psnr(picture: npt.NDArray[np.uint8], reference: npt.NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio of two 8-bit pictures in dB; infinite if they are the same."""
-    error = float(np.mean(np.square(picture.astype(np.float64) - reference)))
-    return 10 * math.log10(255**2 / error) if error else math.inf
-
-
 def landscape(side: int = SIDE) -> Image.Image:
     """A picture with as much of each scale as photographs have: noise in octaves, as loud as its
     cells are wide."""
@@ -83,9 +78,9 @@ def landscape(side: int = SIDE) -> Image.Image:
 def _paint(bundle: Bundle, decision: Decision, progress: Steps) -> npt.NDArray[np.uint8]:
     """One engine is open at a time: the other precision's may follow in the same memory."""
     components = Components((), lambda name: open_session(bundle, name, decision), low_memory=True)
-    engines = Engines(bundle, components, TextEncoders(bundle.folder, components), decision)
-    settings = Settings(seed=0, size=(SIDE, SIDE))
-    for event in run(engines, landscape(), PROMPT, settings, None):
+    engines = Engines.of(bundle, components, decision)
+    request = Request(landscape(), PROMPT, Settings(seed=0, size=(SIDE, SIDE)))
+    for event in run(engines, request):
         if isinstance(event, Complete):
             return np.asarray(event.result.images[0], np.uint8)
         progress(event.index, event.total)

@@ -14,9 +14,10 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.tensor import Range
 
-from .image import ImageLike, Sides, fit, read, to_pixels
+from .image import Sides, fit, read, to_pixels
+from .request import Request
+from .resolved import Resolved, resolve
 from .schedule import Schedule, brought_up_to_date, make_schedule, read_scheduler_config
-from .settings import Resolved, Settings, resolve
 
 MAX_OWN_PIXELS: Final = 2048 * 2048  # more is run only where a size asks for it
 REPAINTED_PIXELS: Final = 1024 * 1024
@@ -48,31 +49,31 @@ class Job:
         return manifest.latents.channels, height // cell, width // cell
 
 
-def prepare(bundle: Bundle, image: ImageLike | None, prompt: str, settings: Settings) -> Job:
+def prepare(bundle: Bundle, request: Request) -> Job:
     """Raises UsageError or ImageError for anything that this bundle cannot do."""
-    manifest = bundle.manifest
-    _check_text("prompt", prompt)
+    manifest, settings = bundle.manifest, request.settings
+    _check_text("prompt", request.prompt)
     _check_text("negative_prompt", settings.negative_prompt or "")
-    resolved = resolve(settings, manifest.defaults, with_image=image is not None)
+    resolved = resolve(settings, manifest.defaults, with_image=request.image is not None)
     sides = image_sides(manifest)
     size = sides.check(settings.size) if settings.size else None
     pixels = None
     notes: tuple[str, ...] = ()
-    if image is not None:
-        picture = read(image)
+    if request.image is not None:
+        picture = read(request.image)
         size = size or _own_size(picture.image.size, sides)
         pixels, notes = to_pixels(fit(picture.image, size, settings.resize)), picture.notes
     assert size is not None  # resolve() refuses text to image without a size
     schedule = schedule_for(bundle, resolved, size)
     guided = is_guided(manifest, resolved)
     return Job(
-        prompt=prompt,
+        prompt=request.prompt,
         resolved=resolved,
         size=size,
         pixels=pixels,
         schedule=schedule,
         guided=guided,
-        batch=batch_size(manifest, resolved.n, guided),
+        batch=batch_size(manifest, settings.n, guided),
         warnings=(*resolved.warnings, *notes, *schedule_warnings(schedule, resolved)),
     )
 
@@ -160,7 +161,7 @@ def schedule_for(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> S
         denoising_start=resolved.denoising_start,
         denoising_end=resolved.denoising_end,
         image_tokens=(size[0] // cell // 2) * (size[1] // cell // 2),
-        eta=resolved.eta,
+        eta=resolved.settings.eta,
     )
 
 

@@ -6,39 +6,22 @@ Podell et al. 2023, "SDXL", section 2.5; diffusers' `denoising_end` and `denoisi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
 
 from .prepare import Job, batch_size, image_sides, is_guided, schedule_for, schedule_warnings
-from .settings import Settings
-from .stage import Engines
-
-HAND_OVER: Final = 0.8
+from .request import Refiner, Request
 
 
-@dataclass(frozen=True, slots=True)
-class Refiner:
-    """The engines that finish, and the part of the way from noise to picture run before them."""
-
-    engines: Engines
-    hand_over: float = HAND_OVER
-
-    def __post_init__(self) -> None:
-        number = isinstance(self.hand_over, int | float) and not isinstance(self.hand_over, bool)
-        if not number or not 0 < self.hand_over < 1:
-            raise UsageError(
-                f"hand_over: expected a number between 0 and 1, got {self.hand_over!r}"
-            )
-
-
-def base_settings(settings: Settings, refiner: Refiner) -> Settings:
-    """`settings` for the checkpoint that begins. Raises UsageError where they end it themselves."""
-    if settings.denoising_end is not None:
+def base_request(request: Request, refiner: Refiner) -> Request:
+    """`request` for the checkpoint that begins. Raises UsageError where it ends the way itself."""
+    if request.settings.denoising_end is not None:
         raise UsageError("denoising_end: with a refiner the base ends at hand_over; leave it out")
-    return replace(settings, denoising_end=refiner.hand_over)
+    return replace(
+        request, settings=replace(request.settings, denoising_end=refiner.hand_over), refiner=None
+    )
 
 
 def refiner_job(base: Bundle, job: Job, refiner: Refiner) -> Job:
@@ -81,6 +64,6 @@ def refiner_job(base: Bundle, job: Job, refiner: Refiner) -> Job:
         pixels=None,
         schedule=schedule,
         guided=guided,
-        batch=batch_size(bundle.manifest, resolved.n, guided),
+        batch=batch_size(bundle.manifest, resolved.settings.n, guided),
         warnings=schedule_warnings(schedule, resolved),
     )

@@ -55,37 +55,20 @@ def _devices(stages: Sequence[Stage]) -> dict[str, str]:
 
 
 def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> Parameters:
-    base, resolved = stages[0], stages[0].job.resolved
+    base = stages[0]
     manifest, decision = base.engines.bundle.manifest, base.engines.decision
     refiner = stages[1].engines.bundle.manifest if len(stages) > 1 else None
     return Parameters(
         prompt=base.job.prompt,
-        negative_prompt=resolved.negative_prompt,
-        strength=resolved.strength,
-        steps=resolved.steps,
-        steps_run=sum(stage.job.schedule.executed for stage in stages),
-        steps_mode=resolved.steps_mode,
-        guidance_scale=resolved.guidance_scale,
-        guidance_rescale=resolved.guidance_rescale,
-        sampler=resolved.sampler,
-        sigmas=resolved.sigmas,
-        eta=resolved.eta,
-        denoising_start=resolved.denoising_start,
-        denoising_end=None if refiner else resolved.denoising_end,
+        resolved=base.job.resolved,
         seed=seed,
-        rng=resolved.rng,
+        steps_run=sum(stage.job.schedule.executed for stage in stages),
         size=base.job.size,
-        resize=None if resolved.strength is None else resolved.resize,
-        mode=resolved.mode,
-        preset=resolved.preset,
-        max_sequence_length=resolved.max_sequence_length,
-        prompt_chunks=resolved.prompt_chunks,
-        prompt_weights=resolved.prompt_weights,
         model=manifest.name,
         model_sha256=manifest.source.sha256,
         refiner=refiner.name if refiner else None,
         refiner_sha256=refiner.source.sha256 if refiner else None,
-        hand_over=resolved.denoising_end if refiner else None,
+        hand_over=base.job.resolved.denoising_end if refiner else None,
         device=devices.get(manifest.denoiser) or devices[layout.VAE_DECODER],
         passed_over=tuple(better.device for better in decision.passed_over) if decision else (),
     )

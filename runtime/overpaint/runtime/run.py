@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -11,98 +12,113 @@ import numpy.typing as npt
 from PIL import Image
 
 from overpaint.bundle import layout
-from overpaint.runtime.text.sd3 import with_t5_length
 
 from . import latents
 from .cancel import Cancel, check
+from .denoiser import Denoiser
+from .denoiser.engine import EngineCalls
+from .denoiser.guidance import guided, unguided
+from .denoiser.guidance_embedding import guidance_embedding
+from .engines import Engines
 from .feed import as_feed
-from .guidance_embedding import guidance_embedding
-from .image import ImageLike, from_pixels
+from .image import from_pixels
 from .loop import denoise
 from .noise import Generator as Noise
 from .noise import generator
 from .prepare import Job, check_context, prepare
-from .refine import Refiner, base_settings, refiner_job
+from .refine import base_request, refiner_job
 from .report import result
-from .result import Complete, Step
-from .settings import Settings
-from .stage import Engines, Log, Stage
-from .text import CONDITION, Conditioning, Prompting, Request
-
-__all__ = ["Engines", "run"]
+from .request import Request
+from .result import Complete, Step, StepTime
+from .stage import Log, Stage
+from .text import CONDITION, Conditioning, Prompting
+from .text import Request as Prompts
+from .text.sd3 import with_t5_length
 
 Array = npt.NDArray[np.float32]
 
 
 def run(
-    engines: Engines,
-    image: ImageLike | None,
-    prompt: str,
-    settings: Settings,
-    cancel: Cancel | None,
-    refiner: Refiner | None = None,
+    engines: Engines, request: Request, cancel: Cancel | None = None
 ) -> Iterator[Step | Complete]:
-    """Yield a Step for each call of a denoiser, then Complete. `image` None: text to image."""
-    log = Log()
-    with log.watch.stage("read"):
-        jobs = _jobs(engines, image, prompt, settings, refiner)
-    check(cancel)
-    with log.watch.stage("text"):
-        stages = [Stage(*pair, _condition(*pair, log)) for pair in jobs]
-    check(cancel)
-    [(_, job), *_] = jobs
-    with log.watch.stage("encode"):
-        moments = _encode(engines, job, log)
-    noises = [generator(job.resolved.rng, seed) for seed in job.resolved.seeds]
-    x = _start(engines, job, moments, noises)
-    total = sum(stage.calls for stage in stages)
-    for stage in stages:
-        yield from _denoise(stage, x, noises, total, log, cancel)
-    check(cancel)
-    with log.watch.stage("decode"):
-        images = _decode(stages[-1].engines, x, log)
-    yield Complete(result(stages, images, log))
+    """Yield a Step for each call of a denoiser, then Complete.
+
+    Raises UsageError, ImageError, SessionError, CancelledError; UsageError too where the engines
+    are in another run.
+    """
+    with contextlib.ExitStack() as held:
+        held.enter_context(engines.alone())
+        if request.refiner is not None:
+            held.enter_context(request.refiner.engines.alone())
+        log = Log()
+        with log.watch.stage("read"):
+            jobs = _read(engines, request)
+        check(cancel)
+        with log.watch.stage("text"):
+            stages = [Stage(*pair, _encode_text(*pair, log)) for pair in jobs]
+        check(cancel)
+        with log.watch.stage("encode"):
+            moments = _encode_picture(stages[0], log)
+        x, noises = _noise(stages[0], moments)
+        total = sum(stage.calls for stage in stages)
+        for stage in stages:
+            yield from _denoise(stage, x, noises, total, log, cancel)
+        check(cancel)
+        with log.watch.stage("decode"):
+            images = _decode(stages[-1].engines, x, log)
+        yield Complete(result(stages, images, log))
 
 
-def _jobs(
-    engines: Engines,
-    image: ImageLike | None,
-    prompt: str,
-    settings: Settings,
-    refiner: Refiner | None,
-) -> list[tuple[Engines, Job]]:
+def _read(engines: Engines, request: Request) -> list[tuple[Engines, Job]]:
     """Who does what: one job, or the base's and the refiner's."""
+    refiner = request.refiner
     if refiner is None:
-        return [(engines, prepare(engines.bundle, image, prompt, settings))]
-    job = prepare(engines.bundle, image, prompt, base_settings(settings, refiner))
+        return [(engines, prepare(engines.bundle, request))]
+    job = prepare(engines.bundle, base_request(request, refiner))
     return [(engines, job), (refiner.engines, refiner_job(engines.bundle, job, refiner))]
 
 
-def _condition(engines: Engines, job: Job, log: Log) -> Conditioning:
-    manifest = engines.bundle.manifest
-    request = Request(
+def _encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
+    manifest, settings, text = engines.bundle.manifest, job.resolved.settings, engines.text
+    prompts = Prompts(
         prompt=job.prompt,
-        negative_prompt=job.resolved.negative_prompt,
+        negative_prompt=settings.negative_prompt,
         guided=job.guided,
         size=job.size,
     )
-    resolved, text = job.resolved, engines.text
-    prompting = Prompting(chunks=resolved.prompt_chunks, weights=resolved.prompt_weights)
-    prompts = [request.prompt, *([request.negative_prompt or ""] if request.guided else [])]
-    wanted = with_t5_length(manifest.text, resolved.max_sequence_length)
-    chunks = text.chunks(wanted, prompts, prompting)
+    prompting = Prompting(chunks=settings.prompt_chunks, weights=settings.prompt_weights)
+    both = [prompts.prompt, *([prompts.negative_prompt or ""] if prompts.guided else [])]
+    wanted = with_t5_length(manifest.text, settings.max_sequence_length)
+    chunks = text.chunks(wanted, both, prompting)
     encode = functools.partial(text.encode, watch=log.watch, prompting=prompting, chunks=chunks)
-    conditioning = CONDITION[manifest.family](wanted, request, encode)
+    conditioning = CONDITION[manifest.family](wanted, prompts, encode)
     check_context(manifest, conditioning.positive["encoder_hidden_states"].shape[1])
     return conditioning
 
 
-def _encode(engines: Engines, job: Job, log: Log) -> Array | None:
+def _encode_picture(stage: Stage, log: Log) -> Array | None:
     """The picture's moments (1,2C,h,w): the same for every image made from it."""
-    if job.pixels is None:
+    pixels = stage.job.pixels
+    if pixels is None:
         return None
-    with engines.components.use(layout.VAE_ENCODER, log.watch) as session:
-        return latents.moments(session.run(as_feed(session, {"sample": job.pixels})))
+    with stage.engines.components.use(layout.VAE_ENCODER, log.watch) as session:
+        return latents.moments(session.run(as_feed(session, {"sample": pixels})))
+
+
+def _noise(stage: Stage, moments: Array | None) -> tuple[Array, list[Noise]]:
+    """The latents that the loop starts from, the picture with noise in it or noise alone; and each
+    image's generator, which goes on from there."""
+    job, manifest = stage.job, stage.engines.bundle.manifest
+    noises = [generator(job.resolved.rng, seed) for seed in job.resolved.seeds]
+    shape, schedule = job.latent_shape(manifest), job.schedule
+    if moments is None:
+        return _draw(noises, shape) * np.float32(schedule.initial), noises
+    # Image by image posterior first, then noise: a generator's order in diffusers.
+    z = latents.encode(moments, _draw(noises, shape), manifest.latents)
+    if not schedule.noise:  # nothing to run, or a picture that counts as noisy: none is drawn
+        return z, noises
+    noise = _draw(noises, shape)
+    return z * np.float32(schedule.signal) + noise * np.float32(schedule.noise), noises
 
 
 def _denoise(
@@ -110,25 +126,30 @@ def _denoise(
 ) -> Generator[Step, None, None]:
     """Take the latents x (n,C,h,w) of all images, in place, through the rows of `stage`, as many
     images at a time as its denoiser takes; yield the steps, which are `total` in the whole run."""
-    engines, job, conditioning = stage.engines, stage.job, stage.conditioning
+    job, manifest = stage.job, stage.engines.bundle.manifest
     if not job.schedule.rows:
         return
-    manifest = engines.bundle.manifest
-    with engines.components.use(manifest.denoiser, log.watch) as session:
+    with stage.engines.components.use(manifest.denoiser, log.watch) as session:
         for first in range(0, len(noises), job.batch):
             some = slice(first, first + job.batch)
-            rows = denoise(
+            calls = EngineCalls(
                 session,
+                _constants(stage, len(noises[some])),
+                job.schedule,
+                x[some].shape,
+                branches=2 if job.guided else 1,
+            )
+            rows = denoise(
+                _denoiser(calls, job),
                 x[some],
                 job.schedule,
-                _constants(engines, job, conditioning, len(noises[some])),
-                guidance_scale=job.resolved.guidance_scale if job.guided else None,
-                guidance_rescale=job.resolved.guidance_rescale,
                 draw=functools.partial(_fill, noises[some]),
                 cancel=cancel,
             )
+            before = 0.0
             for row in rows:
-                log.steps.append(row.time)
+                engine, before = calls.seconds - before, calls.seconds
+                log.steps.append(StepTime(engine=engine, host=row.seconds - engine))
                 x[some] = row.state.x
                 with log.watch.away():
                     yield Step(
@@ -139,29 +160,22 @@ def _denoise(
                     )
 
 
-def _constants(
-    engines: Engines, job: Job, conditioning: Conditioning, n: int
-) -> dict[str, npt.NDArray[Any]]:
+def _denoiser(calls: EngineCalls, job: Job) -> Denoiser:
+    """What the loop calls: the engine, and around it what was asked for."""
+    if not job.guided:
+        return unguided(calls)
+    settings = job.resolved.settings
+    return guided(calls, job.resolved.guidance_scale, rescaled=settings.guidance_rescale)
+
+
+def _constants(stage: Stage, n: int) -> dict[str, npt.NDArray[Any]]:
     """The denoiser's inputs that stay the same through the loop, for n images."""
-    constants = conditioning.batch(n)
-    width = engines.bundle.manifest.guidance_embedding_width
+    constants = stage.conditioning.batch(n)
+    width = stage.engines.bundle.manifest.guidance_embedding_width
     if width is not None:
-        embedding = guidance_embedding(job.resolved.guidance_scale, width)
+        embedding = guidance_embedding(stage.job.resolved.guidance_scale, width)
         constants["timestep_cond"] = np.repeat(embedding, n, axis=0)
     return constants
-
-
-def _start(engines: Engines, job: Job, moments: Array | None, noises: list[Noise]) -> Array:
-    """The latents that the loop starts from: the picture with noise in it, or noise alone."""
-    manifest, schedule = engines.bundle.manifest, job.schedule
-    shape = job.latent_shape(manifest)
-    if moments is None:
-        return _draw(noises, shape) * np.float32(schedule.initial)
-    # Image by image posterior first, then noise: a generator's order in diffusers.
-    z = latents.encode(moments, _draw(noises, shape), manifest.latents)
-    if not schedule.noise:  # nothing to run, or a picture that counts as noisy: none is drawn
-        return z
-    return z * np.float32(schedule.signal) + _draw(noises, shape) * np.float32(schedule.noise)
 
 
 def _draw(noises: list[Noise], shape: tuple[int, ...]) -> Array:

@@ -1,27 +1,14 @@
-"""The parts of a run that its stages share: the engines, one denoiser's share of it, the log."""
+"""The parts of a run that its stages share: one denoiser's share of it, and the log."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from overpaint.bundle.format.bundle import Bundle
-from overpaint.engines.choose import Decision
-
-from .components import Components
+from .engines import Engines
 from .prepare import Job
 from .result import StepTime
 from .stopwatch import Stopwatch
-from .text import Conditioning, TextEncoders
-
-
-@dataclass(frozen=True, slots=True)
-class Engines:
-    """What a run works with: a bundle, its sessions, its text encoders and what they remember."""
-
-    bundle: Bundle
-    components: Components
-    text: TextEncoders
-    decision: Decision | None
+from .text import Conditioning
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +22,7 @@ class Stage:
     @property
     def calls(self) -> int:
         """How often the denoiser is called: each row once for every batch of images."""
-        return len(self.job.schedule.rows) * -(-self.job.resolved.n // self.job.batch)
+        return len(self.job.schedule.rows) * -(-len(self.job.resolved.seeds) // self.job.batch)
 
 
 @dataclass(frozen=True, slots=True)

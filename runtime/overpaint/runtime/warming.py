@@ -28,7 +28,7 @@ def warm_up(pipe: Img2Img, *sizes: tuple[int, int], guidance_scale: float | None
     Raises UsageError for sizes that the bundle cannot paint, or if `pipe` closes its engines after
     use; SessionError.
     """
-    if pipe._components.low_memory:
+    if pipe.engines.components.low_memory:
         raise UsageError("warm_up: this pipeline has low_memory, so every run opens its engines")
     for size in sizes:
         grey = Image.new("RGB", size, "grey")

@@ -19,14 +19,17 @@ from starlette.responses import JSONResponse
 from overpaint.serve.api.automatic1111 import routes as automatic1111
 from overpaint.serve.api.native import native_router
 from overpaint.serve.api.openai import routes as openai
+from overpaint.serve.api.orders import unavailable
 from overpaint.serve.http.body import BodyLimit
 from overpaint.serve.http.guard import Guard
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError, Shapes
 from overpaint.serve.http.trace import Trace
-from overpaint.serve.jobs.models import Served
+from overpaint.serve.jobs.engines.models import Served
+from overpaint.serve.jobs.service import NoProviderError
 
-from .config import Config, Limits
-from .page import page_router
+from .config import Config
+from .page import FILES, page_router
 from .state import State
 
 FACES = (openai, automatic1111)
@@ -51,7 +54,14 @@ def create_app(config: Config, served: Sequence[Served]) -> FastAPI:
         redoc_url=None,
         middleware=[
             Middleware(Trace, metrics=state.metrics, shapes=shapes),
-            Middleware(Guard, config=config, shapes=shapes),
+            Middleware(
+                Guard,
+                host=config.host,
+                names=config.allowed_hosts,
+                token=config.token,
+                open_paths={*FILES, "/healthz", "/readyz"},
+                shapes=shapes,
+            ),
             Middleware(
                 BodyLimit,
                 limits=config.limits,
@@ -84,6 +94,10 @@ def _answer_problems(app: FastAPI, shapes: Shapes) -> None:
     @app.exception_handler(ApiError)
     async def problem(request: Request, error: ApiError) -> JSONResponse:
         return shapes.answer(request.url.path, error)
+
+    @app.exception_handler(NoProviderError)
+    async def nobody(request: Request, error: NoProviderError) -> JSONResponse:
+        return shapes.answer(request.url.path, unavailable(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from overpaint.serve.jobs.bundles import Opening, default_budget, parse_bytes, served_bundle
+from overpaint.bundle.errors import UsageError
+from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
+from overpaint.serve.jobs.engines.memory import default_budget, parse_bytes
+from overpaint.serve.jobs.styles import Styles, read_styles
 
 from .app import create_app
 from .config import Config
 from .server import run
-from .styles import Styles, read_styles
 
 
 def serve(
@@ -30,6 +32,7 @@ def serve(
     queue: int = 16,
     job_timeout: float = 600.0,
     memory_budget: str | None = None,
+    provider: str = "local",
     fallback: Sequence[str] = (),
     fallback_token: str | None = None,
     styles: Path | None = None,
@@ -40,6 +43,8 @@ def serve(
 ) -> None:
     """Serve `bundles` (none: the embedded model) until a signal; ends in SystemExit.
 
+    provider, fallback: URLs of those who run the jobs, the first that takes one; "local" is this
+    process, and bundles are opened for that one alone.
     device, precision: as `Img2Img.open` has them. warm_up: sizes (width, height) that each bundle
     paints before its first job; none: what `Opening` says.
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
@@ -56,6 +61,7 @@ def serve(
         queue=queue,
         job_seconds=job_timeout,
         memory_budget=parse_bytes(memory_budget) if memory_budget else default_budget(),
+        provider=provider,
         fallbacks=tuple(fallback),
         fallback_token=fallback_token or None,
         styles=read_styles(styles) if styles else Styles(),
@@ -66,7 +72,10 @@ def serve(
     )
     _log_to_stderr()
     opening = Opening(device=device, precision=precision, sizes=tuple(warm_up))
-    served = [served_bundle(path, opening) for path in bundles or (None,)]
+    local = "local" in config.providers
+    if bundles and not local:
+        raise UsageError("BUNDLES: nobody here would run them; add --fallback local, or name none")
+    served = [served_bundle(path, opening) for path in bundles or (None,)] if local else []
     raise SystemExit(run(create_app(config, served), config))
 
 

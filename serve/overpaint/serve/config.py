@@ -1,4 +1,4 @@
-"""How a server is set up: every limit and time in one place."""
+"""How a server is set up: what its operator decides, in one place."""
 
 from __future__ import annotations
 
@@ -7,37 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from overpaint.bundle.errors import UsageError
-
-from .styles import Styles
-
-MEGA = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a client may send, in bytes, pixels and seconds."""
-
-    image_bytes: int = 10 * MEGA
-    image_pixels: int = 16 * MEGA
-    image_side: int = 1024
-    small_body: int = 64 * 1024
-    body_seconds: float = 30.0
-    header_seconds: float = 10.0
-    bodies_at_once: int = 256 * MEGA
-    fetch_seconds: float = 10.0
-    prompt: int = 10_000
-    steps: int = 150
-    n: int = 10
-
-    @property
-    def upload_body(self) -> int:
-        """A multipart body around one image."""
-        return self.image_bytes + self.small_body
-
-    @property
-    def job_body(self) -> int:
-        """A JSON body around one image in base64."""
-        return self.image_bytes * 4 // 3 + self.small_body
+from overpaint.serve.http.limits import Limits
+from overpaint.serve.jobs.providers import make_of
+from overpaint.serve.jobs.styles import Styles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +25,12 @@ class Config:
     queue: int = 16
     job_seconds: float = 600.0
     upload_seconds: float = 300.0
-    upload_bytes: int = 256 * MEGA
+    upload_bytes: int = 256_000_000
     result_seconds: float = 3600.0
-    result_bytes: int = 512 * MEGA
+    result_bytes: int = 512_000_000
     folder: Path | None = None
     memory_budget: int | None = None
+    provider: str = "local"
     fallbacks: tuple[str, ...] = ()
     fallback_token: str | None = None
     drain_seconds: float = 30.0
@@ -74,9 +47,17 @@ class Config:
             raise UsageError("--token: expected 16 characters or more, since it is all that guards")
         if self.queue < 1:
             raise UsageError(f"--queue: expected 1 or more, got {self.queue}")
-        for url in self.fallbacks:
-            if not url.startswith(("http://", "https://")):
-                raise UsageError(f"--fallback: expected http://… or https://…, got {url}")
+        for url in self.providers:
+            try:
+                make_of(url)
+            except UsageError as error:
+                option = "--provider" if url == self.provider else "--fallback"
+                raise UsageError(f"{option}: {error}") from None
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The URLs of all who may run a job, in the order in which they are asked."""
+        return self.provider, *self.fallbacks
 
 
 def is_loopback(host: str) -> bool:

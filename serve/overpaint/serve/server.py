@@ -22,9 +22,9 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from overpaint.bundle.errors import UsageError
+from overpaint.serve.telemetry.journal import describe
 
 from .config import Config
-from .journal import describe
 from .state import State
 
 log = logging.getLogger("overpaint.serve")

@@ -9,42 +9,45 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from overpaint.serve.jobs.local import LocalProvider
-from overpaint.serve.jobs.models import Models, Served
-from overpaint.serve.jobs.remote import RemoteProvider
+from overpaint.serve.jobs.engines.models import Served
+from overpaint.serve.jobs.protocol import Provider
+from overpaint.serve.jobs.providers import make_of
+from overpaint.serve.jobs.resources import Resources
 from overpaint.serve.jobs.service import JobService
 from overpaint.serve.pictures.intake import Intake
 from overpaint.serve.pictures.sources import Sources
+from overpaint.serve.store.kept import Kept
+from overpaint.serve.telemetry.journal import describe, note_error
+from overpaint.serve.telemetry.metrics import Metrics
 
 from .config import Config
-from .journal import describe, note_error
-from .kept import Kept
-from .metrics import Metrics
 
 log = logging.getLogger("overpaint.serve")
 SWEEP_SECONDS = 5.0
 
 
 class State:
-    """One server. `broken` is what kept the engine from opening, where nothing else can help;
-    `hanging` is set at the end where an engine's step did not return."""
+    """One server. `broken` is what kept every provider from starting; `hanging` is set at the end
+    where an engine's step did not return."""
 
     def __init__(self, config: Config, served: Sequence[Served]) -> None:
         self.config = config
         self.metrics = Metrics()
-        self.models = Models(tuple(served), config.memory_budget)
-        self.local = LocalProvider(
-            self.models,
-            capacity=config.queue,
-            timeout=config.job_seconds,
+        resources = Resources(
+            served=tuple(served),
+            memory_budget=config.memory_budget,
+            queue=config.queue,
+            job_seconds=config.job_seconds,
+            max_steps=config.limits.steps,
+            max_images=config.limits.n,
+            token=config.fallback_token,
             metrics=self.metrics,
         )
-        self.remotes = [RemoteProvider(url, config.fallback_token) for url in config.fallbacks]
         self.uploads = Kept(seconds=config.upload_seconds, max_bytes=config.upload_bytes)
         self.media = self._results("media", ".png")
         self.finished = self._results("jobs", ".json")
         self.jobs = JobService(
-            [self.local, *self.remotes],
+            [make_of(url)(url, resources) for url in config.providers],
             media=self.media,
             finished=self.finished,
             metrics=self.metrics,
@@ -56,7 +59,7 @@ class State:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Open the engine in the background, so that the server answers while it loads."""
+        """Start the providers in the background, so that the server answers while they load."""
         tasks = [asyncio.create_task(self._open()), asyncio.create_task(self._sweep())]
         try:
             yield
@@ -64,16 +67,17 @@ class State:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.hanging = not await self.local.close()
+            await self.jobs.cancel_all("the server shut down")
             await self.jobs.idle()
-            for remote in self.remotes:
-                await remote.close()
+            closed = await asyncio.gather(*(one.close() for one in self.jobs.providers))
+            self.hanging = not all(closed)
 
     async def drain(self) -> bool:
         """Take nothing new; return when every job has ended, by itself or by the deadline. False
         where there was none."""
         self.draining = True
-        self.local.drain()
+        for provider in self.jobs.providers:
+            provider.drain()
         if not self.jobs.busy:
             return False
         with contextlib.suppress(TimeoutError):
@@ -86,13 +90,10 @@ class State:
         return True
 
     async def _open(self) -> None:
-        try:
-            await self.local.start()
-            log.info("ready: %s", ", ".join(self.models.names))
-        except Exception as error:
-            note_error(error, "the engine cannot be opened")
-            if not self.remotes:
-                self.broken = error
+        """Start every provider; where none of them can, the server is broken."""
+        failures = await asyncio.gather(*(_start(one) for one in self.jobs.providers))
+        if all(failures):
+            self.broken = failures[0]
 
     async def _sweep(self) -> None:
         while True:
@@ -116,3 +117,13 @@ class State:
         except OSError as error:
             log.warning("results stay in memory: %s (%s)", describe(error), error.strerror)
             return Kept(seconds=seconds, max_bytes=most)
+
+
+async def _start(provider: Provider) -> Exception | None:
+    """What kept it from starting."""
+    try:
+        await provider.start()
+    except Exception as error:
+        note_error(error, f"{provider.name} cannot be started")
+        return error
+    return None

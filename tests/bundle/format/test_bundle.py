@@ -337,7 +337,7 @@ def test_an_output_nobody_may_write_is_one_line(tmp_path: Path) -> None:
 def test_a_process_told_to_end_leaves_no_half_bundle(tmp_path: Path, number: int) -> None:
     script = f"""
         import time
-        from overpaint.engines.new_bundle import new_bundle
+        from overpaint.bundle.format.write import new_bundle
         with new_bundle({str(tmp_path / "b")!r}) as folder:
             (folder / "half").write_text("x")
             print("ready", flush=True)

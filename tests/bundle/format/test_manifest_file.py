@@ -15,6 +15,7 @@ from tests.bundle.micro_manifest import SHA, good
 from overpaint.bundle.errors import ManifestError
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.manifest_file import decode, encode, read_manifest, write_manifest
+from overpaint.bundle.installed import upgrade_command
 
 
 def verdict(data: bytes) -> str:
@@ -83,7 +84,7 @@ def test_a_future_version_says_what_is_read_and_to_upgrade() -> None:
     message = refusal(changed("version", 7))
     assert "format version 7" in message
     assert "reads version 1" in message
-    assert "pip install --upgrade overpaint" in message
+    assert message.endswith(f"Upgrade it with: {upgrade_command()}")
 
 
 def test_a_future_version_is_named_before_its_new_fields_are() -> None:

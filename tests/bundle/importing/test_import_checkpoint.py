@@ -30,6 +30,7 @@ from overpaint.bundle.importing import import_checkpoint
 from overpaint.bundle.importing.library import Library
 from overpaint.bundle.tensor import Tensor
 from overpaint.bundle.tokenizer.files import pad_token_id
+from overpaint.engines.onnxruntime.cpu.decode import decode
 
 FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3")
 SIZES = {"batch": 2, "tokens": 77, "latent_height": 8, "latent_width": 12}
@@ -109,7 +110,9 @@ def test_a_diffusers_folder_imports_to_the_numbers_of_its_export(
     library: Library,
     tmp_path: Path,
 ) -> None:
-    made = import_checkpoint(checkpoints[family], tmp_path / "bundle", library=library)
+    made = import_checkpoint(
+        checkpoints[family], tmp_path / "bundle", library=library, decode=decode
+    )
     assert made.architecture == family
     assert_same_numbers(tmp_path / "bundle", bundles[family])
     assert meaning(made.manifest) == meaning(read_manifest(bundles[family]))

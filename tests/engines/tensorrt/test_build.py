@@ -36,6 +36,7 @@ from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.manifest_file import parse
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
+from overpaint.bundle.installed import install_command
 from overpaint.engines.tensorrt import build as builds
 from overpaint.engines.tensorrt import builder, estimate
 from overpaint.engines.tensorrt.monitor import Phases
@@ -400,7 +401,7 @@ def test_what_is_missing_is_named_with_the_line_that_installs_it(micro: Bundle, 
     with pytest.raises(MissingExtraError) as missing:
         built(micro)
     assert str(missing.value) == (
-        "tensorrt is not installed. Install it with: pip install 'overpaint[tensorrt]'"
+        f"tensorrt is not installed. Install it with: {install_command('tensorrt')}"
     )
     here.install(full="10.16.1.11")
     with pytest.raises(SessionError, match=r"tensorrt 10.16.1.11 is too old: expected 11 or later"):

@@ -17,6 +17,7 @@ from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest_file import write_manifest
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.installed import install_command
 from overpaint.engines.choose import candidates, choose, open_session
 from overpaint.engines.describe import describe
 from overpaint.engines.tensorrt import choose as choosing
@@ -89,7 +90,7 @@ def test_without_cuda_python_its_extra_is_named(
     bundle: Bundle, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
-    assert why(bundle) == "CUDA cannot be asked: pip install 'overpaint[tensorrt-lean]'"
+    assert why(bundle) == f"CUDA cannot be asked: {install_command('tensorrt-lean')}"
 
 
 def test_without_a_gpu_cuda_is_quoted(bundle: Bundle, here: Here) -> None:

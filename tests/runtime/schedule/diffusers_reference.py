@@ -136,7 +136,7 @@ def follow(
     extra = step_arguments(scheduler, theirs, eta)
     for i, (row, t) in enumerate(zip(schedule.rows, timesteps, strict=True)):
         inputs = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
-        model_input(state, row, seen)
+        model_input(state.x, row, seen)
         gaps.note("timestep", row.timestep, float(t))
         gaps.note("model_input", seen, inputs)
         m = torch.tanh(inputs + bias[i]) + 0.3 * bias[i]

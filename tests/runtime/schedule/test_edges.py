@@ -10,7 +10,8 @@ import pytest
 import scipy.stats
 
 from overpaint.bundle.errors import UsageError
-from overpaint.runtime.schedule import SAMPLERS, STEPS_MODES, Schedule, make_schedule
+from overpaint.runtime.choices import STEPS_MODES
+from overpaint.runtime.schedule import SAMPLERS, Schedule, make_schedule
 from overpaint.runtime.schedule import read_scheduler_config as read
 from overpaint.runtime.schedule.sigmas import beta_quantile
 from overpaint.runtime.schedule.strength import steps_to_skip

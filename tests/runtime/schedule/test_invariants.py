@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from overpaint.bundle.errors import UsageError
+from overpaint.runtime.choices import SIGMAS
 from overpaint.runtime.schedule import (
     SAMPLERS,
-    SIGMAS,
     Row,
     Schedule,
     advance,

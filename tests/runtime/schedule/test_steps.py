@@ -43,7 +43,7 @@ def test_a_run_allocates_nothing_of_the_latents_size(sampler: str) -> None:
     seen = np.empty(SHAPE, np.float32)
     tracemalloc.start()
     for row in rows.rows:
-        model_input(state, row, out)
+        model_input(state.x, row, out)
         advance(state, row, out[0], zeros)
         preview(state, row, seen)
     _, peak = tracemalloc.get_traced_memory()
@@ -64,7 +64,7 @@ def test_begin_copies_and_leaves_the_callers_latents_alone() -> None:
 def test_the_denoiser_sees_both_branches_scaled() -> None:
     rows = schedule("euler")
     out = np.empty((2, *SHAPE), np.float16)
-    model_input(begin(rows, LATENTS), rows.rows[0], out)
+    model_input(LATENTS, rows.rows[0], out)
     expected = (LATENTS * rows.rows[0].scale_in).astype(np.float16)
     np.testing.assert_array_equal(out, np.stack([expected, expected]))
 

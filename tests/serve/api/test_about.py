@@ -10,7 +10,7 @@ from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import Running, data_url, png, serving
 
 from overpaint.serve.config import Config
-from overpaint.serve.jobs.bundles import native_side
+from overpaint.serve.jobs.engines.bundles import native_side
 
 
 def test_capabilities_are_those_of_this_bundle_here(server: Running) -> None:

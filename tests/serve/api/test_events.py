@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
 from overpaint.serve.config import Config
-from overpaint.serve.jobs import worker
+from overpaint.serve.jobs.engines import worker
 
 
 def events(server: Running, job: str, after: int = 0, **options: Any) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from tests.serve.running import data_url, png, serving
 
 from overpaint.bundle.errors import SessionError
 from overpaint.serve.config import Config
-from overpaint.serve.jobs import lane
+from overpaint.serve.jobs.engines import lane
 
 
 def test_a_running_job_is_cancelled_within_one_step_and_decodes_nothing(folder: Path) -> None:

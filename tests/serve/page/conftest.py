@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
+from tests.programs import needed
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.page.easel import SECONDS, Easel
 from tests.serve.running import Running, serving
@@ -29,8 +29,7 @@ KNOBS = Knobs()
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    assert path, "these tests want Chromium: apt-get install chromium"
+    path = needed("chromium")
     expect.set_options(timeout=SECONDS * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=[*QUIET], headless=True)

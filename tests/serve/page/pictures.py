@@ -15,7 +15,7 @@ from tests.serve.page.easel import Easel
 from tests.serve.running import serving
 
 from overpaint.serve.config import Config
-from overpaint.serve.jobs.bundles import Opening, served_bundle
+from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 
 PICTURES = Path(__file__).parents[3] / "docs" / "pictures"
 DESK: dict[str, Any] = {"viewport": {"width": 1360, "height": 860}}

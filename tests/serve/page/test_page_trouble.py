@@ -17,7 +17,7 @@ from tests.serve.page.easel import SECONDS, Easel, halves
 from tests.serve.running import serving
 
 from overpaint.serve.config import Config
-from overpaint.serve.jobs.worker import Pipeline
+from overpaint.serve.jobs.engines.worker import Pipeline
 
 SOCKETS = """window.sockets = [];
 window.WebSocket = class extends WebSocket {

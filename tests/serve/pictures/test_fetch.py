@@ -11,7 +11,7 @@ import httpx
 import pytest
 from tests.serve.running import png
 
-from overpaint.serve.config import Limits
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.pictures.fetch import fetch
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from overpaint.bundle.errors import ManifestError
+from overpaint.bundle.installed import upgrade_command
 from overpaint.bundle.layout import MANIFEST
 
 from .manifest import FORMAT, VERSION, Manifest
@@ -155,5 +156,5 @@ def _check_version(raw: dict[str, Any], where: str) -> None:
     if version > VERSION:
         raise ManifestError(
             f"{where}: version: this bundle has format version {version}, and this overpaint "
-            f"reads version {VERSION}. Upgrade it with: pip install --upgrade overpaint"
+            f"reads version {VERSION}. Upgrade it with: {upgrade_command()}"
         )

@@ -22,7 +22,7 @@ from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.graph.weights import Slot, slots
 from overpaint.bundle.record import Record
 
-PACKAGED: Final = Path(__file__).parent.parent / "architectures"
+PACKAGED: Final = Path(__file__).parent / "architectures"
 INDEX: Final = "index.json"
 GRAPHS: Final = "graphs"
 MERGES: Final = "clip-merges.txt.xz"

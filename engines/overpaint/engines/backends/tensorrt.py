@@ -18,6 +18,7 @@ def how(bundle: Bundle) -> str:
         SessionError: no plan fits this machine; the message says what differs and what mends it.
     """
     from overpaint.bundle.errors import MissingExtraError, SessionError
+    from overpaint.bundle.installed import install_command
     from overpaint.engines.tensorrt import choose
     from overpaint.engines.tensorrt.record import build_command
 
@@ -26,9 +27,7 @@ def how(bundle: Bundle) -> str:
     try:
         machine = choose.this_machine()
     except MissingExtraError as error:
-        raise SessionError(
-            f"CUDA cannot be asked: pip install 'overpaint[{error.extra}]'"
-        ) from error
+        raise SessionError(f"CUDA cannot be asked: {install_command(error.extra)}") from error
     choice = choose.fitting_plans(bundle, machine)
     record, version = choice.record, machine.runtimes[choice.runtime]
     tuned = f", tuned on {record.gpu}" if record.gpu != machine.gpu else ""

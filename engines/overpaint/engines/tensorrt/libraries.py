@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Final
 
 from overpaint.bundle.errors import MissingExtraError, SessionError
+from overpaint.bundle.installed import install_command
 
 OLDEST_MAJOR: Final = 11  # strongly typed networks only, and the calls that are made here
 LEAN: Final = "tensorrt_lean"
@@ -54,7 +55,7 @@ def library(name: str) -> Library:
     if version_tuple(version)[0] < OLDEST_MAJOR:
         raise SessionError(
             f"{name} {version} is too old: expected {OLDEST_MAJOR} or later. "
-            f"Upgrade it with: pip install --upgrade 'overpaint[{EXTRAS[name]}]'"
+            f"Upgrade it with: {install_command(EXTRAS[name])}"
         )
     return Library(module, name, version)
 

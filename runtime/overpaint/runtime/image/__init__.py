@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from .fit import RESIZE_MODES, Resize, Sides, fit
+from .fit import Sides, fit
 from .pixels import from_pixels, to_pixels
 from .read import FORMATS, MAX_PIXELS, ImageLike, Picture, read
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
-    "RESIZE_MODES",
     "ImageLike",
     "Picture",
-    "Resize",
     "Sides",
     "fit",
     "from_pixels",

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
 from overpaint.bundle.errors import UsageError
-
-Resize = Literal["stretch", "crop", "pad"]
-RESIZE_MODES: Final[tuple[Resize, ...]] = get_args(Resize)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

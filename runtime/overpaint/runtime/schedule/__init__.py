@@ -2,15 +2,12 @@
 
 from .config import SchedulerConfig, brought_up_to_date, read_scheduler_config
 from .make import make_schedule
-from .resolve import SAMPLERS, SIGMAS
+from .resolve import SAMPLERS
 from .step import State, advance, begin, model_input, preview
-from .strength import STEPS_MODES
 from .table import Clip, Row, Schedule
 
 __all__ = [
     "SAMPLERS",
-    "SIGMAS",
-    "STEPS_MODES",
     "Clip",
     "Row",
     "Schedule",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from overpaint.bundle.errors import UsageError
+from overpaint.runtime.choices import SIGMAS
 
 from .config import SchedulerConfig
 from .options import Options, check
@@ -16,7 +17,6 @@ from .sampler import CURVES, Sampler
 from .samplers import REGISTRY, SCHEDULERS
 
 SAMPLERS: tuple[str, ...] = ("default", *sorted(REGISTRY))
-SIGMAS: tuple[str, ...] = ("default", "karras", "exponential", "beta")
 
 FLOW = "FlowMatchEulerDiscreteScheduler"
 

@@ -2,7 +2,7 @@
 
     state = begin(schedule, x)
     for row in schedule.rows:
-        model_input(state, row, out)                     x·scale_in, once per guidance branch
+        model_input(state.x, row, out)                   x·scale_in, once per guidance branch
         m = denoise(out, row.timestep)
         advance(state, row, m, draw)                     state.x is now xᵢ₊₁
         preview(state, row, out)                         the predicted x₀
@@ -49,12 +49,12 @@ def begin(schedule: Schedule, x: Array) -> State:
     )
 
 
-def model_input(state: State, row: Row, out: Array) -> None:
+def model_input(x: Array, row: Row, out: Array) -> None:
     """What the denoiser sees: x·scale_in, written to `out` (shaped as x, or broadcast to it)."""
     if row.scale_in == 1.0:
-        np.copyto(out, state.x)
+        np.copyto(out, x)
     else:
-        np.multiply(state.x, row.scale_in, out=out)
+        np.multiply(x, row.scale_in, out=out)
 
 
 def advance(state: State, row: Row, m: Array, draw: Draw | None = None) -> None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from overpaint.bundle.errors import UsageError
+from overpaint.runtime.choices import STEPS_MODES
 
 Rounding = Literal["down", "up"]
-
-STEPS_MODES: tuple[str, ...] = ("diffusers", "exact", "lcm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from overpaint.serve.config import Limits
+from overpaint.serve.http.limits import Limits
 
 from .problems import ApiError, Shapes
 

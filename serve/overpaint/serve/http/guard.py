@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from hmac import compare_digest
 from urllib.parse import urlsplit
 
@@ -21,23 +21,33 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from overpaint.serve.config import Config
-from overpaint.serve.page import FILES
-
 from .problems import ApiError, Shapes
 
 SUBPROTOCOL = "overpaint.v1"
-OPEN_PATHS = frozenset({*FILES, "/healthz", "/readyz"})
 
 
 class Guard:
-    """Refuses before anything of a request but its head was read."""
+    """Refuses before anything of a request but its head was read.
 
-    def __init__(self, app: ASGIApp, config: Config, shapes: Shapes) -> None:
+    `host` is the bound one, `names` are others by which clients may call; `token` None asks for
+    none, and `open_paths` never ask for it.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        names: Collection[str],
+        token: str | None,
+        open_paths: Collection[str],
+        shapes: Shapes,
+    ) -> None:
         self._app = app
         self._shapes = shapes
-        self._host_allowed = allowed_host(config)
-        self._token = config.token.encode() if config.token else None
+        self._host_allowed = allowed_host(host, names)
+        self._token = token.encode() if token else None
+        self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -59,7 +69,7 @@ class Guard:
             return ApiError(421, "host_not_allowed", message)
         if not _same_origin(headers, hosts[0], scope):
             return ApiError(403, "cross_origin", "pages of other sites may not call this server")
-        if self._token is None or scope["path"] in OPEN_PATHS:
+        if self._token is None or scope["path"] in self._open_paths:
             return None
         if not any(compare_digest(self._token, one) for one in _tokens(headers)):
             challenge = {"WWW-Authenticate": 'Bearer realm="overpaint"'}
@@ -68,12 +78,12 @@ class Guard:
         return None
 
 
-def allowed_host(config: Config) -> Callable[[str], bool]:
-    """Whether a Host header names this server. An address cannot be rebound as a name can, so a
-    server on all interfaces may be called by any."""
-    names = {name.lower() for name in (*config.allowed_hosts, config.host)}
-    names |= {"localhost", "127.0.0.1", "::1"}
-    any_address = config.host in ("0.0.0.0", "::")
+def allowed_host(host: str, names: Collection[str]) -> Callable[[str], bool]:
+    """Whether a Host header names this server, which is bound to `host` and goes by `names` too.
+    An address cannot be rebound as a name can, so a server on all interfaces may be called by any.
+    """
+    known = {name.lower() for name in (*names, host)} | {"localhost", "127.0.0.1", "::1"}
+    any_address = host in ("0.0.0.0", "::")
 
     def allowed(header: str) -> bool:
         try:
@@ -81,7 +91,7 @@ def allowed_host(config: Config) -> Callable[[str], bool]:
             urlsplit(f"//{header}").port  # noqa: B018 -- raises ValueError for a wrong one
         except ValueError:
             return False
-        return name in names or (any_address and _is_address(name))
+        return name in known or (any_address and _is_address(name))
 
     return allowed
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from starlette.responses import JSONResponse
 
 from overpaint.bundle.errors import OverpaintError
-from overpaint.serve.journal import new_id
+from overpaint.serve.ids import new_id
 
 
 class ApiError(OverpaintError):

@@ -11,8 +11,9 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from overpaint.serve.journal import new_id, note_error
-from overpaint.serve.metrics import Metrics
+from overpaint.serve.ids import new_id
+from overpaint.serve.telemetry.journal import note_error
+from overpaint.serve.telemetry.metrics import Metrics
 
 from .problems import ApiError, Shapes
 

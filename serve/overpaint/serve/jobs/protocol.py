@@ -1,10 +1,10 @@
-"""What can run a job: submit, progress, cancel, health.
+"""What can run a job: capabilities, submit, progress, cancel, health.
 
-A provider is a local engine, a remote overpaint server, or anything else that keeps these four
-promises. It knows requests and tickets; ids, records, media and falling back from one provider to
-the next are the service's.
+A provider is this process' engines, another overpaint server, or anything else that keeps these
+five promises. It knows orders and tickets; ids, records, media and falling back from one provider
+to the next are the service's.
 
-    ticket = await provider.submit(request)          # or RefusedError: full, loading, draining, …
+    ticket = await provider.submit(order)            # or RefusedError: full, loading, draining, …
     async for event in provider.progress(ticket):    # Queued, Step, … and one last event
         ...
 """
@@ -18,12 +18,17 @@ from typing import Any, Literal, Protocol, TypeAlias
 from overpaint.bundle.errors import OverpaintError
 from overpaint.runtime.settings import Settings
 
+from .capabilities import ModelCapabilities
+
+HOP = "X-Overpaint-Hop"
+"""The header by which one server tells another that it passes something on."""
+
 Reason = Literal["full", "loading", "draining", "unhealthy", "unreachable", "no_model", "failed"]
 State = Literal["ready", "loading", "draining", "unhealthy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Order:
     """One picture to repaint or, with `image` None, to paint.
 
     `image` is an upright RGB PNG; `settings` is what the caller said, and the bundle's defaults
@@ -113,12 +118,21 @@ class RefusedError(OverpaintError):
 
 
 class Provider(Protocol):
-    """The four promises. All run on the event loop; none blocks it."""
+    """The five promises, all on the event loop, none of them blocking it; and a life with the
+    server, where there is something to begin or to end.
 
-    @property
-    def name(self) -> str: ...
+    `name` is how clients are told who has their job. `passes_on`: its jobs leave for another
+    server, so that one which came from a server already must not be given to it.
+    """
 
-    async def submit(self, request: Request) -> str:
+    name: str
+    passes_on: bool
+
+    async def capabilities(self) -> tuple[ModelCapabilities, ...]:
+        """Its models as of now, the default one first. RefusedError where it cannot tell."""
+        ...
+
+    async def submit(self, order: Order) -> str:
         """Take the job and return its ticket, or raise RefusedError at once."""
         ...
 
@@ -132,3 +146,15 @@ class Provider(Protocol):
         ...
 
     async def health(self) -> Health: ...
+
+    async def start(self) -> None:
+        """Get ready for jobs. Raises what keeps it from ever taking one."""
+        return
+
+    def drain(self) -> None:
+        """Take no more jobs; those that are here go on."""
+        return
+
+    async def close(self) -> bool:
+        """End what still runs and let go of everything; False where a step did not return."""
+        return True

@@ -13,56 +13,109 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from overpaint.bundle.errors import OverpaintError
-from overpaint.serve.journal import new_id, note_error
-from overpaint.serve.kept import Kept
-from overpaint.serve.metrics import Metrics
+from overpaint.bundle.errors import OverpaintError, UsageError
+from overpaint.serve.ids import new_id
+from overpaint.serve.store.kept import Kept
+from overpaint.serve.telemetry.journal import note_error
+from overpaint.serve.telemetry.metrics import Metrics
 
-from .protocol import Cancelled, Failed, Health, Painted, Provider, RefusedError, Request
+from .capabilities import ModelCapabilities
+from .protocol import Cancelled, Failed, Health, Order, Painted, Provider, RefusedError
 from .record import STATUS, Complete, Job, JobEvent, Tried
 
 CANCEL_SECONDS = 5.0
+NOBODY = "this server has no engines of its own, and passes nothing on that was passed on to it"
+
+
+class UnknownModelError(OverpaintError):
+    """No provider has a model of that name."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = ", ".join(known)
+        super().__init__(f"there is no such model; there is: {self.known}")
 
 
 class NoProviderError(OverpaintError):
-    """No provider took the job. `tried` says what each answered."""
+    """No provider took the job, or answered. `tried` says what each said instead."""
 
     def __init__(self, refusals: list[tuple[str, RefusedError]]) -> None:
-        super().__init__("; ".join(f"{name}: {refused}" for name, refused in refusals))
+        super().__init__("; ".join(f"{name}: {refused}" for name, refused in refusals) or NOBODY)
         self.tried = [Tried(name, one.reason, str(one)) for name, one in refusals]
         self.full = any(one.reason == "full" for _, one in refusals)
+        self.reason = "full" if self.full else self.tried[0].reason if refusals else "unhealthy"
         waits = [one.retry_after for _, one in refusals if one.retry_after is not None]
         self.retry_after = min(waits, default=1.0)
 
 
 class JobService:
-    """Jobs on an ordered list of providers; the first is the local one."""
+    """Jobs on an ordered list of providers of different names.
+
+    `passed_on` marks what came from another server: it goes to providers that pass nothing on, so
+    that two servers which fall back to each other never ask in a circle.
+    """
 
     def __init__(
         self, providers: Sequence[Provider], *, media: Kept, finished: Kept, metrics: Metrics
     ) -> None:
         self.providers = tuple(providers)
+        names = [one.name for one in self.providers]
+        if len(set(names)) < len(names):
+            raise UsageError(f"--fallback: expected each provider once, got {', '.join(names)}")
         self.media = media
         self._finished = finished
         self._metrics = metrics
         self._live: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def submit(self, request: Request, *, may_fall_back: bool = True) -> Job:
-        """Give `request` to the first provider that takes it; NoProviderError where none does.
+    def _those_for(self, passed_on: bool) -> tuple[Provider, ...]:
+        return tuple(one for one in self.providers if not (passed_on and one.passes_on))
 
-        `may_fall_back` is False for a job that fell back to this server already.
-        """
-        providers = self.providers if may_fall_back else self.providers[:1]
-        provider, ticket, refusals = await _hand_over(request, providers)
+    async def capabilities(self, *, passed_on: bool = False) -> tuple[ModelCapabilities, ...]:
+        """Every model, as the first provider that has it describes it; the default one first.
+        Raises NoProviderError where nobody answers."""
+        providers = self._those_for(passed_on)
+        answers = await asyncio.gather(*(_capabilities(one) for one in providers))
+        refusals = [
+            (provider.name, answer)
+            for provider, answer in zip(providers, answers, strict=True)
+            if isinstance(answer, RefusedError)
+        ]
+        if len(refusals) == len(providers):
+            raise NoProviderError(refusals)
+        found: dict[str, ModelCapabilities] = {}
+        for answer in answers:
+            for model in () if isinstance(answer, RefusedError) else answer:
+                found.setdefault(model.name, model)
+        return tuple(found.values())
+
+    async def model(self, name: str | None, *, passed_on: bool = False) -> ModelCapabilities:
+        """The model called `name`, None for the default one. Providers are asked in order, and
+        none after the first that has it. Raises UnknownModelError, NoProviderError."""
+        refusals: list[tuple[str, RefusedError]] = []
+        known: list[str] = []
+        for provider in self._those_for(passed_on):
+            answer = await _capabilities(provider)
+            if isinstance(answer, RefusedError):
+                refusals.append((provider.name, answer))
+                continue
+            for model in answer:
+                if name in (None, model.name):
+                    return model
+                known.append(model.name)
+        raise UnknownModelError(known) if known else NoProviderError(refusals)
+
+    async def submit(self, order: Order, *, passed_on: bool = False) -> Job:
+        """Give `order` to the first provider that takes it; NoProviderError where none does."""
+        providers = self._those_for(passed_on)
+        provider, ticket, refusals = await _hand_over(order, providers)
         tried = [Tried(name, one.reason, str(one)) for name, one in refusals]
         job = Job(
-            id=new_id(), model=request.model, provider=provider.name, ticket=ticket, tried=tried
+            id=new_id(), model=order.model, provider=provider.name, ticket=ticket, tried=tried
         )
         self._note_fallback(job)
         self._live[job.id] = job
         rest = providers[providers.index(provider) + 1 :]
-        task = asyncio.create_task(self._see_through(job, request, provider, rest))
+        task = asyncio.create_task(self._see_through(job, order, provider, rest))
         self._tasks[job.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
         return job
@@ -100,16 +153,17 @@ class JobService:
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
 
-    async def health(self) -> list[Health]:
-        return list(await asyncio.gather(*(one.health() for one in self.providers)))
+    async def health(self, *, passed_on: bool = False) -> list[Health]:
+        """Of each provider that a job could go to."""
+        return list(await asyncio.gather(*(one.health() for one in self._those_for(passed_on))))
 
     async def _see_through(
-        self, job: Job, request: Request, provider: Provider, rest: Sequence[Provider]
+        self, job: Job, order: Order, provider: Provider, rest: Sequence[Provider]
     ) -> None:
         """Follow the job to its end, and keep how it ended."""
         last: JobEvent
         try:
-            end = await self._follow(job, request, provider, rest)
+            end = await self._follow(job, order, provider, rest)
             last = end if not isinstance(end, Painted) else await self._keep(end)
         except Exception as error:
             error_id = note_error(error, "a job was lost by the service")
@@ -128,14 +182,14 @@ class JobService:
             del self._live[job.id]
 
     async def _follow(
-        self, job: Job, request: Request, provider: Provider, rest: Sequence[Provider]
+        self, job: Job, order: Order, provider: Provider, rest: Sequence[Provider]
     ) -> Painted | Failed | Cancelled:
         """The job's end, over as many providers as that takes."""
         end = await self._republish(job, provider)
         while isinstance(end, Failed) and end.elsewhere and rest and not job.cancelled:
             job.tried.append(Tried(provider.name, end.code, end.message))
             try:
-                provider, job.ticket, refusals = await _hand_over(request, rest)
+                provider, job.ticket, refusals = await _hand_over(order, rest)
             except NoProviderError as nobody:
                 job.tried += nobody.tried
                 return end
@@ -178,13 +232,20 @@ class JobService:
 
 
 async def _hand_over(
-    request: Request, providers: Sequence[Provider]
+    order: Order, providers: Sequence[Provider]
 ) -> tuple[Provider, str, list[tuple[str, RefusedError]]]:
-    """The first provider that takes `request`, its ticket, and what those before it answered."""
+    """The first provider that takes `order`, its ticket, and what those before it answered."""
     refusals: list[tuple[str, RefusedError]] = []
     for provider in providers:
         try:
-            return provider, await provider.submit(request), refusals
+            return provider, await provider.submit(order), refusals
         except RefusedError as refused:
             refusals.append((provider.name, refused))
     raise NoProviderError(refusals)
+
+
+async def _capabilities(provider: Provider) -> tuple[ModelCapabilities, ...] | RefusedError:
+    try:
+        return await provider.capabilities()
+    except RefusedError as refused:
+        return refused

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from overpaint.serve.state import State
+from overpaint.serve.store.kept import Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class Encoded:
     size: tuple[int, int]
 
 
-async def encoded(state: State, media_id: str, kind: str, quality: int) -> Encoded:
-    """The picture `media_id` as "png" (the kept file itself), "webp" or "jpeg"."""
-    return await asyncio.to_thread(_encode, state.media.get(media_id), kind, quality)
+async def encoded(media: Kept, key: str, kind: str, quality: int) -> Encoded:
+    """The picture kept as `key`, as "png" (the kept file itself), "webp" or "jpeg"."""
+    return await asyncio.to_thread(_encode, media.get(key), kind, quality)
 
 
 def _encode(png: bytes, kind: str, quality: int) -> Encoded:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
-from overpaint.serve.config import Limits
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError
 
 HTTPS = 443

@@ -17,14 +17,14 @@ from PIL import Image
 
 from overpaint.bundle.errors import ImageError
 from overpaint.runtime.image import read
-from overpaint.serve.config import Limits
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class Received:
     """A PNG of `size` (width, height), made of a picture of `original` size."""
 
     png: bytes
@@ -39,18 +39,18 @@ class Intake:
         self.limits = limits
         self._turns = asyncio.Semaphore(2)
 
-    async def take(self, data: bytes, field: str) -> Upload:
+    async def receive(self, data: bytes, field: str) -> Received:
         """Raises ApiError: 413 too large, 415 no such picture, 422 damaged."""
         if len(data) > self.limits.image_bytes:
             most = self.limits.image_bytes // 10**6
             message = f"expected a picture of {most} MB or less, got {len(data) / 1e6:.1f} MB"
             raise ApiError(413, "image_too_large", message, field=field)
         async with self._turns:
-            return await asyncio.to_thread(take, data, self.limits, field)
+            return await asyncio.to_thread(clean, data, self.limits, field)
 
 
-def take(data: bytes, limits: Limits, field: str) -> Upload:
-    """The work of `Intake.take`, blocking."""
+def clean(data: bytes, limits: Limits, field: str) -> Received:
+    """The picture in `data` and nothing else of it; blocks. Raises ApiError as `receive` does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
@@ -63,10 +63,10 @@ def take(data: bytes, limits: Limits, field: str) -> Upload:
     with image:
         if image.width * image.height > limits.image_pixels:
             raise _too_many_pixels(limits, field)
-        return _take(image, limits, field)
+        return _upright_png(image, limits, field)
 
 
-def _take(image: Image.Image, limits: Limits, field: str) -> Upload:
+def _upright_png(image: Image.Image, limits: Limits, field: str) -> Received:
     try:
         image.load()
         picture = read(image).image
@@ -79,7 +79,7 @@ def _take(image: Image.Image, limits: Limits, field: str) -> Upload:
     picture.thumbnail((limits.image_side, limits.image_side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, "PNG", compress_level=1)
-    return Upload(file.getvalue(), picture.size, original)
+    return Received(file.getvalue(), picture.size, original)
 
 
 def _too_many_pixels(limits: Limits, field: str) -> ApiError:

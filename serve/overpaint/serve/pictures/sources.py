@@ -7,7 +7,7 @@ import binascii
 import re
 
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.kept import GoneError, Kept, UnknownKeyError
+from overpaint.serve.store.kept import GoneError, Kept, UnknownKeyError
 
 from .fetch import fetch
 from .intake import Intake
@@ -26,10 +26,10 @@ class Sources:
     async def png(self, image: str) -> bytes:
         """Raises ApiError: 404 and 410 for uploads, 413, 415 and 422 for pictures."""
         if image.startswith("data:"):
-            return (await self.intake.take(decode_base64(image, "image"), "image")).png
+            return (await self.intake.receive(decode_base64(image, "image"), "image")).png
         if "://" in image:
             data = await fetch(image, self._image_hosts, self.intake.limits)
-            return (await self.intake.take(data, "image")).png
+            return (await self.intake.receive(data, "image")).png
         try:
             return self.uploads.get(image)
         except GoneError:

@@ -15,6 +15,7 @@ from tests.doubles.cuda_double import CPU, Gpu, double
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.installed import install_command
 from overpaint.engines.backend import Candidate
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import candidates, choose, open_session
@@ -76,7 +77,7 @@ def test_the_provider_is_tried_once_a_process(bundle: Bundle, install: Install) 
         (
             {"missing_libraries": ("libcublas.so.13", "libcudart.so.13")},
             "CUDA's libraries are not found (libcublas.so.13, libcudart.so.13): "
-            "pip install 'overpaint[cuda]'",
+            + install_command("cuda"),
         ),
         ({"provider_starts": False}, "does not start, and onnxruntime does not say why"),
     ],
@@ -114,7 +115,7 @@ def test_without_onnxruntime_the_extra_is_named(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert cuda(bundle).why == "onnxruntime is not installed: pip install 'overpaint[cuda]'"
+    assert cuda(bundle).why == f"onnxruntime is not installed: {install_command('cuda')}"
 
 
 class Driver:

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Final
 
 from overpaint.bundle.errors import SessionError
+from overpaint.bundle.installed import install_command
 from overpaint.engines.host.nvidia import NoGpuError, gpu_name
 from overpaint.engines.onnxruntime.library import (
     import_onnxruntime,
@@ -27,7 +28,6 @@ _IDENTITY: Final = (
     b"\x12\x05\n\x03\x12\x01nb\x10\n\x01y\x12\x0b\n\t\x08\x01\x12\x05\n\x03\x12\x01nB\x04\n\x00"
     b"\x10\x11"
 )
-_BRINGS: Final = "pip install 'overpaint[cuda]'"
 
 
 def start() -> str:
@@ -37,11 +37,11 @@ def start() -> str:
         SessionError: it does not start; the message says why and how to mend it.
     """
     if (names := providers()) is None:
-        raise SessionError(f"onnxruntime is not installed: {_BRINGS}")
+        raise SessionError(f"onnxruntime is not installed: {install_command('cuda')}")
     if CUDA not in names:
         raise SessionError(
             f"the onnxruntime installed here has no {CUDA}: pip uninstall onnxruntime, then "
-            f"{_BRINGS}"
+            f"{install_command('cuda')}"
         )
     try:
         gpu = gpu_name()
@@ -57,7 +57,7 @@ def start() -> str:
 def _problem(runtime: ModuleType) -> str:
     """What keeps the provider from starting; empty where nothing does. Tried once a process."""
     if missing := _missing_libraries(runtime):
-        return f"CUDA's libraries are not found ({', '.join(missing)}): {_BRINGS}"
+        return f"CUDA's libraries are not found ({', '.join(missing)}): {install_command('cuda')}"
     try:
         trial = on_cuda_thread(
             lambda: runtime.InferenceSession(

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from overpaint.serve.jobs.models import Model
+from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.state import State
 
 from .schema import SAMPLER_NAMES, SCHEDULERS
@@ -20,14 +20,15 @@ def routes(state: State) -> APIRouter:
 
     @router.get("/sd-models")
     async def models() -> list[dict[str, Any]]:
-        return [_model(model) for model in state.models]
+        return [_model(model) for model in await state.jobs.capabilities()]
 
     @router.get("/samplers")
     async def samplers() -> list[dict[str, Any]]:
+        models = await state.jobs.capabilities()
         return [
             {"name": label, "aliases": [ours], "options": {}}
             for ours, label in SAMPLER_NAMES.items()
-            if any(ours in model.served.samplers for model in state.models)
+            if any(ours in model.samplers for model in models)
         ]
 
     @router.get("/schedulers")
@@ -74,13 +75,12 @@ async def _nothing() -> list[Any]:
     return []
 
 
-def _model(model: Model) -> dict[str, Any]:
-    sha256 = model.served.manifest.source.sha256
+def _model(model: ModelCapabilities) -> dict[str, Any]:
     return {
-        "title": model.served.name,
-        "model_name": model.served.name,
-        "hash": sha256[:10],
-        "sha256": sha256,
-        "filename": model.served.name,
+        "title": model.name,
+        "model_name": model.name,
+        "hash": model.sha256[:10],
+        "sha256": model.sha256,
+        "filename": model.name,
         "config": None,
     }

@@ -15,15 +15,15 @@ from PIL import Image
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.metadata import CHUNK, INFOTEXT
+from overpaint.serve.api.orders import invalid, job_headers, place, result_of
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.jobs.orders import Order, invalid, job_headers, place, result_of
 from overpaint.serve.jobs.record import Complete
 from overpaint.serve.pictures.sources import decode_base64
 from overpaint.serve.state import State
 
 from . import about
-from .desk import Desk
 from .schema import RESIZE, SAMPLER_NAMES, Generation, ImageToImage, TextToImage
+from .webui_state import WebUIState
 
 PREFIXES = ("/sdapi",)
 
@@ -36,18 +36,18 @@ def shape(problem: ApiError) -> tuple[int, Any]:
 def routes(state: State) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     router.include_router(about.routes(state))
-    desk = Desk(state)
+    webui = WebUIState(state)
 
     @router.post("/sdapi/v1/img2img")
     async def img2img(wanted: ImageToImage, request: Request) -> JSONResponse:
         wanted.refuse_scripts()
         data = decode_base64(wanted.init_images[0], "init_images")
-        image = await state.sources.intake.take(data, "init_images")
+        image = await state.sources.intake.receive(data, "init_images")
         settings = {
             "strength": wanted.denoising_strength,
             "resize": RESIZE[wanted.resize_mode],
         }
-        answer = await _paint(desk, wanted, image.png, settings, request)
+        answer = await _paint(webui, wanted, image.png, settings, request)
         if not wanted.include_init_images:
             answer["parameters"]["init_images"] = None
         return _respond(answer)
@@ -55,28 +55,31 @@ def routes(state: State) -> APIRouter:
     @router.post("/sdapi/v1/txt2img")
     async def txt2img(wanted: TextToImage, request: Request) -> JSONResponse:
         wanted.refuse_scripts()
-        return _respond(await _paint(desk, wanted, None, {}, request))
+        return _respond(await _paint(webui, wanted, None, {}, request))
 
     @router.get("/sdapi/v1/progress")
     async def progress(skip_current_image: bool = False) -> dict[str, Any]:
-        return desk.progress(with_image=not skip_current_image)
+        return webui.progress(with_image=not skip_current_image)
 
     @router.post("/sdapi/v1/interrupt")
     async def interrupt() -> dict[str, Any]:
-        await desk.interrupt()
+        await webui.interrupt()
         return {}
 
     @router.get("/sdapi/v1/options")
     async def options() -> dict[str, Any]:
-        name = desk.model(None)
-        sha256 = state.models[name].served.manifest.source.sha256
-        return {"sd_model_checkpoint": name, "sd_checkpoint_hash": sha256, "samples_format": "png"}
+        model = await webui.model(None)
+        return {
+            "sd_model_checkpoint": model.name,
+            "sd_checkpoint_hash": model.sha256,
+            "samples_format": "png",
+        }
 
     @router.post("/sdapi/v1/options")
     async def set_options(wanted: dict[str, Any]) -> None:
         named = wanted.get("sd_model_checkpoint")
         if isinstance(named, str):
-            desk.checkpoint = desk.model(named)
+            webui.checkpoint = (await webui.model(named)).name
 
     @router.post("/sdapi/v1/png-info")
     async def png_info(image: str = Body(embed=True)) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def routes(state: State) -> APIRouter:
 
 
 async def _paint(
-    desk: Desk,
+    webui: WebUIState,
     wanted: Generation,
     image: bytes | None,
     more: dict[str, Any],
@@ -97,22 +100,24 @@ async def _paint(
         settings = replace(wanted.settings(), **more)
     except UsageError as error:
         raise invalid(error) from None
-    order = Order(
+    model = await webui.model(wanted.checkpoint)
+    job = await place(
+        webui.state,
+        request,
+        model=model.name,
         prompt=wanted.prompt,
         settings=settings,
         image=image,
-        model=desk.model(wanted.checkpoint),
     )
-    job = await place(desk.state, order, request)
     answer = {"images": [], "parameters": wanted.model_dump(), "info": json.dumps({})}
-    with desk.under_way(job, wanted.force_task_id):
+    with webui.under_way(job, wanted.force_task_id):
         try:
-            complete = await result_of(desk.state, job, request)
+            complete = await result_of(webui.state, job, request)
         except ApiError as error:
             if error.code != "cancelled":
                 raise
             return answer | {"headers": job_headers(job)}  # as there: interrupted is no error
-    files = [await asyncio.to_thread(desk.state.media.get, media) for media in complete.media]
+    files = [await asyncio.to_thread(webui.state.media.get, media) for media in complete.media]
     if wanted.send_images:
         answer["images"] = [base64.b64encode(file).decode() for file in files]
     answer["info"] = json.dumps(_info(wanted, complete, files))

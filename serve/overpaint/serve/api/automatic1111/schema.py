@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from overpaint.runtime.choices import SIGMAS
 from overpaint.runtime.metadata import A1111_SAMPLERS
-from overpaint.runtime.schedule import SAMPLERS, SIGMAS
+from overpaint.runtime.schedule import SAMPLERS
 from overpaint.runtime.settings import MAX_SEED, Settings
 from overpaint.serve.api.native.schema import LIMITS, Prompt
 from overpaint.serve.http.problems import ApiError

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from overpaint.runtime.prepare import image_sides
-from overpaint.runtime.settings import MODES, PRESETS, Bundled
-from overpaint.serve.jobs.models import Model
-from overpaint.serve.jobs.remote import HOP
+from overpaint.runtime.settings import MODES, PRESETS, Combination
+from overpaint.serve.config import Config
+from overpaint.serve.http.limits import Limits
+from overpaint.serve.jobs.capabilities import ModelCapabilities
+from overpaint.serve.jobs.protocol import HOP, Health
+from overpaint.serve.jobs.service import NOBODY
 from overpaint.serve.state import State
 
 from .answers import problems
-from .schema import (
+from .views import (
     Area,
     CapabilitiesView,
     DefaultsView,
@@ -35,10 +38,11 @@ from .schema import (
 def routes(state: State) -> APIRouter:
     router = APIRouter(tags=["about"])
 
-    @router.get("/v1/capabilities", response_model=CapabilitiesView, responses=problems())
-    async def capabilities() -> CapabilitiesView:
-        """Sizes, steps, samplers and limits of these bundles on this device."""
-        return describe(state)
+    @router.get("/v1/capabilities", response_model=CapabilitiesView, responses=problems(503))
+    async def capabilities(request: Request) -> CapabilitiesView:
+        """Sizes, steps, samplers and limits of the models that jobs may name."""
+        models = await state.jobs.capabilities(passed_on=HOP in request.headers)
+        return describe(state.config, models)
 
     @router.get("/healthz", response_model=HealthView, responses=problems())
     async def healthz() -> HealthView:
@@ -52,25 +56,26 @@ def routes(state: State) -> APIRouter:
     )
     async def readyz(request: Request, response: Response) -> ReadyView:
         """Somebody would take a job: an engine that is open and warm, here or as a fallback."""
-        ready = await readiness(state, only_local=HOP in request.headers)
+        ready = await readiness(state, passed_on=HOP in request.headers)
         response.status_code = 200 if ready.state == "ready" else 503
         return ready
 
     @router.get("/metrics", response_class=Response, responses=problems())
     async def metrics() -> Response:
         """Prometheus' text format."""
-        health = await state.local.health()
-        state.metrics.waiting.set(health.waiting)
-        state.metrics.running.set(health.running)
+        here = await state.jobs.health(passed_on=True)  # nobody elsewhere is asked for these
+        state.metrics.waiting.set(sum(one.waiting for one in here))
+        state.metrics.running.set(sum(one.running for one in here))
         return Response(state.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return router
 
 
-async def readiness(state: State, *, only_local: bool) -> ReadyView:
-    """`only_local` where another server asks, so that two of them never ask in a circle."""
-    found = [await state.local.health()] if only_local else await state.jobs.health()
-    first, ready = found[0], any(one.state == "ready" for one in found)
+async def readiness(state: State, *, passed_on: bool) -> ReadyView:
+    """`passed_on` where another server asks, so that two of them never ask in a circle."""
+    found = await state.jobs.health(passed_on=passed_on)
+    first = found[0] if found else Health(provider="", state="unhealthy", detail=NOBODY)
+    ready = any(one.state == "ready" for one in found)
     return ReadyView(
         state="draining" if state.draining else "ready" if ready else first.state,
         detail=first.detail,
@@ -78,12 +83,11 @@ async def readiness(state: State, *, only_local: bool) -> ReadyView:
     )
 
 
-def describe(state: State) -> CapabilitiesView:
-    config = state.config
+def describe(config: Config, models: Sequence[ModelCapabilities]) -> CapabilitiesView:
     limits = config.limits
     return CapabilitiesView(
         version=version("overpaint"),
-        models=[_model(state, model) for model in state.models],
+        models=[_model(model, limits) for model in models],
         modes={name: _mode(mode) for name, mode in MODES.items()},
         presets={name: _mode(preset) for name, preset in PRESETS.items()},
         styles=[StyleView(name=name, words=words) for name, words in config.styles.prompt.items()],
@@ -104,38 +108,34 @@ def describe(state: State) -> CapabilitiesView:
     )
 
 
-def _model(state: State, model: Model) -> ModelView:
-    manifest, pace = model.served.manifest, state.local.pace(model.served.name)
-    sides, defaults = image_sides(manifest), manifest.defaults
-    side = model.served.side
+def _model(model: ModelCapabilities, limits: Limits) -> ModelView:
+    sides, defaults, (width, height) = model.sides, model.defaults, model.native
     return ModelView(
-        name=model.served.name,
-        family=manifest.family,
+        name=model.name,
+        family=model.family,
+        sha256=model.sha256,
         device=model.device,
-        open=model.pipeline is not None,
+        open=model.open,
         sizes=SizesView(
             multiple=sides.multiple,
             minimum=sides.minimum,
             maximum=sides.maximum,
-            default=Area(width=side, height=side),
+            default=Area(width=width, height=height),
         ),
-        samplers=[*model.served.samplers],
-        sigmas={name: [*one] for name, one in model.served.samplers.items()},
+        samplers=[*model.samplers],
+        sigmas={name: [*sigmas] for name, sigmas in model.samplers.items()},
         defaults=DefaultsView(
             strength=defaults.strength,
             steps=defaults.steps,
             guidance_scale=defaults.guidance_scale,
             sampler=defaults.sampler,
         ),
-        steps=StepsView(
-            maximum=state.config.limits.steps,
-            rounding="up" if manifest.family == "sd3" else "down",
-        ),
-        pace=PaceView(step_s=pace.step, other_s=pace.other) if pace else None,
+        steps=StepsView(maximum=min(model.max_steps, limits.steps), rounding=model.rounding),
+        pace=PaceView(step_s=model.pace.step_s, other_s=model.pace.other_s) if model.pace else None,
     )
 
 
-def _mode(bundled: Bundled) -> ModeView:
+def _mode(bundled: Combination) -> ModeView:
     return ModeView(
         strength=bundled.strength, steps=bundled.steps, guidance_scale=bundled.guidance_scale
     )

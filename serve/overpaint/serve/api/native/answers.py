@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .schema import ProblemView
+from .views import ProblemView
 
 MEANINGS = {
     400: "the body cannot be parsed",

@@ -16,8 +16,8 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from overpaint.serve.http.guard import SUBPROTOCOL
 from overpaint.serve.jobs.protocol import Cancelled, Failed, Queued, Started, Step
 from overpaint.serve.jobs.record import Complete, Job, JobEvent
-from overpaint.serve.kept import GoneError, UnknownKeyError
 from overpaint.serve.state import State
+from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
 NOT_FOUND = 4404
 GOING_AWAY = 1001

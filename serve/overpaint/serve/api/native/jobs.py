@@ -8,14 +8,16 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from overpaint.bundle.errors import UsageError
+from overpaint.serve.api.orders import invalid, job_headers, place
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.jobs.orders import Order, invalid, job_headers, place
-from overpaint.serve.kept import GoneError, UnknownKeyError
+from overpaint.serve.jobs.record import Job
+from overpaint.serve.jobs.styles import dress
 from overpaint.serve.state import State
-from overpaint.serve.styles import dress
+from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
 from .answers import problems
-from .schema import JobRequest, JobView
+from .schema import JobRequest
+from .views import JobView
 
 
 def routes(state: State) -> APIRouter:
@@ -29,7 +31,7 @@ def routes(state: State) -> APIRouter:
     )
     async def submit(wanted: JobRequest, request: Request, response: Response) -> dict[str, Any]:
         """Queue a picture to be repainted or, without `image`, painted."""
-        job = await place(state, await _order(state, wanted), request)
+        job = await _place(state, request, wanted)
         response.headers.update(job_headers(job) | {"Location": f"/v1/jobs/{job.id}"})
         return job.view()
 
@@ -51,24 +53,26 @@ def routes(state: State) -> APIRouter:
     return router
 
 
-async def _order(state: State, wanted: JobRequest) -> Order:
+async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
     try:
         settings = wanted.settings()
         prompt, negative = dress(
             state.config.styles,
             wanted.styles,
-            wanted.mode,
+            settings.mode,
             wanted.prompt,
-            wanted.negative_prompt,
+            settings.negative_prompt,
         )
     except UsageError as error:
         raise invalid(error) from None
     image = None if wanted.image is None else await state.sources.png(wanted.image)
-    return Order(
+    return await place(
+        state,
+        request,
+        model=wanted.model,
         prompt=prompt,
         settings=replace(settings, negative_prompt=negative),
         image=image,
-        model=wanted.model,
     )
 
 

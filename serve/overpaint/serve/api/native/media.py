@@ -7,8 +7,8 @@ import asyncio
 from fastapi import APIRouter, Response
 
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.kept import GoneError, UnknownKeyError
 from overpaint.serve.state import State
+from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
 from .answers import problems
 

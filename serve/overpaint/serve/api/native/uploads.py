@@ -9,11 +9,11 @@ from starlette.datastructures import UploadFile
 
 from overpaint.serve.http.forms import read_form
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.journal import new_id
+from overpaint.serve.ids import new_id
 from overpaint.serve.state import State
 
 from .answers import problems
-from .schema import Area, UploadView
+from .views import Area, UploadView
 
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -49,14 +49,14 @@ def routes(state: State) -> APIRouter:
                 message = "expected multipart/form-data with the picture in the part `file`"
                 raise ApiError(422, "invalid_request", message, field="file")
             data = await file.read()
-        taken = await state.sources.intake.take(data, "file")
+        received = await state.sources.intake.receive(data, "file")
         key = new_id()
-        expires_at = state.uploads.put(key, taken.png)
+        expires_at = state.uploads.put(key, received.png)
         return UploadView(
             id=key,
-            width=taken.size[0],
-            height=taken.size[1],
-            original=Area(width=taken.original[0], height=taken.original[1]),
+            width=received.size[0],
+            height=received.size[1],
+            original=Area(width=received.original[0], height=received.original[1]),
             expires_at=expires_at,
         )
 

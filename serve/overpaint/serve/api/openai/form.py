@@ -7,10 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
+from overpaint.runtime.schedule import SAMPLERS
 from overpaint.runtime.settings import MAX_SEED, Settings
-from overpaint.serve.api.native.schema import LIMITS, Prompt, Sampler, Share, Size, parse_size
+from overpaint.serve.api.native.schema import LIMITS, Prompt, Size, parse_size
 from overpaint.serve.http.problems import ApiError
 
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Sampler = Annotated[str, Field(json_schema_extra={"enum": [*SAMPLERS]})]
 FILES = ("image", "image[]", "mask")
 IGNORED = frozenset(
     {

@@ -17,15 +17,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
 
 from overpaint.bundle.errors import UsageError
+from overpaint.serve.api.orders import find_model, invalid, job_headers, place, result_of
 from overpaint.serve.http.forms import read_form
 from overpaint.serve.http.problems import ApiError
-from overpaint.serve.jobs.models import Model
-from overpaint.serve.jobs.orders import Order, invalid, job_headers, place, result_of
+from overpaint.serve.ids import new_id
+from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.jobs.record import Complete
-from overpaint.serve.journal import new_id
-from overpaint.serve.kept import GoneError, UnknownKeyError
 from overpaint.serve.pictures.encode import encoded
 from overpaint.serve.state import State
+from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
 from .form import EditForm, parse
 from .stream import events
@@ -59,13 +59,19 @@ def routes(state: State) -> APIRouter:
         async with read_form(request, max_files=FORM_FILES, max_fields=FORM_FIELDS) as form:
             wanted, image = parse(form)
             data = await image.read()
-        taken = await state.sources.intake.take(data, "image")
+        received = await state.sources.intake.receive(data, "image")
         try:
             settings = wanted.settings()
         except UsageError as error:
             raise invalid(error) from None
-        order = Order(prompt=wanted.prompt, settings=settings, image=taken.png, model=wanted.model)
-        job = await place(state, order, request)
+        job = await place(
+            state,
+            request,
+            model=wanted.model,
+            prompt=wanted.prompt,
+            settings=settings,
+            image=received.png,
+        )
         if wanted.stream:
             stream = events(state, job, wanted)
             return StreamingResponse(
@@ -77,14 +83,11 @@ def routes(state: State) -> APIRouter:
 
     @router.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [_model(model) for model in state.models]}
+        return {"object": "list", "data": [_model(one) for one in await state.jobs.capabilities()]}
 
     @router.get("/v1/models/{name}")
     async def model(name: str) -> dict[str, Any]:
-        if name not in state.models.names:
-            message = f"The model '{name}' does not exist"
-            raise ApiError(404, "model_not_found", message, field="model")
-        return _model(state.models[name])
+        return _model(await find_model(state, name))
 
     @router.get("/v1/images/{media_id}.{kind}")
     async def file(media_id: str, kind: str) -> Response:
@@ -106,7 +109,7 @@ def routes(state: State) -> APIRouter:
 async def _body(state: State, complete: Complete, wanted: EditForm, base: str) -> dict[str, Any]:
     data, size = [], (0, 0)
     for media in complete.media:
-        picture = await encoded(state, media, wanted.output_format, wanted.output_compression)
+        picture = await encoded(state.media, media, wanted.output_format, wanted.output_compression)
         size = picture.size
         if wanted.response_format == "b64_json":
             data.append({"b64_json": base64.b64encode(picture.data).decode()})
@@ -122,5 +125,5 @@ async def _body(state: State, complete: Complete, wanted: EditForm, base: str) -
     }
 
 
-def _model(model: Model) -> dict[str, Any]:
-    return {"id": model.served.name, "object": "model", "created": 0, "owned_by": "overpaint"}
+def _model(model: ModelCapabilities) -> dict[str, Any]:
+    return {"id": model.name, "object": "model", "created": 0, "owned_by": "overpaint"}

@@ -68,7 +68,7 @@ async def _partial(preview: bytes, index: int, wanted: EditForm) -> dict[str, An
 
 
 async def _completed(state: State, media: str, wanted: EditForm) -> dict[str, Any]:
-    picture = await encoded(state, media, wanted.output_format, wanted.output_compression)
+    picture = await encoded(state.media, media, wanted.output_format, wanted.output_compression)
     size = f"{picture.size[0]}x{picture.size[1]}"
     return _common(wanted, picture.data, size) | {"type": "image_edit.completed", "usage": USAGE}
 

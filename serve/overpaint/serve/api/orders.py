@@ -1,0 +1,137 @@
+"""Placing a job, and waiting for one: what every face on the service does."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from dataclasses import fields
+
+from starlette.requests import Request as HTTPRequest
+
+from overpaint.bundle.errors import UsageError
+from overpaint.runtime.resolved import Resolved, resolve
+from overpaint.runtime.settings import Settings
+from overpaint.serve.http.problems import ApiError
+from overpaint.serve.jobs.capabilities import ModelCapabilities
+from overpaint.serve.jobs.protocol import HOP, Cancelled, Failed, Order
+from overpaint.serve.jobs.record import Complete, Job
+from overpaint.serve.jobs.service import NoProviderError, UnknownModelError
+from overpaint.serve.state import State
+
+LOOK_SECONDS = 0.2
+STATUS = {"invalid_request": 422, "timeout": 504, "unreachable": 502}
+FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image"}
+
+
+async def find_model(
+    state: State, name: str | None, *, passed_on: bool = False
+) -> ModelCapabilities:
+    """The model called `name`, None for the default one. Raises ApiError 404."""
+    try:
+        return await state.jobs.model(name, passed_on=passed_on)
+    except UnknownModelError as error:
+        raise ApiError(404, "model_not_found", str(error), field="model") from None
+
+
+async def place(
+    state: State,
+    request: HTTPRequest,
+    *,
+    model: str | None,
+    prompt: str,
+    settings: Settings,
+    image: bytes | None = None,
+) -> Job:
+    """Check all that can be known before an engine runs, and hand the job in.
+
+    Raises ApiError: 404 for a model, 422 for values, 503 when draining; and NoProviderError.
+    """
+    if state.draining:
+        raise ApiError(503, "draining", "the server is shutting down", retry_after=10)
+    passed_on = HOP in request.headers
+    try:
+        found = await find_model(state, model, passed_on=passed_on)
+        order = Order(model=found.name, prompt=prompt, image=image, settings=settings)
+        check(order, found)
+        return await state.jobs.submit(order, passed_on=passed_on)
+    except NoProviderError as nobody:
+        state.metrics.refused.labels(nobody.reason).inc()
+        raise
+
+
+def check(order: Order, model: ModelCapabilities) -> None:
+    """Raises ApiError 422 for what this model cannot do."""
+    settings, field = order.settings, None
+    try:
+        with_image = order.image is not None
+        resolved = resolve(settings, model.defaults, with_image=with_image)
+        if resolved.steps > model.max_steps:
+            raise UsageError(f"steps: expected {model.max_steps} or fewer, got {resolved.steps}")
+        if settings.n > model.max_images:
+            raise UsageError(f"n: expected {model.max_images} or fewer, got {settings.n}")
+        _check_sampler(resolved, model)
+        field = "size"
+        if settings.size is not None:
+            model.sides.check(settings.size)
+        elif order.image is not None:
+            model.sides.floor(png_size(order.image))
+    except UsageError as error:
+        raise invalid(error, field) from None
+
+
+def _check_sampler(resolved: Resolved, model: ModelCapabilities) -> None:
+    sampler, sigmas = resolved.sampler, resolved.sigmas
+    if sampler not in model.samplers:
+        known = ", ".join(model.samplers)
+        raise UsageError(f"sampler: {sampler} does not run {model.name}; choose from {known}")
+    if sigmas not in model.samplers[sampler]:
+        known = ", ".join(model.samplers[sampler])
+        raise UsageError(f"sigmas: {sampler} has no {sigmas} ones; choose from {known}")
+
+
+def unavailable(nobody: NoProviderError) -> ApiError:
+    """The answer where no provider took a job: 429 when full, else 503."""
+    return ApiError(
+        429 if nobody.full else 503, nobody.reason, str(nobody), retry_after=nobody.retry_after
+    )
+
+
+def invalid(error: UsageError, field: str | None = None) -> ApiError:
+    """The 422 of a UsageError, with the field that its message begins with."""
+    head = str(error).split(maxsplit=1)[0].rstrip(":,")
+    field = head if head in FIELDS else field
+    return ApiError(422, "invalid_request", str(error), field=field)
+
+
+def png_size(png: bytes) -> tuple[int, int]:
+    """(width, height) from the header of a PNG that was written here."""
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
+
+
+async def wait_for(state: State, job: Job, request: HTTPRequest) -> None:
+    """Return when `job` has ended. If its client goes away first, the job is cancelled."""
+    ending = asyncio.ensure_future(job.feed.end())
+    while not (await asyncio.wait({ending}, timeout=LOOK_SECONDS))[0]:
+        if await request.is_disconnected():
+            await state.jobs.cancel(job.id, "its client went away")
+
+
+async def result_of(state: State, job: Job, request: HTTPRequest) -> Complete:
+    """What `job` made, once it has ended. Raises ApiError for any other end."""
+    await wait_for(state, job, request)
+    match job.feed.latest:
+        case Complete() as complete:
+            return complete
+        case Failed() as failed:
+            status = STATUS.get(failed.code, 500)
+            raise ApiError(status, failed.code, failed.message, error_id=failed.id)
+        case Cancelled(why):
+            raise ApiError(409, "cancelled", why)
+    raise AssertionError("a job ended without a last event")
+
+
+def job_headers(job: Job) -> dict[str, str]:
+    """Who has the job and, where that is not the first provider, why: never silent."""
+    headers = {"X-Overpaint-Provider": job.provider}
+    return headers | ({"X-Overpaint-Fallback": job.fallback} if job.fallback else {})

@@ -1,0 +1,33 @@
+"""What a client may send."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """In bytes, pixels and seconds; `prompt` in characters. `steps` and `n` hold for the engines
+    here: another server has its own."""
+
+    image_bytes: int = 10_000_000
+    image_pixels: int = 16_000_000
+    image_side: int = 1024
+    small_body: int = 64 * 1024
+    body_seconds: float = 30.0
+    header_seconds: float = 10.0
+    bodies_at_once: int = 256_000_000
+    fetch_seconds: float = 10.0
+    prompt: int = 10_000
+    steps: int = 150
+    n: int = 10
+
+    @property
+    def upload_body(self) -> int:
+        """A multipart body around one image."""
+        return self.image_bytes + self.small_body
+
+    @property
+    def job_body(self) -> int:
+        """A JSON body around one image in base64."""
+        return self.image_bytes * 4 // 3 + self.small_body

@@ -1,0 +1,44 @@
+"""What a model can be asked for, wherever it runs: what is checked before a job is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from overpaint.bundle.facts import Defaults
+from overpaint.runtime.image import Sides
+from overpaint.runtime.schedule.strength import Rounding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Seconds, measured where the model runs: of a denoising step, and of all else in a job."""
+
+    step_s: float
+    other_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCapabilities:
+    """One model as its provider describes it.
+
+    sha256: of the checkpoint; empty where a server does not tell.
+    sides, native: what sides its pictures may have, and the (width, height) that suits it best.
+    samplers: those that run it, each with the noise levels (sigmas) that it can be given.
+    rounding: of steps x strength, which is how many steps are run.
+    device, pace: None before it has run.
+    """
+
+    name: str
+    family: str
+    sha256: str
+    sides: Sides
+    native: tuple[int, int]
+    samplers: Mapping[str, tuple[str, ...]]
+    defaults: Defaults
+    rounding: Rounding
+    max_steps: int
+    max_images: int
+    device: str | None = None
+    open: bool = False
+    pace: Pace | None = None

@@ -1,0 +1,125 @@
+"""Bundles on disk as models to serve."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from overpaint.bundle import layout
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.backends import BACKENDS
+from overpaint.engines.choose import check_device
+from overpaint.runtime.choices import SIGMAS
+from overpaint.runtime.default_bundle import bundle_or_default
+from overpaint.runtime.pipeline import Img2Img
+from overpaint.runtime.prepare import image_sides
+from overpaint.runtime.schedule import SAMPLERS, make_schedule, read_scheduler_config
+from overpaint.runtime.warming import warm_up
+
+from .models import Served
+from .worker import Pipeline
+
+COMMON_SIDE = 512
+
+log = logging.getLogger("overpaint.serve")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How bundles are opened. `device` and `precision` as in `Img2Img.open`; `sizes`, (width,
+    height), are painted before the first job. Without any it is the bundle's native one where a
+    size's first runs have work of their own to do (docs/cuda.md), and none elsewhere: TensorRT's
+    sessions do that work for each size of their plans as they open, and a processor has none.
+
+    Raises UsageError where device and precision are unknown or do not go together.
+    """
+
+    device: str = "auto"
+    precision: str = "f32"
+    sizes: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_device(self.device, self.precision)
+
+
+def served_bundle(path: Path | None, opening: Opening) -> Served:
+    """The bundle at `path`, named after its folder; None is the embedded model. No engine is
+    opened yet. Raises BundleError, and UsageError for sizes that it cannot paint."""
+    bundle = open_bundle(bundle_or_default(path))
+    manifest, side = bundle.manifest, native_side(bundle)
+    name = path.resolve().name if path else manifest.name
+    for size in opening.sizes:
+        try:
+            image_sides(manifest).check(size)
+        except UsageError as error:
+            raise UsageError(f"--warm-up: {name}: {error}") from None
+    return Served(
+        name=name,
+        manifest=manifest,
+        bytes=sum(file.size for file in manifest.files.values() if file.weights),
+        side=side,
+        samplers=samplers_of(bundle),
+        open=lambda: open_warm(path, opening, (side, side)),
+    )
+
+
+def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> Pipeline:
+    """Open every engine and paint what `opening` says: the first job is as fast as any."""
+    pipeline = Img2Img.open(path, device=opening.device, precision=opening.precision)
+    try:
+        pipeline.wait()
+        decision = pipeline.decision
+        settles = decision is not None and BACKENDS[decision.chosen.device].settles
+        sizes = opening.sizes or ((native,) if settles else ())
+        began = time.monotonic()
+        warm_up(pipeline, *sizes)
+        if sizes:
+            painted = ", ".join(f"{width}x{height}" for width, height in sizes)
+            log.info("warmed up for %s in %.1f s", painted, time.monotonic() - began)
+    except BaseException:
+        pipeline.close()
+        raise
+    return cast(Pipeline, pipeline)
+
+
+def native_side(bundle: Bundle) -> int:
+    """The side in pixels of the pictures that the denoiser was trained on (diffusers' sample_size
+    in its config.json), as far as the engines take it; 512 where nothing says."""
+    manifest = bundle.manifest
+    try:
+        config = json.loads((bundle.folder / manifest.denoiser / layout.CONFIG).read_bytes())
+        side = int(config["sample_size"]) * manifest.latents.downscale
+    except (OSError, ValueError, LookupError, TypeError):
+        side = COMMON_SIDE
+    return image_sides(manifest).nearest((side, side))[0]
+
+
+def samplers_of(bundle: Bundle) -> dict[str, tuple[str, ...]]:
+    """The samplers that run this bundle's checkpoint, each with its sigmas: those of which a
+    schedule can be made."""
+    config = read_scheduler_config(bundle.folder / layout.SCHEDULER_CONFIG)
+
+    def runs(sampler: str, sigmas: str) -> bool:
+        try:
+            make_schedule(
+                config,
+                steps=4,
+                strength=None,
+                sampler=sampler,
+                sigmas=sigmas,
+                steps_mode="diffusers",
+                rounding="down",
+                image_tokens=1024,
+            )
+        except UsageError:
+            return False
+        return True
+
+    found = {sampler: tuple(one for one in SIGMAS if runs(sampler, one)) for sampler in SAMPLERS}
+    return {sampler: sigmas for sampler, sigmas in found.items() if sigmas}

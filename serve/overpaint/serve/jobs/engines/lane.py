@@ -1,0 +1,97 @@
+"""The queue in front of one model, and what is known about how it does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from overpaint.serve.jobs.feed import Feed
+from overpaint.serve.jobs.protocol import Event, Order, Queued
+
+from .times import JobTimes
+
+FAILURES = 3
+REST_SECONDS = 30.0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Ticket:
+    """A job as the local provider sees it. `stop` is what the engine's thread looks at."""
+
+    id: str
+    order: Order
+    feed: Feed[Event] = field(default_factory=Feed)
+    stop: threading.Event = field(default_factory=threading.Event)
+    queued_at: float = field(default_factory=time.monotonic)
+
+
+class Lane:
+    """First come, first served. All of it happens on the event loop.
+
+    An engine that fails three jobs in a row, none of them at fault itself, rests half a minute.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[Ticket] = deque()
+        self.running: Ticket | None = None
+        self.closed = False
+        self.times: JobTimes | None = None
+        self.stuck = False
+        self._failures = 0
+        self._rest_until = 0.0
+        self._arrived = asyncio.Event()
+
+    def append(self, ticket: Ticket) -> None:
+        self.waiting.append(ticket)
+        self._tell_positions()
+        self._arrived.set()
+
+    def remove(self, ticket: Ticket) -> None:
+        if ticket in self.waiting:
+            self.waiting.remove(ticket)
+            self._tell_positions()
+
+    def close(self) -> None:
+        """`next` gives what still waits, and then None."""
+        self.closed = True
+        self._arrived.set()
+
+    async def next(self) -> Ticket | None:
+        """Wait for a ticket and make it the running one; None once the lane is closed."""
+        while not self.waiting:
+            if self.closed:
+                return None
+            self._arrived.clear()
+            await self._arrived.wait()
+        self.running = self.waiting.popleft()
+        self._tell_positions()
+        return self.running
+
+    def _tell_positions(self) -> None:
+        for position, ticket in enumerate(self.waiting):
+            event = Queued(position)
+            if ticket.feed.latest != event:
+                ticket.feed.publish(event)
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+    def failed(self) -> bool:
+        """Count a failure of the engine's own; True when it is to be closed and to rest."""
+        self._failures += 1
+        if self._failures < FAILURES:
+            return False
+        self._rest_until = time.monotonic() + REST_SECONDS
+        return True
+
+    @property
+    def trouble(self) -> str:
+        """Why no job should come here now; empty where all is well."""
+        if self.stuck:
+            return "a job ran past its time and its step has not returned yet"
+        if self._failures >= FAILURES and time.monotonic() < self._rest_until:
+            return f"the last {self._failures} jobs failed in the engine"
+        return ""

@@ -1,0 +1,243 @@
+"""Jobs on this machine's engines: a bounded queue, and one worker thread a model.
+
+Waiting, order, time limits and cancellation live on the event loop; only `repaint` runs in the
+model's thread. Requests are not batched: docs/serving.md has the measurement behind that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine
+
+from overpaint.bundle.errors import CancelledError, ImageError, UsageError
+from overpaint.runtime.prepare import image_sides
+from overpaint.runtime.result import Result
+from overpaint.serve.ids import new_id
+from overpaint.serve.jobs.capabilities import ModelCapabilities
+from overpaint.serve.jobs.engines.lane import Lane, Ticket
+from overpaint.serve.jobs.engines.models import Model, Models
+from overpaint.serve.jobs.engines.times import JobTimes, expected_seconds
+from overpaint.serve.jobs.engines.worker import Pipeline, as_files, repaint
+from overpaint.serve.jobs.protocol import (
+    Cancelled,
+    Event,
+    Failed,
+    Health,
+    Order,
+    Provider,
+    RefusedError,
+    Started,
+    State,
+    Step,
+)
+from overpaint.serve.jobs.resources import Resources
+from overpaint.serve.telemetry.journal import describe, note_error
+
+SCHEMES = ("local",)
+CLOSE_SECONDS = 5.0
+
+log = logging.getLogger("overpaint.serve")
+
+
+def make(url: str, resources: Resources) -> LocalProvider:
+    """Raises UsageError where the bundles cannot be served together."""
+    if url != "local":
+        raise UsageError(f"expected local, which has one place only, got {url}")
+    return LocalProvider(resources)
+
+
+class LocalProvider(Provider):
+    """The engines of this process. `queue` jobs may wait, over all models."""
+
+    name = "local"
+    passes_on = False
+
+    def __init__(self, resources: Resources) -> None:
+        self.models = Models(resources.served, resources.memory_budget)
+        self._resources = resources
+        self._state: State = "loading"
+        self._detail = "the first bundle is being opened"
+        self._lanes = {name: Lane() for name in self.models.names}
+        self._tickets: dict[str, Ticket] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Open and warm the default model, then take jobs. Raises what kept it from opening."""
+        for model in self.models:
+            self._keep(self._work(model, self._lanes[model.served.name]))
+        try:
+            async with self.models.use(self.models.names[0]):
+                pass
+        except Exception as error:
+            self._state, self._detail = "unhealthy", describe(error)
+            raise
+        if self._state == "loading":
+            self._state, self._detail = "ready", ""
+        log.info("ready: %s", ", ".join(self.models.names))
+
+    def drain(self) -> None:
+        self._state, self._detail = "draining", "the server is shutting down"
+
+    async def close(self) -> bool:
+        for ticket in list(self._tickets.values()):
+            await self.cancel(ticket.id, Cancelled("the server shut down"))
+        for lane in self._lanes.values():
+            lane.close()
+        _, hanging = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        if hanging:
+            return False
+        await self.models.close()
+        return True
+
+    async def health(self) -> Health:
+        trouble = next((lane.trouble for lane in self._lanes.values() if lane.trouble), "")
+        return Health(
+            provider=self.name,
+            state="unhealthy" if self._state == "ready" and trouble else self._state,
+            detail=self._detail or trouble,
+            waiting=self._waiting(),
+            running=sum(lane.running is not None for lane in self._lanes.values()),
+            capacity=self._resources.queue,
+        )
+
+    async def capabilities(self) -> tuple[ModelCapabilities, ...]:
+        return tuple(self._describe(model) for model in self.models)
+
+    def _describe(self, model: Model) -> ModelCapabilities:
+        served, manifest = model.served, model.served.manifest
+        times = self._lanes[served.name].times
+        return ModelCapabilities(
+            name=served.name,
+            family=manifest.family,
+            sha256=manifest.source.sha256,
+            sides=image_sides(manifest),
+            native=(served.side, served.side),
+            samplers=served.samplers,
+            defaults=manifest.defaults,
+            rounding="up" if manifest.family == "sd3" else "down",
+            max_steps=self._resources.max_steps,
+            max_images=self._resources.max_images,
+            device=model.device,
+            open=model.pipeline is not None,
+            pace=times.pace if times else None,
+        )
+
+    async def submit(self, order: Order) -> str:
+        lane = self._lanes.get(order.model)
+        if lane is None:
+            raise RefusedError("no_model", f"there is no model {order.model!r} here")
+        one_job = expected_seconds(lane.times, 1)
+        if self._state != "ready":
+            raise RefusedError(self._state, f"the engine is {self._state}", one_job)
+        if lane.trouble:
+            raise RefusedError("unhealthy", lane.trouble, one_job)
+        if (waiting := self._waiting()) >= self._resources.queue:
+            message = f"{waiting} jobs are waiting already, and no more than that may"
+            raise RefusedError("full", message, expected_seconds(lane.times, waiting + 1))
+        ticket = Ticket(id=new_id(), order=order)
+        self._tickets[ticket.id] = ticket
+        lane.append(ticket)
+        return ticket.id
+
+    async def progress(self, ticket: str) -> AsyncIterator[Event]:
+        try:
+            async for _, event in self._tickets[ticket].feed.follow():
+                yield event
+        finally:
+            del self._tickets[ticket]
+
+    async def cancel(self, ticket: str, why: Cancelled) -> None:
+        if (found := self._tickets.get(ticket)) is not None:
+            found.stop.set()
+            self._lanes[found.order.model].remove(found)
+            found.feed.publish(why, last=True)
+
+    def _waiting(self) -> int:
+        return sum(len(lane.waiting) for lane in self._lanes.values())
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, model: Model, lane: Lane) -> None:
+        """One model's life: a job, and the next job."""
+        while (ticket := await lane.next()) is not None:
+            self._resources.metrics.wait.observe(time.monotonic() - ticket.queued_at)
+            ticket.feed.publish(Started())
+            try:
+                async with self.models.use(model.served.name) as pipeline:
+                    result = await self._run(model, lane, ticket, pipeline)
+            except (UsageError, ImageError) as error:
+                self._fail(ticket, "invalid_request", str(error), new_id(), elsewhere=False)
+            except CancelledError:
+                pass  # whoever asked for that has ended the feed already
+            except Exception as error:
+                await self._engine_failed(model, lane, ticket, error)
+            else:
+                lane.succeeded()
+                if result is not None:
+                    self._keep(self._finish(ticket, result))
+            finally:
+                lane.running = None
+
+    async def _run(
+        self, model: Model, lane: Lane, ticket: Ticket, pipeline: Pipeline
+    ) -> Result | None:
+        """Run the job in the model's thread; None where its time was up first."""
+        loop = asyncio.get_running_loop()
+
+        def tell(step: Step) -> None:
+            loop.call_soon_threadsafe(ticket.feed.publish, step)
+
+        work = loop.run_in_executor(
+            model.thread, repaint, pipeline, ticket.order, ticket.stop, tell
+        )
+        await asyncio.wait({work}, timeout=self._resources.job_seconds)
+        if work.done():
+            result = work.result()
+            model.device = result.device
+            measured = JobTimes.of(result.timings)
+            lane.times = lane.times.then(measured) if lane.times else measured
+            return result
+        ticket.stop.set()
+        most = self._resources.job_seconds
+        message = f"the job ran for {most:g} seconds, which is as long as it may"
+        self._fail(ticket, "timeout", message, new_id(), elsewhere=False)
+        lane.stuck = True
+        await asyncio.wait({work})
+        lane.stuck = False
+        if (error := work.exception()) is not None:
+            raise error
+        return None
+
+    async def _finish(self, ticket: Ticket, result: Result) -> None:
+        """Write the files beside the engine, which goes on with the next job meanwhile."""
+        try:
+            painted = await asyncio.to_thread(as_files, result)
+        except Exception as error:
+            error_id = note_error(error, "writing the pictures of a job failed")
+            message = "the pictures could not be written"
+            self._fail(ticket, "internal_error", message, error_id, elsewhere=False)
+        else:
+            ticket.feed.publish(painted, last=True)
+
+    async def _engine_failed(
+        self, model: Model, lane: Lane, ticket: Ticket, error: Exception
+    ) -> None:
+        error_id = note_error(error, f"the engine of {model.served.name} failed a job")
+        message = "the engine failed while it ran this job; the server's log says more"
+        self._fail(ticket, "engine_failed", message, error_id, elsewhere=True)
+        if lane.failed():
+            await model.close()  # the next job opens it anew
+
+    def _fail(
+        self, ticket: Ticket, code: str, message: str, error_id: str, *, elsewhere: bool
+    ) -> None:
+        failed = Failed(code=code, message=message, id=error_id, elsewhere=elsewhere)
+        ticket.feed.publish(failed, last=True)

@@ -1,0 +1,1 @@
+"""What the server keeps: bytes, for a time and up to a size."""

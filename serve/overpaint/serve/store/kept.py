@@ -1,0 +1,154 @@
+"""Bytes kept for a time and up to a size: uploads, results, finished jobs.
+
+In memory, or in a folder where each entry is a file, written beside and renamed, so that a restart
+finds what was finished and a full disk leaves no half file: what the disk refuses stays in memory.
+Keys are made here, never by a client; a client's key is only ever looked up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from overpaint.bundle.errors import OverpaintError
+from overpaint.serve.ids import is_id
+
+GONE_REMEMBERED = 10_000
+
+
+class UnknownKeyError(OverpaintError):
+    """No such thing was ever kept here, or it is forgotten."""
+
+
+class GoneError(OverpaintError):
+    """It was kept here, and its time is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`data` is None where the bytes lie in the folder."""
+
+    expires_at: float
+    size: int
+    data: bytes | None
+
+
+class Kept:
+    """At most `max_bytes`, each for `seconds`; the oldest goes first. Safe from any thread."""
+
+    def __init__(
+        self,
+        *,
+        seconds: float,
+        max_bytes: int,
+        folder: Path | None = None,
+        suffix: str = "",
+        refused: Callable[[OSError], None] = lambda error: None,
+    ) -> None:
+        self.seconds = seconds
+        self.max_bytes = max_bytes
+        self._folder = folder
+        self._suffix = suffix
+        self._refused = refused
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._gone: OrderedDict[str, None] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        if folder is not None:
+            self._load(folder)
+
+    def put(self, key: str, data: bytes) -> float:
+        """Keep `data`; returns when it expires (seconds since the epoch)."""
+        saved = self._folder is not None and self._save(self._folder, key, data)
+        entry = Entry(time.time() + self.seconds, len(data), None if saved else data)
+        with self._lock:
+            self._add(key, entry)
+            self._sweep()
+        return entry.expires_at
+
+    def get(self, key: str) -> bytes:
+        """Raises GoneError after its time, UnknownKeyError for what never was here."""
+        with self._lock:
+            self._sweep()
+            entry = self._entries.get(key)
+            if entry is None:
+                raise GoneError(key) if key in self._gone else UnknownKeyError(key)
+        if entry.data is not None:
+            return entry.data
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            raise GoneError(key) from None
+
+    def sweep(self) -> None:
+        """Let go of what has expired."""
+        with self._lock:
+            self._sweep()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def size(self) -> int:
+        """Bytes held, in memory and on disk."""
+        return self._bytes
+
+    def _add(self, key: str, entry: Entry) -> None:
+        self._entries[key] = entry
+        self._bytes += entry.size
+
+    def _sweep(self) -> None:
+        now = time.time()
+        while self._entries:
+            key, entry = next(iter(self._entries.items()))
+            over = self._bytes > self.max_bytes and len(self._entries) > 1
+            if entry.expires_at > now and not over:
+                break
+            del self._entries[key]
+            self._bytes -= entry.size
+            self._gone[key] = None
+            if entry.data is None:
+                with contextlib.suppress(OSError):
+                    self._path(key).unlink(missing_ok=True)
+        while len(self._gone) > GONE_REMEMBERED:
+            self._gone.popitem(last=False)
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{key}{self._suffix}"
+
+    def _save(self, folder: Path, key: str, data: bytes) -> bool:
+        """Whether the file is on disk, whole. What is half written goes away again."""
+        beside: str | None = None
+        try:
+            descriptor, beside = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, self._path(key))
+        except OSError as error:
+            if beside is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(beside)
+            self._refused(error)
+            return False
+        return True
+
+    def _load(self, folder: Path) -> None:
+        """Take up what an earlier process finished. Only names of our own making count."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for half in folder.glob(".*.part"):
+            half.unlink(missing_ok=True)
+        found = [path for path in folder.glob(f"*{self._suffix}") if is_id(path.stem)]
+        for path in sorted(found, key=lambda path: path.stat().st_mtime):
+            status = path.stat()
+            self._add(path.stem, Entry(status.st_mtime + self.seconds, status.st_size, None))
+        self._sweep()

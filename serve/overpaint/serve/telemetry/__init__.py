@@ -1,0 +1,1 @@
+"""What the operator sees: log lines and metrics, with nothing in them that a client wrote."""

@@ -1,0 +1,74 @@
+"""Another overpaint server: what is sent there, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+from overpaint.bundle.facts import Defaults
+from overpaint.runtime.image import Sides
+from overpaint.runtime.settings import Settings
+from overpaint.serve.api.native.about import describe
+from overpaint.serve.api.native.schema import JobRequest
+from overpaint.serve.config import Config
+from overpaint.serve.jobs.capabilities import ModelCapabilities, Pace
+from overpaint.serve.jobs.protocol import Order
+from overpaint.serve.jobs.providers.remote import as_json, read_capabilities
+
+
+def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
+    """One that the API did not know would be refused by every server that is fallen back to."""
+    everything = Settings(
+        preset="fast",
+        steps=7,
+        steps_mode="exact",
+        guidance_scale=3.0,
+        guidance_rescale=0.5,
+        negative_prompt="fog",
+        sampler="euler",
+        sigmas="karras",
+        eta=0.2,
+        denoising_start=0.1,
+        denoising_end=0.9,
+        seed=5,
+        rng="numpy",
+        n=2,
+        size=(64, 48),
+        resize="crop",
+        max_sequence_length=512,
+        prompt_chunks=True,
+        prompt_weights=True,
+    )
+    # What denoising_start has the say over.
+    others = [Settings(strength=0.3), Settings(reference_strength=0.4), Settings(mode="modify")]
+    unchanged = {
+        field.name
+        for field in fields(Settings)
+        if all(getattr(one, field.name) == field.default for one in (everything, *others))
+    }
+    assert not unchanged, "give these a value here"
+    for settings in (everything, *others):
+        body = as_json(Order(model="fake", prompt="red", settings=settings))
+        assert JobRequest.model_validate(body).settings() == settings
+
+
+def test_what_a_server_says_of_its_models_is_read_as_it_was_meant() -> None:
+    model = ModelCapabilities(
+        name="fake",
+        family="sd3",
+        sha256="a" * 64,
+        sides=Sides(multiple=16, minimum=64, maximum=1024),
+        native=(768, 512),
+        samplers={"default": ("default",), "euler": ("default", "karras")},
+        defaults=Defaults(steps=28, guidance_scale=7.0, strength=0.6, sampler="euler"),
+        rounding="up",
+        max_steps=150,
+        max_images=10,
+        device="NumPy",
+        open=True,
+        pace=Pace(step_s=0.2, other_s=0.5),
+    )
+    idle = replace(model, name="idle", device=None, open=False, pace=None)
+    body = json.loads(describe(Config(), [model, idle]).model_dump_json())
+    there = replace(model, device="NumPy at http://there")
+    assert read_capabilities(body, "http://there") == (there, idle)
