@@ -23,9 +23,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from overpaint.bundle.arrays import NUMPY_DTYPES, Array
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
-from overpaint.bundle.tensor import NUMPY_DTYPES, Array
 from overpaint.cli.sizes import parse_size
 from overpaint.engines.host.cores import usable_cores
 from overpaint.engines.onnxruntime.cpu.engine import PROVIDER, cpu_rewrite

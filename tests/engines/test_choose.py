@@ -86,7 +86,6 @@ def test_opening_a_bundle_imports_neither_numpy_nor_onnxruntime(bundle: Bundle) 
     script = f"""
         import sys
         from overpaint.bundle.format.open import open_bundle
-from overpaint.bundle.installed import install_command
         import overpaint.engines.choose
         open_bundle({str(bundle.folder)!r})
         assert not {{"numpy", "onnxruntime", "shutil", "tempfile"}} & set(sys.modules)

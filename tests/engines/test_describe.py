@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from tests.bundle.micro import make_micro
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import BundleError
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
-from overpaint.bundle.tensor import NUMPY_DTYPES
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import open_session
 from overpaint.engines.describe import describe

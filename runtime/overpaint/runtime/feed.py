@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overpaint.bundle.tensor import NUMPY_DTYPES
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.engines.session.session import Session
 
 

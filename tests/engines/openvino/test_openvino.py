@@ -16,12 +16,13 @@ from tests.bundle.micro import make_micro
 from tests.conftest import FAMILIES
 from tests.engines.session.test_session import feed, weights
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import FeedError, MissingExtraError, SessionError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.installed import install_command
-from overpaint.bundle.tensor import NUMPY_DTYPES, Tensor
+from overpaint.bundle.tensor import Tensor
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import candidates, choose, open_session
 from overpaint.engines.openvino import compiled
@@ -243,7 +244,6 @@ def test_choosing_imports_no_openvino(bundle: Bundle) -> None:
 import re
 import sys
 from overpaint.bundle.format.open import open_bundle
-from overpaint.bundle.installed import install_command
 from overpaint.engines.choose import choose
 choose(open_bundle({str(bundle.folder)!r}))
 assert "openvino" not in sys.modules

@@ -13,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.bundle.micro import make_micro
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import BundleError, FeedError, SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.format.open import open_bundle
-from overpaint.bundle.tensor import NUMPY_DTYPES, Range, Tensor
+from overpaint.bundle.tensor import Range, Tensor
 from overpaint.engines.choose import open_session
 from overpaint.engines.onnxruntime.cpu.engine import cpu_session
 from overpaint.engines.session.feed_check import FeedCheck

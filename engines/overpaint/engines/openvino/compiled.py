@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Final
 
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.errors import MissingExtraError, SessionError
-from overpaint.bundle.tensor import Array
 from overpaint.engines.host.cores import usable_cores
 from overpaint.engines.session.engine import NOTHING
 

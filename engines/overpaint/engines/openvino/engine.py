@@ -12,8 +12,8 @@ from importlib.metadata import version
 from threading import Lock
 from typing import Final
 
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import Array
 from overpaint.engines.session.declared import check_graph
 from overpaint.engines.session.session import Session
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import NUMPY_DTYPES, Tensor, written_shape
+from overpaint.bundle.tensor import Tensor, written_shape
 
 _DTYPES: Final = {
     "tensor(float)": "float32",

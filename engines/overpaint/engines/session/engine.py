@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.errors import SessionError
-from overpaint.bundle.tensor import Array
 
 NOTHING: Final[Mapping[str, Array]] = MappingProxyType({})
 """What is held outside a binding."""

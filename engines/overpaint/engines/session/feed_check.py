@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from overpaint.bundle.arrays import NUMPY_DTYPES, Array
 from overpaint.bundle.errors import FeedError
-from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Range, Tensor, written_shape
+from overpaint.bundle.tensor import Range, Tensor, written_shape
 
 
 class FeedCheck:

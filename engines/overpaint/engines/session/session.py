@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TypeAlias
 
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.errors import FeedError
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import Array, Tensor
+from overpaint.bundle.tensor import Tensor
 
 from .closing import Closing
 from .engine import NOTHING, Engine, closed

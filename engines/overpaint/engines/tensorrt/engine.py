@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from overpaint.bundle import layout
+from overpaint.bundle.arrays import NUMPY_DTYPES, Array
 from overpaint.bundle.errors import FeedError
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Tensor
+from overpaint.bundle.tensor import Tensor
 from overpaint.engines.session.engine import NOTHING, closed
 from overpaint.engines.session.session import Session
 

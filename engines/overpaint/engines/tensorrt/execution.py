@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from overpaint.bundle.arrays import NUMPY_DTYPES, Array
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Tensor
+from overpaint.bundle.tensor import Tensor
 from overpaint.engines.session.engine import NOTHING
 
 from .cuda import ALIGNMENT, Cuda, Pinned

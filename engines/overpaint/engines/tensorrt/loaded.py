@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import NUMPY_DTYPES, Tensor
+from overpaint.bundle.tensor import Tensor
 
 from .libraries import Library
 from .logger import make_log, message_of

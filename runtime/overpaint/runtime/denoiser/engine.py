@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import UsageError
-from overpaint.bundle.tensor import NUMPY_DTYPES
 from overpaint.engines.session.session import Session
 from overpaint.runtime.feed import as_feed
 from overpaint.runtime.schedule import Row, Schedule, model_input

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from overpaint.bundle import layout
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import Array
 
 from .engine import cpu_session
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import Array
 from overpaint.engines.host.cores import usable_cores
 from overpaint.engines.onnxruntime.library import (
     Rewrite,

@@ -17,9 +17,10 @@ from itertools import count
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import Array, Tensor
+from overpaint.bundle.tensor import Tensor
 from overpaint.engines.onnxruntime.library import (
     import_onnxruntime,
     message_of,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from overpaint.bundle.tensor import Array
+from overpaint.bundle.arrays import Array
 from overpaint.engines.session.engine import Engine
 
 T = TypeVar("T")
