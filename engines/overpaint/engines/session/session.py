@@ -57,7 +57,9 @@ class Session(Closing):
             SessionError: the engine failed, or this session is closed.
         """
         self._check.all(feed)
-        return self._open().run(feed, NOTHING)
+        if (engine := self._engine) is None:
+            raise closed(self._name)
+        return engine.run(feed, NOTHING)
 
     def bind(self, constants: Mapping[str, Array]) -> Step:
         """Fix some inputs, of which copies are made; the returned function takes the rest and runs.
@@ -70,16 +72,19 @@ class Session(Closing):
             SessionError: this session is closed.
         """
         self._check.some(constants)
-        self._open()
+        if self._engine is None:
+            raise closed(self._name)
         held = {name: array.copy() for name, array in constants.items()}
+        rest = len(self.inputs) - len(held)
 
         def step(feed: Mapping[str, Array]) -> Mapping[str, Array]:
+            if len(feed) != rest and (twice := [repr(name) for name in feed if name in held]):
+                raise FeedError(f"{self._name}: {', '.join(twice)} is bound, and fed all the same")
             whole = {**held, **feed}
-            if len(whole) < len(held) + len(feed):
-                twice = ", ".join(repr(name) for name in feed if name in held)
-                raise FeedError(f"{self._name}: {twice} is bound, and fed all the same")
             self._check.all(whole)
-            return self._open().run(whole, held)
+            if (engine := self._engine) is None:
+                raise closed(self._name)
+            return engine.run(whole, held)
 
         return step
 
@@ -89,11 +94,6 @@ class Session(Closing):
         if engine is not None:
             self._last_device = engine.device
             engine.close()
-
-    def _open(self) -> Engine:
-        if (engine := self._engine) is None:
-            raise closed(self._name)
-        return engine
 
 
 def _by_name(tensors: tuple[Tensor, ...]) -> Mapping[str, Tensor]:
