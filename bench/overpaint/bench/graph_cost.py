@@ -59,7 +59,7 @@ def _doubles_throughout(model: Any, sizes: Mapping[str, int]) -> bool:
 
 
 def _take_first_branches(model: Any) -> None:
-    """The only choice in our graphs is made by `ort_doubling`: whether a picture doubles."""
+    """The only choice in our graphs is `convolve_before_doubling`'s: whether a picture doubles."""
     flat = []
     for node in model.graph.node:
         if node.op_type != "If":

@@ -1,4 +1,4 @@
-"""A way to run bundles, as its module in `backends` declares it."""
+"""What can run bundles, as its module in `backends` declares it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """What `choose` knows of a way to run bundles.
+    """A library on a device that can run bundles.
 
     name: what users say after --device.
     rank: where it stands among those that "auto" tries, the lowest first; None: on request only.

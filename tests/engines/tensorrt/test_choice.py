@@ -1,4 +1,4 @@
-"""Which plan runs: every way in which one does not fit is said, with the command that mends it."""
+"""Which plan runs: every reason why one does not fit is told, with the command that mends it."""
 
 from __future__ import annotations
 

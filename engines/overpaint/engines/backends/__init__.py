@@ -1,4 +1,4 @@
-"""One module per way to run bundles. A module that defines BACKEND is found; nothing else to do.
+"""One module per backend. A module that defines BACKEND is found; nothing else to do.
 
 Importing one costs nothing: libraries are imported by its functions, when they are called.
 """

@@ -1,4 +1,4 @@
-"""The processor, by OpenVINO: in float32 or bfloat16, where it is installed, and never unasked."""
+"""The processor, by OpenVINO: in float32 or bfloat16, on request."""
 
 from __future__ import annotations
 

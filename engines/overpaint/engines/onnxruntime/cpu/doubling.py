@@ -99,7 +99,7 @@ class _Enlargement(NamedTuple):
 
 
 def _enlargements(graph: list[Field], doubling: set[str]) -> Iterator[_Enlargement]:
-    """`doubling` are the scales that say: twice as high, twice as wide."""
+    """`doubling` are the initializers that hold the scales 1, 1, 2, 2."""
     for resize in nodes(graph, "Resize"):
         picture, _, scales, size = (*resize.inputs, "", "", "")[:4]
         if resize.has(_REPEATS) and (scales in doubling if scales else size):
@@ -108,7 +108,7 @@ def _enlargements(graph: list[Field], doubling: set[str]) -> Iterator[_Enlargeme
 
 def _if_it_doubles(convolution: Node, enlarged: _Enlargement, alone: bool) -> list[bytes]:
     """A UNet enlarges to the size of what it joins, which is one less than double where that side
-    was odd: the engine checks when it runs, and does in that case what the graph said before."""
+    was odd: the engine checks when it runs, and else does what the graph did before."""
     name, picture, size = convolution.output, enlarged.picture, enlarged.size or ""
     doubled, otherwise = f"{name}:doubled", f"{name}:otherwise"
     as_it_was = [convolution.making(otherwise)]

@@ -1,7 +1,7 @@
 """What the CUDA provider is told, each with its reason. All of it is in this file.
 
 Where the reason is a speed, it is not measured yet: no option has been timed on a GPU so far.
-`bench/cuda_options.py` times each against its alternatives.
+`bench/studies/cuda_options.py` times each against its alternatives.
 """
 
 from __future__ import annotations
