@@ -4,7 +4,8 @@
     python bench/studies/cuda_options.py bundles/sd15 --size 512x512 --output options.json
     python bench/studies/cuda_options.py bundles/sd15 --output as-it-is.json --only none
 
-One option is changed at a time; the rest is what the product uses (its options.py). A size's first run shows what a search or a capture costs, the median of the later ones what it brings.
+One option is changed at a time; the rest is what the product uses (its options.py). A size's first
+run shows what a search or a capture costs, the median of the later ones what it brings.
 `psnr` compares the picture with the product's own: an option that changes it is not only faster.
 `around` is the share of a step that is not the engine's: our arithmetic, and the copies of latents
 and prediction. A step that stayed on the GPU could save no more than that. `on_processor` are the
