@@ -4,8 +4,8 @@
     python bench/studies/cuda_options.py bundles/sd15 --size 512x512 --output options.json
     python bench/studies/cuda_options.py bundles/sd15 --output as-it-is.json --only none
 
-One option is changed at a time; the rest is what the product uses (ort_cuda/options.py). A size's
-first run shows what a search or a capture costs, the median of the later ones what it brings.
+One option is changed at a time; the rest is what the product uses (its options.py). A size's first
+run shows what a search or a capture costs, the median of the later ones what it brings.
 `psnr` compares the picture with the product's own: an option that changes it is not only faster.
 `around` is the share of a step that is not the engine's: our arithmetic, and the copies of latents
 and prediction. A step that stayed on the GPU could save no more than that. `on_processor` are the
@@ -34,13 +34,13 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.cli.sizes import parse_size
 from overpaint.engines.host.nvidia import LIBRARY
-from overpaint.engines.onnxruntime.cuda.choose import open_on, started
+from overpaint.engines.onnxruntime.cuda.engine import cuda_session
 from overpaint.engines.onnxruntime.cuda.operators import with_kernels
-from overpaint.engines.onnxruntime.cuda.options import CUDA, OPTIONS, cuda
-from overpaint.engines.onnxruntime.cuda.session import OrtCudaSession
-from overpaint.engines.onnxruntime.cuda.thread import on_cuda_thread
+from overpaint.engines.onnxruntime.cuda.options import CUDA, OPTIONS
+from overpaint.engines.onnxruntime.cuda.start import start
+from overpaint.engines.onnxruntime.cuda.thread import OnCudaThread, on_cuda_thread
 from overpaint.engines.onnxruntime.library import import_onnxruntime, session_options, to_load
-from overpaint.engines.session.protocol import Session
+from overpaint.engines.session.session import Session
 from overpaint.runtime.components import Components
 from overpaint.runtime.engines import Engines
 from overpaint.runtime.image.compare import psnr
@@ -97,7 +97,9 @@ def measure(
     sessions: dict[str, Session] = {}
 
     def opener(name: str) -> Session:
-        sessions[name] = open_on(bundle, name, cuda(changed))
+        described = bundle.component(name)
+        graph = bundle.folder / described.graph
+        sessions[name] = cuda_session(name, graph, described, changed, where=start())
         return sessions[name]
 
     components = Components(tuple(bundle.manifest.components), opener)
@@ -130,10 +132,8 @@ def measure(
 def copies(session: Session, called: Denoiser) -> float:
     """Median seconds that latents and timestep take to the GPU, and the prediction back, in the
     shapes that ran last."""
-    assert isinstance(session, OrtCudaSession)
-    engine = session._engine
-    assert engine is not None
-    plan = next(reversed(engine._plans.values()))
+    assert isinstance(session._engine, OnCudaThread)
+    plan = next(reversed(session._engine.engine._plans.values()))
     assert plan.outputs is not None
     up = [
         tensor for name, tensor in plan.inputs.items() if name in (called.sample, called.timestep)
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="a JSON file, kept up to date")
     chosen = parser.parse_args(arguments)
     bundle = open_bundle(chosen.bundle)
-    print(started(cuda()))
+    print(start())
     only = () if chosen.only == "none" else (chosen.only or ",".join(ALTERNATIVES)).split(",")
     if unknown := set(only) - set(ALTERNATIVES):
         parser.error(f"--only: {', '.join(sorted(unknown))}: expected some of "

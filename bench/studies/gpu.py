@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="a JSON file, kept up to date")
     parser.add_argument("--cases", help="names, with commas between; absent, all")
     parser.add_argument("--against", default="diffusers,compile", help="%(default)s; or none")
-    parser.add_argument("--device", default="cuda", help="%(default)s; or tensorrt, ort-tensorrt")
+    parser.add_argument("--device", default="cuda", help="%(default)s; or tensorrt")
     parser.add_argument(
         "--options",
         default="sd1.5,sdxl",
@@ -103,7 +103,7 @@ def check(device: str) -> None:
     """Better now than after gigabytes of checkpoint: is the device here?"""
     from overpaint.bundle.errors import OverpaintError
     from overpaint.bundle.format.open import open_bundle
-    from overpaint.engines.backends import choose
+    from overpaint.engines.choose import choose
     from overpaint.engines.tensorrt.choose import this_machine
     from overpaint.engines.tensorrt.libraries import FULL, library
     from overpaint.runtime.default_bundle import bundle_or_default

@@ -27,9 +27,9 @@ from PIL import Image
 from overpaint.bundle import layout
 from overpaint.bundle.format.open import open_bundle
 from overpaint.cli.sizes import parse_size
-from overpaint.engines.backends import open_session
+from overpaint.engines.choose import open_session
 from overpaint.engines.onnxruntime.cuda.thread import on_cuda_thread
-from overpaint.engines.session.protocol import Session
+from overpaint.engines.session.session import Session
 from overpaint.runtime import Img2Img
 from overpaint.runtime.choices import RNGS
 from overpaint.runtime.default_bundle import bundle_or_default

@@ -23,15 +23,15 @@ from typing import Any, Final
 
 import numpy as np
 
+from overpaint.bundle.arrays import NUMPY_DTYPES, Array
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
-from overpaint.bundle.tensor import NUMPY_DTYPES, Array
 from overpaint.cli.sizes import parse_size
 from overpaint.engines.host.cores import usable_cores
-from overpaint.engines.onnxruntime.cpu.session import PROVIDER, less_work
-from overpaint.engines.onnxruntime.cuda.choose import started
+from overpaint.engines.onnxruntime.cpu.engine import PROVIDER, cpu_rewrite
 from overpaint.engines.onnxruntime.cuda.operators import with_kernels
-from overpaint.engines.onnxruntime.cuda.options import CUDA, GRAPHS, OPTIONS, cuda
+from overpaint.engines.onnxruntime.cuda.options import CUDA, GRAPHS, OPTIONS
+from overpaint.engines.onnxruntime.cuda.start import start
 from overpaint.engines.onnxruntime.cuda.thread import on_cuda_thread
 from overpaint.engines.onnxruntime.library import import_onnxruntime, session_options, to_load
 from overpaint.engines.tensorrt.shapes import PictureShape, profiles
@@ -67,7 +67,7 @@ def profile(
 
     options = session_options(runtime, usable_cores())
     options.enable_profiling = True
-    rewrite = with_kernels if device == "cuda" else less_work(described)
+    rewrite = with_kernels if device == "cuda" else cpu_rewrite(described)
     model = to_load(bundle.path(described.graph), options, rewrite)
 
     def events() -> list[dict[str, Any]]:
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     os.environ["CUDA_LAUNCH_BLOCKING"] = "1"
     if chosen.device == "cuda":
-        print(started(cuda()))
+        print(start())
     bundle = open_bundle(chosen.bundle)
     component = chosen.component or bundle.manifest.denoiser
     found = profile(bundle, component, parse_size(chosen.size), chosen.device, chosen.repeats)

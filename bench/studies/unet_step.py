@@ -29,7 +29,7 @@ from overpaint.bench.limits import floor_ms
 from overpaint.bench.machine import this_machine
 from overpaint.bench.rates import bandwidth_gbs, matrix_gflops
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import choose, open_session
+from overpaint.engines.choose import choose, open_session
 from overpaint.engines.host.cores import usable_cores
 
 FORMS = ("torch", "torch-bf16", "onnxruntime", "openvino", "openvino-bf16")

@@ -17,7 +17,7 @@ from tests.doubles.cuda_double import CUDA_OPTIONS, Gpu, double
 from overpaint.bench.pictures import IDENTICAL_DB
 from overpaint.bundle.installed import install_command
 from overpaint.engines.host.nvidia import NoGpuError
-from overpaint.engines.onnxruntime.cuda import choose as chooser
+from overpaint.engines.onnxruntime.cuda import start as starting
 from overpaint.engines.onnxruntime.cuda.options import OPTIONS
 from overpaint.runtime.default_bundle import bundle_or_default
 
@@ -138,7 +138,7 @@ def test_where_there_is_no_gpu_nothing_is_written(
         raise NoGpuError("no NVIDIA driver is installed here")
 
     monkeypatch.setitem(sys.modules, "onnxruntime", double(Gpu()))
-    monkeypatch.setattr(chooser, "gpu_name", none)
+    monkeypatch.setattr(starting, "gpu_name", none)
     with pytest.raises(SystemExit, match=r"gpu\.py: --device cuda cannot run .*no NVIDIA driver"):
         script("gpu").main(["--output", str(tmp_path / "gpu.json")])
     monkeypatch.setitem(sys.modules, "tensorrt", None)
@@ -178,7 +178,7 @@ def test_every_option_is_measured_against_every_alternative(
     assert set(options.ALTERNATIVES) - set(OPTIONS) <= CUDA_OPTIONS
     assert set(OPTIONS) - set(options.ALTERNATIVES) == {"device_id"}
     monkeypatch.setitem(sys.modules, "onnxruntime", double(Gpu()))
-    for module in (chooser, sys.modules["overpaint.engines.host.nvidia"]):
+    for module in (starting, sys.modules["overpaint.engines.host.nvidia"]):
         monkeypatch.setattr(module, "gpu_name", lambda: "Double")
     monkeypatch.setattr(options, "memory", lambda: None)
     few = {"enable_cuda_graph": ("0",), "use_tf32": ("1",)}

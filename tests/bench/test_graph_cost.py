@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from overpaint.bench.graph_cost import NodeCost, graph_cost
 from overpaint.bench.limits import floor_ms
 from overpaint.bundle.errors import OverpaintError
-from overpaint.engines.onnxruntime.cpu import upsampling
+from overpaint.engines.onnxruntime.cpu import doubling
 
 BATCH, SIDE, TOKENS = 2, 16, 77
 SIZES = {"batch": BATCH, "latent_height": SIDE, "latent_width": SIDE, "tokens": TOKENS}
@@ -51,7 +51,7 @@ def test_a_vae_costs_what_torch_counts(tiny_sd1: Path, tiny_sd1_bundle: Path) ->
 def test_convolving_before_doubling_costs_four_ninths(
     tiny_sd1_bundle: Path, component: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upsampling, "LOOKING_PAYS_FROM", 1)
+    monkeypatch.setattr(doubling, "SMALLEST_CHECKED", 1)
     path = tiny_sd1_bundle / component / "model.onnx"
     before = Counter(graph_cost(path, SIZES))
     after = Counter(graph_cost(path, SIZES, rewritten=True))
@@ -64,7 +64,7 @@ def test_convolving_before_doubling_costs_four_ninths(
 def test_at_sizes_that_do_not_halve_evenly_a_unet_is_counted_as_exported(
     tiny_sd1_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upsampling, "LOOKING_PAYS_FROM", 1)
+    monkeypatch.setattr(doubling, "SMALLEST_CHECKED", 1)
     path, odd = tiny_sd1_bundle / "unet" / "model.onnx", SIZES | {"latent_height": 9}
     assert graph_cost(path, odd, rewritten=True) == graph_cost(path, odd)
 

@@ -21,7 +21,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from overpaint.cli.main import app
-from overpaint.engines.backends import WAYS
+from overpaint.engines.backends import BACKENDS
 
 OVERPAINT = Path(sys.executable).with_name("overpaint")
 COMMANDS = ("run", "export", "import", "info", "verify", "serve")
@@ -109,14 +109,14 @@ def test_help_has_an_example_that_starts_with_the_command(command: str) -> None:
 @pytest.mark.parametrize("command", ["run", "serve", "bench"])
 def test_help_names_every_device(command: str) -> None:
     told = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "250"}).output
-    assert ", ".join(("auto", *WAYS)) in told
+    assert ", ".join(("auto", *BACKENDS)) in told
 
 
 def test_help_and_refusals_import_neither_numpy_nor_an_engine() -> None:
     """What a person waits for at every typing slip."""
     program = (
         "import sys; sys.argv = ['overpaint', '--help']\n"
-        "from overpaint.cli import main\n"
+        "from overpaint.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'numpy', 'PIL', 'tokenizers', 'onnxruntime', 'torch'} & sys.modules.keys()\n"

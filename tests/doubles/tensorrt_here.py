@@ -71,4 +71,4 @@ def pocket(folder: Path) -> Bundle:
 def built(bundle: Bundle, shapes: Sequence[str] = ("1x64x64",), **options: bool) -> BuildRecord:
     """Build plans into `bundle`."""
     asked = [PictureShape.parse(shape) for shape in shapes]
-    return builds.build(builds.plan_build(bundle, asked, **options))
+    return builds.build(builds.prepare_build(bundle, asked, **options))

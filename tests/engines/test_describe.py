@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from tests.bundle.micro import make_micro
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import BundleError
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
-from overpaint.bundle.tensor import NUMPY_DTYPES
-from overpaint.engines.backends import WAYS, open_session
+from overpaint.engines.backends import BACKENDS
+from overpaint.engines.choose import open_session
 from overpaint.engines.describe import describe
 
 
@@ -32,7 +33,7 @@ def test_a_description_says_what_it_is_and_what_runs_it(folder: Path) -> None:
     assert unet.inputs[:2] == ("sample float32 (batch, 4, height, width)", "timestep float32 (1,)")
     assert unet.weight_bytes == (folder / "unet/weights.safetensors").stat().st_size
     assert unet.error == pytest.approx(5e-7)
-    assert [one.device for one in told.devices] == list(WAYS)
+    assert [one.device for one in told.devices] == list(BACKENDS)
 
 
 def test_a_file_that_two_folders_share_is_counted_once(folder: Path) -> None:
@@ -45,7 +46,7 @@ def test_a_description_is_json(folder: Path) -> None:
     told = json.loads(msgspec.json.encode(describe(open_bundle(folder))))
     assert told["components"][0]["name"] == "text_encoder"
     assert told["defaults"]["strength"] == 0.8
-    cpu = list(WAYS).index("cpu")
+    cpu = list(BACKENDS).index("cpu")
     assert told["devices"][cpu] == {
         "device": "cpu",
         "available": True,

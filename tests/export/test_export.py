@@ -23,13 +23,13 @@ import torch
 from tests import kept
 from tests.checkpoints import tiny_checkpoint
 
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.checkpoint.safetensors import read_header
 from overpaint.bundle.errors import CheckpointError, OutputExistsError, ParityError, UsageError
 from overpaint.bundle.facts import Latents
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
 from overpaint.bundle.importing.preview_factors import preview_factors
-from overpaint.bundle.tensor import Array
 from overpaint.export import export_checkpoint, library
 
 Export = Callable[..., Any]

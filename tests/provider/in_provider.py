@@ -19,7 +19,8 @@ from typing import Any
 import onnxruntime
 
 from overpaint.bundle.graph.nodes import nodes
-from overpaint.bundle.graph.proto import graph_of, read_fields
+from overpaint.bundle.graph.proto import graph_of
+from overpaint.bundle.graph.wire import read_fields
 from overpaint.engines.onnxruntime.cuda.operators import with_kernels
 from overpaint.engines.onnxruntime.cuda.options import CUDA, OPTIONS
 from overpaint.engines.onnxruntime.library import session_options, to_load

@@ -73,7 +73,7 @@ def main(bundle: str) -> None:
     from PIL import Image
 
     from overpaint.bundle.format.open import open_bundle
-    from overpaint.engines.backends import open_session
+    from overpaint.engines.choose import open_session
     from overpaint.runtime import Img2Img
 
     picture = Image.new("RGB", (64, 64), "teal")

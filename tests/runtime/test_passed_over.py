@@ -11,7 +11,7 @@ from tests.doubles.cuda_double import Gpu, double
 
 from overpaint.bundle.errors import SessionError
 from overpaint.cli import main
-from overpaint.engines.onnxruntime.cuda import choose as chooser
+from overpaint.engines.onnxruntime.cuda import start as starting
 from overpaint.runtime import Img2Img
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.metadata import read_parameters
@@ -23,7 +23,7 @@ WHY = "onnxruntime's CUDAExecutionProvider does not start, and onnxruntime does 
 @pytest.fixture(autouse=True)
 def a_gpu_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", double(Gpu(provider_starts=False)))
-    monkeypatch.setattr(chooser, "gpu_name", lambda: "Double")
+    monkeypatch.setattr(starting, "gpu_name", lambda: "Double")
 
 
 def test_the_command_tells_why_and_the_picture_tells_what(

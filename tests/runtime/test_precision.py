@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.open import open_bundle
 from overpaint.cli.main import app
-from overpaint.engines.openvino import engine
+from overpaint.engines.openvino import compiled
 from overpaint.engines.openvino.bf16 import measured, remember
 from overpaint.runtime import Img2Img, precision_gate
 from overpaint.runtime.default_bundle import EMBEDDED
 from overpaint.runtime.image.compare import psnr
 from overpaint.runtime.precision_gate import landscape
 
-HAS_BF16 = "BF16" in engine.the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+HAS_BF16 = "BF16" in compiled.the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this processor has no bfloat16")
 
 

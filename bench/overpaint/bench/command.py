@@ -10,7 +10,7 @@ import msgspec
 from overpaint.bundle.errors import OverpaintError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import choose
+from overpaint.engines.choose import choose
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.settings import Settings
 

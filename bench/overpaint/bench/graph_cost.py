@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from overpaint.engines.onnxruntime.cpu.upsampling import convolve_before_doubling
+from overpaint.engines.onnxruntime.cpu.doubling import convolve_before_doubling
 
 from .graph_shapes import Shapes, import_onnx, infer_shapes
 
@@ -32,7 +32,7 @@ def graph_cost(path: Path, sizes: Mapping[str, int], *, rewritten: bool = False)
     """The nodes of the graph in `path` that do arithmetic, at these sizes of its dimensions.
 
     rewritten: of the graph as the processor's engines open it
-        (`overpaint.engines.onnxruntime.cpu.upsampling`).
+        (`overpaint.engines.onnxruntime.cpu.doubling`).
 
     Raises:
         MissingExtraError: the onnx package is not installed.
@@ -59,7 +59,7 @@ def _doubles_throughout(model: Any, sizes: Mapping[str, int]) -> bool:
 
 
 def _take_first_branches(model: Any) -> None:
-    """The only choice in our graphs is made by `ort_doubling`: whether a picture doubles."""
+    """The only choice in our graphs is `convolve_before_doubling`'s: whether a picture doubles."""
     flat = []
     for node in model.graph.node:
         if node.op_type != "If":

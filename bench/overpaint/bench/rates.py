@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 
 from overpaint.engines.host.cores import usable_cores
-from overpaint.engines.onnxruntime.cpu.session import PROVIDER
+from overpaint.engines.onnxruntime.cpu.engine import PROVIDER
 from overpaint.engines.onnxruntime.library import import_onnxruntime, session_options
 
 from .graph_shapes import import_onnx

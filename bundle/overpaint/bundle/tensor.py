@@ -1,25 +1,12 @@
-"""A graph's inputs and outputs: their names, dtypes and shapes, and the arrays that they take."""
+"""A graph's inputs and outputs: their names, dtypes and shapes."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal
 
 from .record import Record
 
-Array: TypeAlias = npt.NDArray[Any]
 DType = Literal["float32", "float16", "bfloat16", "int64", "int32", "bool"]
-
-NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
-    "float32": np.dtype(np.float32),
-    "float16": np.dtype(np.float16),
-    "int64": np.dtype(np.int64),
-    "int32": np.dtype(np.int32),
-    "bool": np.dtype(np.bool_),
-}
-"""Those that NumPy has: a tensor of another dtype can be inside a graph, not at its ends."""
 
 
 def written_shape(shape: tuple[int | str, ...]) -> str:

@@ -11,7 +11,7 @@ from .options import Force, Json
 
 if TYPE_CHECKING:
     from overpaint.bundle.format.bundle import Bundle
-    from overpaint.engines.tensorrt.build import Request
+    from overpaint.engines.tensorrt.build import BuildOrder
 
 EXAMPLES = """**Examples**
 
@@ -91,19 +91,19 @@ def _tensorrt(
     import msgspec
 
     from overpaint.engines.tensorrt.build import build as build_plans
-    from overpaint.engines.tensorrt.build import plan_build
+    from overpaint.engines.tensorrt.build import prepare_build
     from overpaint.engines.tensorrt.record import folder_of
     from overpaint.engines.tensorrt.shapes import PictureShape
 
     from .progress import progress_bar
 
     asked = [PictureShape.parse(text) for text in shapes]
-    request = plan_build(bundle, asked, exact_version=exact_version, force=force)
+    order = prepare_build(bundle, asked, exact_version=exact_version, force=force)
     if not json:
-        _announce(request)
+        _announce(order)
     try:
         with progress_bar("building", unit="percent") as advance:
-            record = build_plans(request, advance)
+            record = build_plans(order, advance)
     except KeyboardInterrupt:
         typer.echo("overpaint: stopped; nothing was written", err=True)
         raise
@@ -117,17 +117,17 @@ def _tensorrt(
     typer.echo(f"{folder}: built. Try: overpaint info {bundle.folder}")
 
 
-def _announce(request: Request) -> None:
+def _announce(order: BuildOrder) -> None:
     """What it will build, and what that may take, before it begins."""
-    guess = request.estimate
-    sizes = ", ".join(str(shape) for shape in request.shapes)
+    guess = order.estimate
+    sizes = ", ".join(str(shape) for shape in order.shapes)
     low, high = guess.minutes
-    where = f"{request.library} on {request.gpu.name}"
-    typer.echo(f"building {request.target} for {sizes} with {where}")
+    where = f"{order.library} on {order.gpu.name}"
+    typer.echo(f"building {order.target} for {sizes} with {where}")
     typer.echo(
         f"guessed from the graphs' sizes, not measured: {max(1, round(low))} to "
         f"{max(2, round(high))} minutes, {guess.device / 1e9:.1f} GB on the GPU, "
         f"{guess.host / 1e9:.1f} GB of memory, {guess.plans / 1e6:.0f} MB of plans"
     )
-    for warning in request.warnings:
+    for warning in order.warnings:
         typer.echo(f"overpaint: warning: {warning}", err=True)

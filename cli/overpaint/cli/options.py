@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, get_args
+from typing import Annotated, Final
 
 import typer
 
-from overpaint.engines.session.candidate import Device
+from overpaint.engines.backends import BACKENDS
 
-DEVICES: Final = ", ".join(("auto", *get_args(Device)))
+DEVICES: Final = ", ".join(("auto", *BACKENDS))
+AUTO: Final = ", ".join(name for name, one in BACKENDS.items() if one.rank is not None)
+PRECISIONS: Final = tuple(dict.fromkeys(p for one in BACKENDS.values() for p in one.precisions))
 BundleOption = Annotated[
     Path | None,
     typer.Option(
@@ -29,13 +31,15 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         metavar="NAME",
-        help=f"What runs the engines: {DEVICES}. auto takes none behind cpu.",
+        help=f"What runs the engines: {DEVICES}. auto tries {AUTO}.",
     ),
 ]
 PrecisionOption = Annotated[
     str,
     typer.Option(
-        "--precision", metavar="f32|bf16", help="bf16: faster, with --device openvino only."
+        "--precision",
+        metavar="|".join(PRECISIONS),
+        help="bf16: faster, with --device openvino only.",
     ),
 ]
 BundleArgument = Annotated[Path | None, typer.Argument(help="Absent, the embedded model.")]

@@ -12,9 +12,9 @@ from overpaint.bundle.facts import Defaults, Latents, Text
 from overpaint.bundle.files.json import read_json
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Component, Lora, Manifest, Parity, Source
-from overpaint.engines.session.candidate import Candidate
 
-from .backends import candidates
+from .backend import Candidate
+from .choose import candidates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 from overpaint.bundle.errors import SessionError
-from overpaint.engines.session.protocol import Session
+from overpaint.engines.session.session import Session
 
 from .stopwatch import Stopwatch
 

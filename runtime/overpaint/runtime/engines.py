@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.engines.backends import Decision
+from overpaint.engines.choose import Decision
 
 from .components import Components
 from .text import TextEncoders

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from overpaint.bundle.tensor import NUMPY_DTYPES
-from overpaint.engines.session.protocol import Session
+from overpaint.bundle.arrays import NUMPY_DTYPES
+from overpaint.engines.session.session import Session
 
 
 def as_feed(

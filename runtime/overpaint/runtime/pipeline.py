@@ -18,7 +18,7 @@ from overpaint.bundle.files.hashing import Progress
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import Decision, choose, open_session
+from overpaint.engines.choose import Decision, choose, open_session
 from overpaint.engines.session.closing import Closing
 
 from .cancel import Cancel

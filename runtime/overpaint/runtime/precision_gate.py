@@ -17,7 +17,7 @@ from PIL import Image
 
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.engines.backends import Decision, open_session
+from overpaint.engines.choose import Decision, open_session
 from overpaint.engines.openvino.bf16 import BAR_DB, measured, remember
 
 from .components import Components

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from overpaint.engines.backends import Decision
+from overpaint.engines.choose import Decision
 
 from .latents import preview
 from .metadata import Painting, Parameters

@@ -23,7 +23,7 @@ from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.graph.signature import graph_tensors
 from overpaint.bundle.tensor import Tensor
 from overpaint.bundle.tokenizer.files import pad_token_id
-from overpaint.engines.backends import open_session
+from overpaint.engines.choose import open_session
 
 VAE = {"latent_channels": 4, "block_out_channels": [8] * 4, "scaling_factor": 0.18215}
 CLIP = {"max_position_embeddings": 77, "num_hidden_layers": 12, "model_type": "clip_text_model"}

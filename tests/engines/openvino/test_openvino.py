@@ -16,15 +16,18 @@ from tests.bundle.micro import make_micro
 from tests.conftest import FAMILIES
 from tests.engines.session.test_session import feed, weights
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import FeedError, MissingExtraError, SessionError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.installed import install_command
-from overpaint.bundle.tensor import NUMPY_DTYPES, Tensor
-from overpaint.engines import openvino
-from overpaint.engines.backends import candidates, choose, open_session
-from overpaint.engines.openvino import OpenVinoSession, engine
+from overpaint.bundle.tensor import Tensor
+from overpaint.engines.backends import BACKENDS
+from overpaint.engines.choose import candidates, choose, open_session
+from overpaint.engines.openvino import compiled
+from overpaint.engines.openvino.engine import openvino_session
+from overpaint.engines.session.session import Session
 
 Array = np.ndarray[Any, Any]
 SIZES = {"batch": 2, "tokens": 7, "latent_height": 8, "latent_width": 12}
@@ -37,9 +40,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def unet(bundle: Bundle) -> Iterator[OpenVinoSession]:
-    with OpenVinoSession("unet", bundle.path("unet/model.onnx"), bundle.component("unet")) as one:
+def unet(bundle: Bundle) -> Iterator[Session]:
+    with openvino_session("unet", bundle.path("unet/model.onnx"), bundle.component("unet")) as one:
         yield one
+
+
+def opened(bundle: Bundle, precision: str) -> Session:
+    return BACKENDS["openvino"].open_session(bundle, "unet", precision)
 
 
 def random_feed(component: Component) -> dict[str, Array]:
@@ -54,7 +61,7 @@ def random_feed(component: Component) -> dict[str, Array]:
     return arrays
 
 
-def test_it_gives_the_numbers_that_the_weights_mean(bundle: Bundle, unet: OpenVinoSession) -> None:
+def test_it_gives_the_numbers_that_the_weights_mean(bundle: Bundle, unet: Session) -> None:
     given = feed()
     mixed = np.einsum("oi,bihw->bohw", weights(bundle, "mix")[:, :, 0, 0], given["sample"])
     told = (given["encoder_hidden_states"] @ weights(bundle, "text")).mean(1)[:, :, None, None]
@@ -80,15 +87,15 @@ def test_every_engine_of_a_family_agrees_with_onnxruntime(
 def test_bfloat16_is_near_and_is_taken_only_when_it_is_asked_for(bundles: dict[str, Path]) -> None:
     whole = open_bundle(bundles["sd1"])
     given = random_feed(whole.component("unet"))
-    with openvino.open_session(whole, "unet") as exact:
+    with opened(whole, "f32") as exact:
         expected = exact.run(given)["out_sample"]
     with open_session(whole, "unet", "cpu") as cpu:
         assert relative(expected, cpu.run(given)["out_sample"]) < 1e-5
-    if "BF16" not in engine.the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "BF16" not in compiled.the_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(SessionError, match="does not compute in bfloat16"):
-            openvino.open_session(whole, "unet", "bf16")
+            opened(whole, "bf16")
         return
-    with openvino.open_session(whole, "unet", "bf16") as rounded:
+    with opened(whole, "bf16") as rounded:
         assert rounded.device.endswith("CPU bf16")
         assert 1e-4 < relative(rounded.run(given)["out_sample"], expected) < 5e-2
 
@@ -104,12 +111,12 @@ def test_a_processor_without_bfloat16_is_told(
         def get_property(self, device: str, name: str) -> list[str]:
             return ["FP32"]
 
-    monkeypatch.setattr(engine, "the_core", Old)
+    monkeypatch.setattr(compiled, "the_core", Old)
     with pytest.raises(SessionError, match=r"does not compute in bfloat16 .*use --precision f32"):
-        openvino.open_session(bundle, "unet", "bf16")
+        opened(bundle, "bf16")
 
 
-def test_what_is_bound_need_not_be_fed_again(unet: OpenVinoSession) -> None:
+def test_what_is_bound_need_not_be_fed_again(unet: Session) -> None:
     given = feed()
     context = given["encoder_hidden_states"].copy()
     step = unet.bind({"encoder_hidden_states": context})
@@ -120,7 +127,7 @@ def test_what_is_bound_need_not_be_fed_again(unet: OpenVinoSession) -> None:
         np.testing.assert_array_equal(step(changing)["out_sample"], expected)
 
 
-def test_a_step_says_what_does_not_fit(unet: OpenVinoSession) -> None:
+def test_a_step_says_what_does_not_fit(unet: Session) -> None:
     given = feed()
     step = unet.bind({"encoder_hidden_states": given.pop("encoder_hidden_states")})
     with pytest.raises(FeedError, match="missing 'timestep'"):
@@ -131,7 +138,7 @@ def test_a_step_says_what_does_not_fit(unet: OpenVinoSession) -> None:
         unet.bind({"encoder_hidden_states": np.zeros(3, np.float32)})
 
 
-def test_outputs_are_not_overwritten_by_the_next_run(unet: OpenVinoSession) -> None:
+def test_outputs_are_not_overwritten_by_the_next_run(unet: Session) -> None:
     given = feed()
     step = unet.bind({"encoder_hidden_states": given.pop("encoder_hidden_states")})
     first = step(given)["out_sample"]
@@ -140,7 +147,7 @@ def test_outputs_are_not_overwritten_by_the_next_run(unet: OpenVinoSession) -> N
     np.testing.assert_array_equal(first, kept)
 
 
-def test_arrays_may_lie_in_memory_as_they_like(unet: OpenVinoSession) -> None:
+def test_arrays_may_lie_in_memory_as_they_like(unet: Session) -> None:
     given = feed()
     expected = unet.run(given)["out_sample"]
     frozen = given["sample"].copy()
@@ -149,13 +156,13 @@ def test_arrays_may_lie_in_memory_as_they_like(unet: OpenVinoSession) -> None:
         np.testing.assert_array_equal(unet.run(given | {"sample": sample})["out_sample"], expected)
 
 
-def test_sizes_may_change_from_run_to_run(unet: OpenVinoSession) -> None:
+def test_sizes_may_change_from_run_to_run(unet: Session) -> None:
     for batch, side, tokens in ((1, 4, 1), (3, 16, 77), (1, 4, 1)):
         out = unet.run(feed(batch, side, tokens))["out_sample"]
         assert out.shape == (batch, 4, side, side)
 
 
-def test_several_threads_may_run_one_session(unet: OpenVinoSession) -> None:
+def test_several_threads_may_run_one_session(unet: Session) -> None:
     feeds = [feed(batch) for batch in (1, 2, 3, 4)] * 20
     expected = [unet.run(one)["out_sample"] for one in feeds]
     with ThreadPoolExecutor(4) as pool:
@@ -184,10 +191,10 @@ def test_a_graph_that_is_not_the_manifests_is_refused(bundle: Bundle) -> None:
     )
     other = msgspec.structs.replace(component, inputs=wider)
     with pytest.raises(SessionError, match="differ in the input 'sample'"):
-        OpenVinoSession("unet", bundle.path("unet/model.onnx"), other)
+        openvino_session("unet", bundle.path("unet/model.onnx"), other)
     none = (Tensor(name="sample", dtype="float32", shape=("batch",)),)
     with pytest.raises(SessionError, match="differ in their inputs"):
-        OpenVinoSession(
+        openvino_session(
             "unet",
             bundle.path("unet/model.onnx"),
             msgspec.structs.replace(component, inputs=none),
@@ -198,7 +205,7 @@ def test_a_graph_that_cannot_be_loaded_is_one_line(bundle: Bundle, tmp_path: Pat
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\x08\x0anot a graph\n")
     with pytest.raises(SessionError, match=r"unet: .*model\.onnx cannot be loaded: ") as caught:
-        OpenVinoSession("unet", path, bundle.component("unet"))
+        openvino_session("unet", path, bundle.component("unet"))
     assert "\n" not in str(caught.value)
 
 
@@ -213,13 +220,12 @@ def test_it_is_never_taken_unasked(bundle: Bundle) -> None:
 def test_without_openvino_the_line_to_type_is_told(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine.the_core.cache_clear()
+    compiled.the_core.cache_clear()
     monkeypatch.setitem(sys.modules, "openvino", None)
     line = re.escape(install_command("openvino"))
-    with pytest.raises(SessionError, match=f"cannot run .*{line}"):
-        choose(bundle, "openvino")
-    with pytest.raises(MissingExtraError, match=line):
-        openvino.open_session(bundle, "unet")
+    for refused in (lambda: choose(bundle, "openvino"), lambda: opened(bundle, "f32")):
+        with pytest.raises(MissingExtraError, match=line):
+            refused()
 
 
 def test_precision_is_openvinos_alone(bundle: Bundle) -> None:
@@ -235,9 +241,10 @@ def test_choosing_imports_no_openvino(bundle: Bundle) -> None:
     import subprocess
 
     script = f"""
+import re
 import sys
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import choose
+from overpaint.engines.choose import choose
 choose(open_bundle({str(bundle.folder)!r}))
 assert "openvino" not in sys.modules
 """

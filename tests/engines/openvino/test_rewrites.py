@@ -13,8 +13,8 @@ import pytest
 from openvino import opset13 as op
 
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import open_session
-from overpaint.engines.openvino.rewrites import less_work
+from overpaint.engines.choose import open_session
+from overpaint.engines.openvino.rewrites import simplify
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(7)
@@ -87,7 +87,7 @@ def normalized(groups: int = 4, scale: float = 1.0, *, kept: bool = False) -> An
 def test_a_group_norm_reshapes_nothing(groups: int, far: float) -> None:
     model, picture = normalized(groups), numbers(2, 12, 5, 7) + np.float32(far)
     (expected,) = run(model.clone(), picture)
-    less_work(model, openvino)
+    simplify(model, openvino)
     assert not {"MVN", "Reshape"} & set(kinds(model))
     (got,) = run(model, picture)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=5e-5)
@@ -99,7 +99,7 @@ def test_a_convolution_of_a_doubled_picture_is_made_on_the_small_one(
 ) -> None:
     model, picture = doubled(), numbers(2, 5, *sides)
     (expected,) = run(model.clone(), picture)
-    assert less_work(model, openvino) == 1
+    assert simplify(model, openvino) == 1
     assert kinds(model)["Interpolate"] == 0
     (got,) = run(model, picture)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
@@ -108,7 +108,7 @@ def test_a_convolution_of_a_doubled_picture_is_made_on_the_small_one(
 def test_an_enlargement_to_a_size_is_taken_for_a_doubling_and_said_so() -> None:
     model, picture, beside = enlarged_to_fit(), numbers(2, 5, 4, 3), numbers(2, 1, 8, 6)
     (expected,) = run(model.clone(), picture, beside)
-    assert less_work(model, openvino) == 2
+    assert simplify(model, openvino) == 2
     assert kinds(model)["Interpolate"] == 0
     (got,) = run(model, picture, beside)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
@@ -117,7 +117,7 @@ def test_an_enlargement_to_a_size_is_taken_for_a_doubling_and_said_so() -> None:
 def test_for_any_size_an_enlargement_to_a_size_stays() -> None:
     model = enlarged_to_fit()
     before = kinds(model)
-    assert less_work(model, openvino, any_size=True) == 1
+    assert simplify(model, openvino, any_size=True) == 1
     assert kinds(model) == before
 
 
@@ -145,14 +145,14 @@ def test_for_any_size_an_enlargement_to_a_size_stays() -> None:
 def test_what_only_resembles_it_is_left_as_it_is(other: Callable[[], Any]) -> None:
     model = other()
     before = kinds(model)
-    less_work(model, openvino)
+    simplify(model, openvino)
     assert kinds(model) == before
 
 
 def test_a_gated_layer_is_two_products_and_no_copy() -> None:
     model, rows = gated(), numbers(2, 3, 8)
     (expected,) = run(model.clone(), rows)
-    less_work(model, openvino)
+    simplify(model, openvino)
     assert kinds(model)["MatMul"] == 2
     (got,) = run(model, rows)
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)

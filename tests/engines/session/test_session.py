@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,21 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.bundle.micro import make_micro
 
-from overpaint.bundle.errors import (
-    BundleError,
-    FeedError,
-    MissingExtraError,
-    SessionError,
-    UsageError,
-)
+from overpaint.bundle.arrays import NUMPY_DTYPES
+from overpaint.bundle.errors import BundleError, FeedError, SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.format.open import open_bundle
-from overpaint.bundle.installed import install_command
-from overpaint.bundle.tensor import NUMPY_DTYPES, Range, Tensor
-from overpaint.engines.backends import WAYS, candidates, choose, open_session
-from overpaint.engines.onnxruntime.cpu.session import OnnxRuntimeSession
+from overpaint.bundle.tensor import Range, Tensor
+from overpaint.engines.choose import open_session
+from overpaint.engines.onnxruntime.cpu.engine import cpu_session
 from overpaint.engines.session.feed_check import FeedCheck
+from overpaint.engines.session.session import Session
 
 Array = np.ndarray[Any, Any]
 
@@ -42,10 +33,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def unet(bundle: Bundle) -> Iterator[OnnxRuntimeSession]:
-    with OnnxRuntimeSession(
-        "unet", bundle.path("unet/model.onnx"), bundle.component("unet")
-    ) as session:
+def unet(bundle: Bundle) -> Iterator[Session]:
+    with cpu_session("unet", bundle.path("unet/model.onnx"), bundle.component("unet")) as session:
         yield session
 
 
@@ -64,9 +53,7 @@ def weights(bundle: Bundle, name: str) -> Array:
     return load_file(bundle.folder / "unet/weights.safetensors")[name]
 
 
-def test_a_session_gives_the_numbers_that_its_weights_mean(
-    bundle: Bundle, unet: OnnxRuntimeSession
-) -> None:
+def test_a_session_gives_the_numbers_that_its_weights_mean(bundle: Bundle, unet: Session) -> None:
     given = feed()
     mixed = np.einsum("oi,bihw->bohw", weights(bundle, "mix")[:, :, 0, 0], given["sample"])
     told = (given["encoder_hidden_states"] @ weights(bundle, "text")).mean(1)[:, :, None, None]
@@ -84,7 +71,7 @@ def test_every_engine_of_a_bundle_opens_by_name(bundle: Bundle) -> None:
         open_session(bundle, "transformer")
 
 
-def test_what_is_bound_need_not_be_fed_again(unet: OnnxRuntimeSession) -> None:
+def test_what_is_bound_need_not_be_fed_again(unet: Session) -> None:
     given = feed()
     step = unet.bind({"encoder_hidden_states": given["encoder_hidden_states"]})
     for time in (900, 20):
@@ -93,14 +80,14 @@ def test_what_is_bound_need_not_be_fed_again(unet: OnnxRuntimeSession) -> None:
         np.testing.assert_array_equal(step(changing)["out_sample"], expected)
 
 
-def test_outputs_are_not_overwritten_by_the_next_run(unet: OnnxRuntimeSession) -> None:
+def test_outputs_are_not_overwritten_by_the_next_run(unet: Session) -> None:
     first = unet.run(feed())["out_sample"]
     kept = first.copy()
     unet.run({**feed(), "timestep": np.array([1], np.float32)})
     np.testing.assert_array_equal(first, kept)
 
 
-def test_sizes_may_change_from_run_to_run(unet: OnnxRuntimeSession) -> None:
+def test_sizes_may_change_from_run_to_run(unet: Session) -> None:
     for batch, side, tokens in ((1, 4, 1), (3, 16, 77), (1, 4, 1)):
         out = unet.run(feed(batch, side, tokens))["out_sample"]
         assert out.shape == (batch, 4, side, side)
@@ -134,7 +121,7 @@ SAMPLE, CONTEXT = GOOD["sample"], GOOD["encoder_hidden_states"]
     ],
 )
 def test_a_feed_that_does_not_fit_is_said_in_the_tensors_names(
-    unet: OnnxRuntimeSession, change: dict[str, Any], says: str
+    unet: Session, change: dict[str, Any], says: str
 ) -> None:
     unet.run(GOOD)
     with pytest.raises(FeedError) as caught:
@@ -143,14 +130,14 @@ def test_a_feed_that_does_not_fit_is_said_in_the_tensors_names(
     unet.run(GOOD)
 
 
-def test_a_missing_input_is_named(unet: OnnxRuntimeSession) -> None:
+def test_a_missing_input_is_named(unet: Session) -> None:
     given = feed()
     del given["timestep"]
     with pytest.raises(FeedError, match="missing 'timestep'; it takes 'sample', 'timestep'"):
         unet.run(given)
 
 
-def test_a_constant_that_does_not_fit_is_said_when_it_is_bound(unet: OnnxRuntimeSession) -> None:
+def test_a_constant_that_does_not_fit_is_said_when_it_is_bound(unet: Session) -> None:
     with pytest.raises(FeedError, match=r"expected \(batch, length, 8\) float32"):
         unet.bind({"encoder_hidden_states": CONTEXT[0]})
 
@@ -230,14 +217,14 @@ def test_a_graph_that_is_not_the_manifests_is_refused(
 ) -> None:
     tensors = tuple(Tensor(name=n, dtype=d, shape=s) for n, d, s in inputs)
     with pytest.raises(SessionError, match=says):
-        OnnxRuntimeSession("unet", bundle.path("unet/model.onnx"), changed(bundle, inputs=tensors))
+        cpu_session("unet", bundle.path("unet/model.onnx"), changed(bundle, inputs=tensors))
 
 
 def test_a_graph_that_cannot_be_loaded_is_one_line(bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\x08\x0anot a graph\n")
     with pytest.raises(SessionError, match=r"unet: .*model\.onnx cannot be loaded: ") as caught:
-        OnnxRuntimeSession("unet", path, bundle.component("unet"))
+        cpu_session("unet", path, bundle.component("unet"))
     assert "\n" not in str(caught.value)
 
 
@@ -250,7 +237,7 @@ def test_an_engine_that_fails_says_which(bundle: Bundle) -> None:
     assert session.run({"input_ids": np.zeros((1, 2), np.int64)})
 
 
-def test_several_threads_may_run_one_session(unet: OnnxRuntimeSession) -> None:
+def test_several_threads_may_run_one_session(unet: Session) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     feeds = [feed(batch) for batch in (1, 2, 3, 4)] * 20
@@ -258,68 +245,3 @@ def test_several_threads_may_run_one_session(unet: OnnxRuntimeSession) -> None:
     with ThreadPoolExecutor(4) as pool:
         for want, got in zip(expected, pool.map(unet.run, feeds), strict=True):
             np.testing.assert_allclose(got["out_sample"], want, rtol=1e-5, atol=1e-6)
-
-
-def test_the_processor_is_chosen_and_every_better_way_says_why_not(bundle: Bundle) -> None:
-    decision = choose(bundle)
-    assert decision.chosen.device == "cpu"
-    assert [better.device for better in decision.passed_over] == ["tensorrt", "cuda"]
-    assert decision.passed_over[0].why.startswith("the bundle has no TensorRT plan")
-    assert all(better.why for better in decision.passed_over)
-
-
-def test_every_way_says_why_it_runs_a_bundle_or_why_not(bundle: Bundle) -> None:
-    every = candidates(bundle)
-    assert [one.device for one in every] == list(WAYS)
-    assert all(one.why for one in every)
-    last = every[-2:]
-    assert [one.device for one in every if one.on_request] == [one.device for one in last]
-
-
-def test_no_way_is_asked_once_one_is_taken(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking may start a provider, and what is on request only has not been requested."""
-
-    def asked() -> NoReturn:
-        raise AssertionError("it was asked")
-
-    for name in ("openvino", "ort-tensorrt"):
-        monkeypatch.setitem(WAYS, name, asked)
-    assert choose(bundle).chosen.device == "cpu"
-    for name in ("tensorrt", "cuda"):
-        monkeypatch.setitem(WAYS, name, asked)
-    assert choose(bundle, "cpu").chosen.device == "cpu"
-
-
-@pytest.mark.parametrize("device", ["tensorrt", "cuda", "ort-tensorrt"])
-def test_a_device_named_outright_is_never_replaced(bundle: Bundle, device: str) -> None:
-    with pytest.raises(SessionError, match=f"--device {device} cannot run .*does not fall back"):
-        choose(bundle, device)
-    with pytest.raises(SessionError, match="does not fall back"):
-        open_session(bundle, "unet", device=device)
-
-
-def test_an_unknown_device_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match=r"expected one of auto, tensorrt, cuda, cpu, openvino"):
-        choose(bundle, "gpu")
-
-
-def test_without_onnxruntime_the_extra_to_install_is_named(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    for device in ("auto", "cpu"):
-        with pytest.raises(MissingExtraError, match=re.escape(install_command("cpu"))):
-            choose(bundle, device)
-    with pytest.raises(MissingExtraError):
-        OnnxRuntimeSession("unet", bundle.path("unet/model.onnx"), bundle.component("unet"))
-
-
-def test_opening_a_bundle_imports_neither_numpy_nor_onnxruntime(bundle: Bundle) -> None:
-    script = f"""
-        import sys
-        from overpaint.bundle.format.open import open_bundle
-        import overpaint.engines.backends
-        open_bundle({str(bundle.folder)!r})
-        assert not {{"numpy", "onnxruntime", "shutil", "tempfile"}} & set(sys.modules)
-    """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)

@@ -29,7 +29,7 @@ from overpaint.engines.tensorrt.libraries import short_version
 
 PACKAGE = Path(__file__).parents[3] / "engines/overpaint/engines/tensorrt"
 SOURCES = {path.name: path.read_text() for path in sorted(PACKAGE.glob("*.py"))}
-RUN_BY_LEAN = ("engine.py", "execution.py", "logger.py", "session.py")
+RUN_BY_LEAN = ("engine.py", "execution.py", "loaded.py", "logger.py")
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 SYMBOLS = (
     "createInferBuilder_INTERNAL",
@@ -107,9 +107,9 @@ def test_the_real_lean_runtime_is_asked_and_its_answer_told(tmp_path: Path) -> N
     plan.write_bytes(b"no plan at all" * 100)
     said = _in_a_process(f"""
 from pathlib import Path
-from overpaint.engines.tensorrt.engine import load_engine
+from overpaint.engines.tensorrt.loaded import load_plan
 from overpaint.engines.tensorrt.libraries import library
-load_engine(library("tensorrt_lean"), Path({str(plan)!r}), None, version_compatible=True)
+load_plan(library("tensorrt_lean"), Path({str(plan)!r}), None, version_compatible=True)
 """)
     lean = f"TensorRT {short_version(version('tensorrt-lean-cu13-bindings'))} (lean)"
     without_driver = f"{lean} does not start: createInferRuntime: Error Code 6"
@@ -124,7 +124,7 @@ def test_a_host_with_the_real_packages_says_why_a_plan_does_not_run(
     built(bundle)
     said = _in_a_process(f"""
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import choose
+from overpaint.engines.choose import choose
 choose(open_bundle({str(bundle.folder)!r}), "tensorrt")
 """)
     assert said.startswith(f"--device tensorrt cannot run {bundle.folder}: ")
@@ -188,7 +188,7 @@ def test_a_slip_in_our_own_source_is_found(trt: ModuleType) -> None:
         ("execution.py", "set_device_memory", "set_device_memory_v2"),
         ("builder.py", "attention.decomposable", "attention.decomposible"),
         ("builder.py", "set_timing_cache(cache, False)", "set_timing_cache(cache)"),
-        ("engine.py", "device_memory_size_v2", "device_memory_size"),
+        ("loaded.py", "device_memory_size_v2", "device_memory_size"),
         ("builder.py", "one.desc()", "one.description()"),
         ("monitor.py", "def step_complete", "def step_completed"),
     ):

@@ -171,7 +171,7 @@ def test_the_size_is_the_checkpoints_own_if_none_is_asked_for(
     bundle = pocket(tmp_path / "pocket")
     assert str(default_shape(bundle)) == "1x128x128"
     with pytest.raises(BundleError, match=r"has no 'unet/config.json'"):
-        builds.plan_build(micro)
+        builds.prepare_build(micro)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_plan_that_does_not_load_is_not_entered(
 
 def test_progress_grows_and_ends_where_it_said(micro: Bundle) -> None:
     told: list[tuple[int, int, str]] = []
-    request = builds.plan_build(micro, [PictureShape(1, 64, 64)])
+    request = builds.prepare_build(micro, [PictureShape(1, 64, 64)])
     builds.build(request, lambda done, total, doing="": told.append((done, total, doing)))
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
     assert told[-1][:2] == (4000, 4000)
@@ -262,7 +262,7 @@ def test_a_cancelled_build_leaves_the_bundle_as_it_was(micro: Bundle, here: Here
     before, stop = state(micro), threading.Event()
     steps = iter(range(1000))
     here.trt.on_step = lambda: stop.set() if next(steps) == 20 else None  # type: ignore[method-assign]
-    request = builds.plan_build(micro, [PictureShape(1, 64, 64)])
+    request = builds.prepare_build(micro, [PictureShape(1, 64, 64)])
     with pytest.raises(CancelledError, match="nothing was written"):
         builds.build(request, cancelled=stop)
     assert state(micro) == before
@@ -355,7 +355,7 @@ def test_the_estimate_is_of_the_largest_component_as_it_is_computed_with(
     here: Here, tmp_path: Path
 ) -> None:
     bundle = pocket(tmp_path / "pocket")
-    guess = builds.plan_build(bundle).estimate
+    guess = builds.prepare_build(bundle).estimate
     stored = bundle.manifest.files["unet/diffusion_pytorch_model.safetensors"].size
     assert guess.weights == pytest.approx(2 * stored, rel=0.01)  # stored in half precision
     assert guess.host == 3 * guess.weights + 2_000_000_000
@@ -364,7 +364,7 @@ def test_the_estimate_is_of_the_largest_component_as_it_is_computed_with(
 
 def test_what_is_short_is_said_before_it_begins(micro: Bundle, here: Here) -> None:
     here.cuda.memory = 1 << 30
-    [warning] = builds.plan_build(micro, [PictureShape(1, 64, 64)]).warnings
+    [warning] = builds.prepare_build(micro, [PictureShape(1, 64, 64)]).warnings
     assert warning == (
         "the build may want 2.0 GB on the GPU, and 1.1 GB are free; it goes on, and may fail "
         "half way"
@@ -375,8 +375,8 @@ def test_weights_that_are_converted_before_they_are_used_are_told_of(
     here: Here, micro: Bundle, tmp_path: Path
 ) -> None:
     """NVIDIA's parser takes what comes out of a Cast for weights that change from run to run."""
-    assert builds.plan_build(micro, [PictureShape(1, 64, 64)]).warnings == ()
-    warnings = builds.plan_build(pocket(tmp_path / "pocket")).warnings
+    assert builds.prepare_build(micro, [PictureShape(1, 64, 64)]).warnings == ()
+    warnings = builds.prepare_build(pocket(tmp_path / "pocket")).warnings
     assert [warning.partition(":")[0] for warning in warnings] == [
         "text_encoder",
         "vae_encoder",
@@ -393,7 +393,7 @@ def test_weights_that_are_converted_before_they_are_used_are_told_of(
 def test_a_folder_without_a_manifest_gets_no_plans(micro: Bundle) -> None:
     inferred = Bundle(micro.folder, micro.manifest, ("no overpaint.json",))
     with pytest.raises(BundleError, match=r"no overpaint\.json to list plans in"):
-        builds.plan_build(inferred)
+        builds.prepare_build(inferred)
 
 
 def test_what_is_missing_is_named_with_the_line_that_installs_it(micro: Bundle, here: Here) -> None:

@@ -1,4 +1,4 @@
-"""Which plan runs: every way in which one does not fit is said, with the command that mends it."""
+"""Which plan runs: every reason why one does not fit is told, with the command that mends it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest_file import write_manifest
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.installed import install_command
-from overpaint.engines.backends import candidates, choose, open_session
+from overpaint.engines.choose import candidates, choose, open_session
 from overpaint.engines.describe import describe
 from overpaint.engines.tensorrt import choose as choosing
 from overpaint.engines.tensorrt.fit import Machine, misfits, runtime_for

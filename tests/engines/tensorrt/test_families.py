@@ -11,9 +11,9 @@ from tests.conftest import FAMILIES
 from tests.doubles.tensorrt_here import Here, built
 from tests.doubles.tensorrt_here import here as here
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.format.open import open_bundle
-from overpaint.bundle.tensor import NUMPY_DTYPES
-from overpaint.engines.backends import open_session
+from overpaint.engines.choose import open_session
 
 
 @pytest.mark.parametrize("family", FAMILIES)

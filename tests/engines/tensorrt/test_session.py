@@ -19,8 +19,8 @@ from tests.doubles.tensorrt_here import here as here
 from overpaint.bundle.errors import FeedError, SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import open_session
-from overpaint.engines.session.protocol import Session
+from overpaint.engines.choose import open_session
+from overpaint.engines.session.session import Session
 from overpaint.engines.tensorrt.cuda import shared_cuda
 from overpaint.engines.tensorrt.served import pieces
 

@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 from . import proto as onnx
-from .proto import Field, read_fields, read_numbers
-from .wire import float32, message, string, varint
+from .wire import Field, MalformedError, float32, message, read_fields, string, varint
 
 Value: TypeAlias = bytes | int | float | list[int]
 
 
 class Node(NamedTuple):
-    """`at`: its place among the graph's fields. Attributes that are no numbers, lists of integers
-    or text read as empty text. `fields` are all that it is."""
+    """`at`: its place among the graph's fields. `output`: its first. Attributes that are no
+    numbers, lists of integers or text read as empty text. `fields` are all that it is."""
 
     at: int
+    op: str
+    name: str
     inputs: list[str]
     output: str
     attributes: dict[str, Value]
@@ -39,25 +40,46 @@ class Node(NamedTuple):
 def nodes(graph: list[Field], op: str) -> Iterator[Node]:
     """A graph's nodes of one kind, of its fields."""
     for at, field in enumerate(graph):
-        if field.number != onnx.GRAPH_NODE or op.encode() not in bytes(field.payload):
+        if field.number != onnx.GRAPH_NODE or op.encode() not in field.payload:
             continue  # most nodes need no closer look
-        parts = list(read_fields(field.payload))
-        if any(part.number == onnx.NODE_OP and part.text == op for part in parts):
-            inputs = [part.text for part in parts if part.number == onnx.NODE_INPUT]
-            output = next(part.text for part in parts if part.number == onnx.NODE_OUTPUT)
-            found = (_attribute(part) for part in parts if part.number == onnx.NODE_ATTRIBUTE)
-            yield Node(at, inputs, output, dict(found), parts)
+        found = read_node(field, at)
+        if found.op == op:
+            yield found
+
+
+def read_node(field: Field, at: int = 0) -> Node:
+    """The node that a field of a graph holds, the graph's field number `at`.
+
+    Raises:
+        MalformedError: it is not one, or has no output.
+    """
+    parts = list(read_fields(field))
+    texts: dict[int, list[str]] = {
+        number: [part.text for part in parts if part.number == number]
+        for number in (onnx.NODE_INPUT, onnx.NODE_OUTPUT, onnx.NODE_NAME, onnx.NODE_OP)
+    }
+    if not texts[onnx.NODE_OUTPUT]:
+        raise MalformedError(f"a node without an output at byte {field.start}")
+    return Node(
+        at=at,
+        op="".join(texts[onnx.NODE_OP]),
+        name="".join(texts[onnx.NODE_NAME]),
+        inputs=texts[onnx.NODE_INPUT],
+        output=texts[onnx.NODE_OUTPUT][0],
+        attributes=dict(_attribute(part) for part in parts if part.number == onnx.NODE_ATTRIBUTE),
+        fields=parts,
+    )
 
 
 def readers(graph: list[Field], name: str) -> int:
     """How many nodes and outputs of a graph read a tensor."""
-    near = [field for field in graph if name.encode() in bytes(field.payload)]
+    near = [field for field in graph if name.encode() in field.payload]
     read = {onnx.GRAPH_NODE: onnx.NODE_INPUT, onnx.GRAPH_OUTPUT: onnx.VALUE_NAME}
     return sum(
         part.number == read[field.number] and part.text == name
         for field in near
         if field.number in read
-        for part in read_fields(field.payload)
+        for part in read_fields(field)
     )
 
 
@@ -66,18 +88,20 @@ def node(
     inputs: list[str],
     output: str,
     *,
+    name: str = "",
     domain: str = "",
     **attributes: Value,
 ) -> bytes:
-    """A node as a field of a graph; an attribute of bytes is a graph, as its fields."""
+    """A node as a field of a graph; an attribute of bytes is a graph, as its fields. Its name is
+    its output's, unless one is given."""
     return message(
         onnx.GRAPH_NODE,
-        *(string(onnx.NODE_INPUT, name) for name in inputs),
+        *(string(onnx.NODE_INPUT, one) for one in inputs),
         string(onnx.NODE_OUTPUT, output),
-        string(onnx.NODE_NAME, output),
+        string(onnx.NODE_NAME, name or output),
         string(onnx.NODE_OP, op),
-        string(onnx.NODE_DOMAIN, domain),
-        *(_written(name, value) for name, value in attributes.items()),
+        *([string(onnx.NODE_DOMAIN, domain)] if domain else []),
+        *(_written(one, value) for one, value in attributes.items()),
     )
 
 
@@ -104,13 +128,13 @@ def _attribute(field: Field) -> tuple[str, Value]:
     name, value = "", b""
     numbers: list[int] = []
     single: int | float | None = None
-    for part in read_fields(field.payload):
+    for part in read_fields(field):
         if part.number == onnx.ATTRIBUTE_NAME:
             name = part.text
         elif part.number == onnx.ATTRIBUTE_STRING:
-            value = bytes(part.payload)
+            value = part.payload
         elif part.number == onnx.ATTRIBUTE_INTS:
-            numbers += read_numbers(part)
+            numbers += part.numbers
         elif part.number == onnx.ATTRIBUTE_INT:
             single = part.value
         elif part.number == onnx.ATTRIBUTE_FLOAT:

@@ -1,82 +1,82 @@
-"""An ONNX model as fields of fields, and put together again: on `wire`, without the onnx package.
+"""onnx.proto's field numbers, and an ONNX model taken apart and put together again by them.
 
-The numbers are those of onnx.proto.
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. The wire format below it is `wire`'s.
 """
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from contextlib import contextmanager
+from typing import Final
 
-from .wire import VARINT, MalformedError, message, read_varint
-from .wire import fields as wire_fields
+from overpaint.bundle.errors import IntegrityError
 
-MODEL_GRAPH, MODEL_OPSET = 7, 8
+from .wire import Field, MalformedError, message, read_fields
+
+MODEL_GRAPH, MODEL_OPSET, MODEL_TRAINING, MODEL_FUNCTION = 7, 8, 20, 25
 OPSET_DOMAIN, OPSET_VERSION = 1, 2
-GRAPH_NODE, GRAPH_NAME, GRAPH_INITIALIZER, GRAPH_OUTPUT = 1, 2, 5, 12
-VALUE_NAME, VALUE_TYPE = 1, 2
-TYPE_TENSOR, TENSOR_TYPE_ELEMENT = 1, 1
+TRAINING_INITIALIZATION, TRAINING_ALGORITHM = 1, 2
+FUNCTION_NODE, FUNCTION_ATTRIBUTE = 7, 11
+GRAPH_NODE, GRAPH_NAME, GRAPH_INITIALIZER, GRAPH_SPARSE = 1, 2, 5, 15
+GRAPH_INPUT, GRAPH_OUTPUT = 11, 12
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
 ATTRIBUTE_NAME, ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_STRING = 1, 2, 3, 4
-ATTRIBUTE_GRAPH, ATTRIBUTE_INTS, ATTRIBUTE_TYPE = 6, 8, 20
+ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_SPARSE = 5, 6, 22
+ATTRIBUTE_INTS, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS, ATTRIBUTE_SPARSES = 8, 10, 11, 23
+ATTRIBUTE_TYPE = 20
+TYPE_FLOAT, TYPE_INT, TYPE_GRAPH, TYPE_INTS = 1, 2, 5, 7  # of an attribute
+SPARSE_VALUES, SPARSE_INDICES = 1, 2
 TENSOR_DIMS, TENSOR_DTYPE, TENSOR_FLOATS, TENSOR_NAME, TENSOR_RAW = 1, 2, 4, 8, 9
 TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
-TYPE_FLOAT, TYPE_INT, TYPE_GRAPH, TYPE_INTS = 1, 2, 5, 7
-FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9
+LOCATION_EXTERNAL = 1
+ENTRY_KEY, ENTRY_VALUE = 1, 2
+VALUE_NAME, VALUE_TYPE = 1, 2
+TYPE_TENSOR = 1
+TENSOR_TYPE_ELEMENT, TENSOR_TYPE_SHAPE = 1, 2
+SHAPE_DIMENSION = 1
+DIMENSION_VALUE, DIMENSION_NAME = 1, 2
+
+FLOAT, INT32, INT64, BOOL, FLOAT16, DOUBLE, BFLOAT16 = 1, 6, 7, 9, 10, 11, 16
+FLOAT8_E4M3, FLOAT8_E5M2 = 17, 19
+FLOATS: Final = {FLOAT: "float32", FLOAT16: "float16", BFLOAT16: "bfloat16"}
 
 
-class Field(NamedTuple):
-    """A field of a message: its number, a varint's value or the payload, and all of its bytes."""
-
-    number: int
-    value: int
-    payload: memoryview
-    raw: memoryview
-
-    @property
-    def text(self) -> str:
-        return str(self.payload, "utf-8")
-
-
-def read_fields(message: memoryview) -> Iterator[Field]:
-    """Yield a message's fields.
-
-    Raises MalformedError.
-    """
-    at = 0
-    for number, wire, a, b in wire_fields(message, 0, len(message)):
-        number_only = wire == VARINT
-        payload = message[b if number_only else a : b]
-        yield Field(number, a if number_only else 0, payload, message[at:b])
-        at = b
-
-
-def read_numbers(field: Field) -> list[int]:
-    """The value, or the packed values, of a repeated field of numbers."""
-    if not field.payload:
-        return [field.value]
-    values, at = [], 0
-    while at < len(field.payload):
-        value, at = read_varint(field.payload, at, len(field.payload))
-        values.append(value)
-    return values
-
-
-def graph_of(model: bytes) -> memoryview:
+def graph_of(model: bytes) -> Field:
     """A model's graph.
 
-    Raises MalformedError.
+    Raises:
+        MalformedError: `model` is no protobuf message, or has not exactly one graph.
     """
-    fields = read_fields(memoryview(model))
-    graphs = [field.payload for field in fields if field.number == MODEL_GRAPH]
+    graphs = [field for field in read_fields(model) if field.number == MODEL_GRAPH]
     if len(graphs) != 1:
         raise MalformedError(f"a model with {len(graphs)} graphs")
     return graphs[0]
 
 
-def with_graph(model: bytes, fields: Iterable[bytes | memoryview]) -> bytes:
-    """The model with another graph, given as its fields."""
+def with_graph(model: bytes, fields: Iterable[bytes]) -> bytes:
+    """The model with another graph, given as its encoded fields."""
     return b"".join(
         message(MODEL_GRAPH, *fields) if field.number == MODEL_GRAPH else field.raw
-        for field in read_fields(memoryview(model))
+        for field in read_fields(model)
     )
+
+
+@contextmanager
+def mapped_model(path: str | os.PathLike[str]) -> Iterator[mmap.mmap]:
+    """An ONNX file's bytes, mapped: what is not looked at is not read.
+
+    Raises:
+        IntegrityError: it cannot be read, or the block finds it malformed.
+    """
+    try:
+        with open(path, "rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise MalformedError("it is empty")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield data
+    except MalformedError as error:
+        raise IntegrityError(f"{os.fspath(path)}: expected an ONNX graph, but {error}") from None
+    except OSError as error:
+        raise IntegrityError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error

@@ -1,33 +1,24 @@
-"""The inputs and outputs that an ONNX graph declares, read without the onnx package.
-
-Field numbers are onnx.proto's: ModelProto.graph 7; GraphProto.input 11, output 12; ValueInfoProto
-name 1, type 2; TypeProto.tensor_type 1; its elem_type 1, shape 2; dim 1: dim_value 1, dim_param 2.
-"""
+"""The inputs and outputs that an ONNX graph declares, read without the onnx package."""
 
 from __future__ import annotations
 
-import mmap
 import os
-from collections.abc import Iterator
 from typing import Final
 
-from overpaint.bundle.errors import IntegrityError
 from overpaint.bundle.tensor import DType, Tensor
 
-from .wire import LENGTH, VARINT, MalformedError, fields
+from . import proto as onnx
+from .proto import mapped_model
+from .wire import LENGTH, VARINT, Buffer, MalformedError, Span, fields, messages, read_text
 
 _DTYPES: Final[dict[int, DType]] = {
-    1: "float32",
-    6: "int32",
-    7: "int64",
-    9: "bool",
-    10: "float16",
-    16: "bfloat16",
+    onnx.FLOAT: "float32",
+    onnx.INT32: "int32",
+    onnx.INT64: "int64",
+    onnx.BOOL: "bool",
+    onnx.FLOAT16: "float16",
+    onnx.BFLOAT16: "bfloat16",
 }
-_INPUT: Final = 11
-_OUTPUT: Final = 12
-
-Span = tuple[int, int]
 
 
 def graph_tensors(
@@ -38,57 +29,38 @@ def graph_tensors(
     Raises:
         IntegrityError: the file is not an ONNX graph, or a tensor is of a dtype no manifest has.
     """
-    try:
-        with open(path, "rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise MalformedError("it is empty")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _tensors(data, _INPUT), _tensors(data, _OUTPUT)
-    except MalformedError as error:
-        raise IntegrityError(f"{os.fspath(path)}: expected an ONNX graph, but {error}") from None
-    except OSError as error:
-        raise IntegrityError(f"{os.fspath(path)}: cannot be read: {error.strerror}") from error
+    inputs, outputs = list[Tensor](), list[Tensor]()
+    with mapped_model(path) as model:
+        for graph in messages(model, (0, len(model)), onnx.MODEL_GRAPH):
+            for number, wire, a, b in fields(model, *graph):
+                if number == onnx.GRAPH_INPUT and wire == LENGTH:
+                    inputs.append(_tensor(model, (a, b)))
+                elif number == onnx.GRAPH_OUTPUT and wire == LENGTH:
+                    outputs.append(_tensor(model, (a, b)))
+    return tuple(inputs), tuple(outputs)
 
 
-def _tensors(data: mmap.mmap, number: int) -> tuple[Tensor, ...]:
-    graphs = _messages(data, (0, len(data)), 7)
-    return tuple(_tensor(data, span) for graph in graphs for span in _messages(data, graph, number))
-
-
-def _tensor(data: mmap.mmap, span: Span) -> Tensor:
-    name = "".join(_text(data, text) for text in _messages(data, span, 1))
+def _tensor(model: Buffer, value: Span) -> Tensor:
+    name = "".join(read_text(model, *text) for text in messages(model, value, onnx.VALUE_NAME))
     dtype: DType | None = None
     shape: list[int | str] = []
-    for kind in _messages(data, span, 2):
-        for tensor in _messages(data, kind, 1):
-            codes = [a for n, w, a, _ in fields(data, *tensor) if n == 1 and w == VARINT]
-            dtype = _DTYPES.get(codes[-1]) if codes else None
-            for dims in _messages(data, tensor, 2):
-                shape += [
-                    _size(data, dim, name, i) for i, dim in enumerate(_messages(data, dims, 1))
-                ]
+    for kind in messages(model, value, onnx.VALUE_TYPE):
+        for tensor in messages(model, kind, onnx.TYPE_TENSOR):
+            for number, wire, a, b in fields(model, *tensor):
+                if number == onnx.TENSOR_TYPE_ELEMENT and wire == VARINT:
+                    dtype = _DTYPES.get(a)
+                elif number == onnx.TENSOR_TYPE_SHAPE and wire == LENGTH:
+                    sides = enumerate(messages(model, (a, b), onnx.SHAPE_DIMENSION))
+                    shape += [_size(model, side, f"{name}.{axis}") for axis, side in sides]
     if dtype is None:
         raise MalformedError(f"the tensor {name!r} is of a dtype that no engine here takes")
     return Tensor(name=name, dtype=dtype, shape=tuple(shape))
 
 
-def _size(data: mmap.mmap, span: Span, name: str, axis: int) -> int | str:
-    for number, wire, a, b in fields(data, *span):
-        if number == 1 and wire == VARINT and 0 < a < 1 << 31:
+def _size(model: Buffer, side: Span, unnamed: str) -> int | str:
+    for number, wire, a, b in fields(model, *side):
+        if number == onnx.DIMENSION_VALUE and wire == VARINT and 0 < a < 1 << 31:
             return a
-        if number == 2 and wire == LENGTH and b > a:
-            return _text(data, (a, b))
-    return f"{name}.{axis}"
-
-
-def _messages(data: mmap.mmap, span: Span, number: int) -> Iterator[Span]:
-    for found, wire, a, b in fields(data, *span):
-        if found == number and wire == LENGTH:
-            yield a, b
-
-
-def _text(data: mmap.mmap, span: Span) -> str:
-    try:
-        return data[slice(*span)].decode()
-    except UnicodeDecodeError:
-        raise MalformedError(f"text at byte {span[0]} is not UTF-8") from None
+        if number == onnx.DIMENSION_NAME and wire == LENGTH and b > a:
+            return read_text(model, a, b)
+    return unnamed

@@ -7,24 +7,23 @@ what it is asked for: an unread sub-message is one jump.
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final, NamedTuple, TypeAlias
 
 VARINT: Final = 0
 FIXED64: Final = 1
 LENGTH: Final = 2
 FIXED32: Final = 5
 
+Buffer: TypeAlias = bytes | mmap.mmap
+Span: TypeAlias = tuple[int, int]
+"""Where something begins and ends in a buffer."""
+
 
 class MalformedError(ValueError):
-    """The bytes are not a protobuf message."""
-
-
-class Buffer(Protocol):
-    """What is read: bytes, or a memory map."""
-
-    def __getitem__(self, index: int) -> int: ...
+    """The bytes are not a protobuf message, or not the one that is expected."""
 
 
 def fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
@@ -66,6 +65,17 @@ def fields(data: Buffer, start: int, end: int) -> Iterator[tuple[int, int, int, 
         at += size
 
 
+def messages(data: Buffer, span: Span, number: int) -> Iterator[Span]:
+    """Yield where the sub-messages (or texts) of one number lie, in the message at `span`.
+
+    Raises:
+        MalformedError: as `fields`.
+    """
+    for found, wire, a, b in fields(data, *span):
+        if found == number and wire == LENGTH:
+            yield a, b
+
+
 def read_varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
     """Read a base-128 number at `at`: (value modulo 2^64, where it ends).
 
@@ -82,6 +92,80 @@ def read_varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
     raise MalformedError(f"a number without an end at byte {at}")
 
 
+def read_packed(data: Buffer, start: int, end: int) -> list[int]:
+    """The numbers of a repeated field that are packed into data[start:end].
+
+    Raises:
+        MalformedError: the last does not end there.
+    """
+    values = []
+    while start < end:
+        value, start = read_varint(data, start, end)
+        values.append(value)
+    return values
+
+
+def read_text(data: Buffer, start: int, end: int) -> str:
+    """Raises MalformedError where data[start:end] is not UTF-8."""
+    try:
+        return data[start:end].decode()
+    except UnicodeDecodeError:
+        raise MalformedError(f"text at byte {start} is not UTF-8") from None
+
+
+class Field(NamedTuple):
+    """One of a message's `fields`, for who takes a message apart and puts it together again.
+
+    `value` is a VARINT's, 0 for the other wire types, whose payload is data[start:end]. The whole
+    field, its tag included, is data[begin:end].
+    """
+
+    data: Buffer
+    number: int
+    wire: int
+    value: int
+    begin: int
+    start: int
+    end: int
+
+    @property
+    def payload(self) -> bytes:
+        return self.data[self.start : self.end]
+
+    @property
+    def raw(self) -> bytes:
+        return self.data[self.begin : self.end]
+
+    @property
+    def text(self) -> str:
+        """Raises MalformedError where the payload is not UTF-8."""
+        return read_text(self.data, self.start, self.end)
+
+    @property
+    def numbers(self) -> list[int]:
+        """What it adds to a repeated number; raises MalformedError as `read_packed`."""
+        if self.wire == VARINT:
+            return [self.value]
+        return read_packed(self.data, self.start, self.end) if self.wire == LENGTH else []
+
+
+def read_fields(message: Buffer | Field) -> Iterator[Field]:
+    """Yield a message's fields; a field that holds no message has none.
+
+    Raises:
+        MalformedError: as `fields`.
+    """
+    if isinstance(message, Field):
+        data, at = message.data, message.start
+        end = message.end if message.wire == LENGTH else at
+    else:
+        data, at, end = message, 0, len(message)
+    for number, wire, a, b in fields(data, at, end):
+        value, start = (a, b) if wire == VARINT else (0, a)
+        yield Field(data, number, wire, value, at, start, b)
+        at = b
+
+
 def varint(number: int, value: int) -> bytes:
     """A field that holds an int64."""
     return _encode(number << 3 | VARINT) + _encode(value & ((1 << 64) - 1))
@@ -92,7 +176,7 @@ def float32(number: int, value: float) -> bytes:
     return _encode(number << 3 | FIXED32) + struct.pack("<f", value)
 
 
-def message(number: int, *fields: bytes | memoryview) -> bytes:
+def message(number: int, *fields: bytes) -> bytes:
     """A field that holds a message, given as its encoded fields."""
     body = b"".join(fields)
     return _encode(number << 3 | LENGTH) + _encode(len(body)) + body

@@ -13,10 +13,10 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from overpaint.bundle import layout
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.errors import MissingExtraError
 from overpaint.bundle.facts import Latents
 from overpaint.bundle.format.manifest import Component, Manifest
-from overpaint.bundle.tensor import Array
 
 _PICTURES: Final = 4
 _SIDE: Final = 12  # latent cells

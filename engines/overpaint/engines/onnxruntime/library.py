@@ -66,7 +66,7 @@ def session_options(runtime: ModuleType, threads: int) -> Any:
     return options
 
 
-def said(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """ONNX Runtime's message without its code and its source positions, on one line."""
     text = " ".join(str(error).split())
     _, _, tail = text.rpartition("[ONNXRuntimeError] : ")

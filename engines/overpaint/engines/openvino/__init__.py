@@ -3,10 +3,3 @@
 It reads the same graphs as ONNX Runtime, weights and all: OpenVINO maps the safetensors file where
 the graph points.
 """
-
-from __future__ import annotations
-
-from .choose import candidate, open_session
-from .session import OpenVinoSession
-
-__all__ = ["OpenVinoSession", "candidate", "open_session"]

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from overpaint.bundle.files.user_folders import cache_folder
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.engines.host.cpuinfo import cpu_flags
 
 Precision: TypeAlias = Literal["f32", "bf16"]
 
@@ -23,7 +23,6 @@ BAR_DB: Final = 30.0
 """Peak signal-to-noise ratio of the final picture, below which bfloat16 is refused."""
 
 _UNITS: Final = ("amx_bf16", "avx512_bf16")
-_CPUINFO: Final = Path("/proc/cpuinfo")
 
 
 def measured(bundle: Bundle) -> float | None:
@@ -55,14 +54,7 @@ def _path(bundle: Bundle) -> Path | None:
         for path, file in bundle.manifest.files.items()
         if path.startswith(parts)
     )
-    key = "\n".join((version("openvino"), *_units(), *files))
+    flags = cpu_flags()
+    units = (unit for unit in _UNITS if unit in flags)  # each rounds in its own way
+    key = "\n".join((version("openvino"), *units, *files))
     return Path(folder, "bf16", hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
-
-
-def _units() -> tuple[str, ...]:
-    """What computes bfloat16 here: units round differently."""
-    try:
-        flags = set(_CPUINFO.read_text().split())
-    except OSError:
-        return (os.name,)
-    return tuple(unit for unit in _UNITS if unit in flags)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .constants import is_stored, stored
 
-Enlargement: TypeAlias = Literal["twice", "a size"]
+Enlargement: TypeAlias = Literal["double", "a size"]
 
 # Which taps of three fall together, seen from an even row (or column), and from an odd one.
 _TOGETHER: Final = tuple(
@@ -42,7 +42,7 @@ def enlargement(node: Any) -> Enlargement | None:
     if how["shape_calculation_mode"] == "sizes":
         return "a size"
     by = large.input_value(1)
-    return "twice" if is_stored(by) and stored(by).tolist() == [1, 1, 2, 2] else None
+    return "double" if is_stored(by) and stored(by).tolist() == [1, 1, 2, 2] else None
 
 
 def convolve_before_doubling(convolution: Any, opset: Any) -> None:

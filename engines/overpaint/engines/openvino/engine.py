@@ -1,144 +1,93 @@
-"""A graph compiled by OpenVINO, and the requests that run it."""
+"""A graph on OpenVINO's CPU plugin, compiled as its sizes need.
+
+session = openvino_session("unet", bundle.path("unet/model.onnx"), bundle.component("unet"))
+"""
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, Final
+from functools import partial
+from importlib.metadata import version
+from threading import Lock
+from typing import Final
 
-from overpaint.bundle.errors import MissingExtraError, SessionError
-from overpaint.bundle.tensor import Array
-from overpaint.engines.host.cores import usable_cores
+from overpaint.bundle.arrays import Array
+from overpaint.bundle.format.manifest import Component
+from overpaint.engines.session.declared import check_graph
+from overpaint.engines.session.session import Session
 
-from .bf16 import Precision
-from .rewrites import less_work
+from .compiled import Compiled
 
-_DTYPES: Final = {
-    "f32": "float32",
-    "f16": "float16",
-    "bf16": "bfloat16",
-    "i64": "int64",
-    "i32": "int32",
-    "boolean": "bool",
-}
+_LATENT_SIDES: Final = ("latent_height", "latent_width")
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
-    """An input or output as the graph declares it, in the manifest's words; None: any size."""
+def openvino_session(
+    name: str,
+    graph: str | os.PathLike[str],
+    component: Component,
+    *,
+    precision: str = "f32",
+    threads: int | None = None,
+) -> Session:
+    """Load `graph`, with the weights that lie beside it.
 
-    name: str
-    type: str
-    shape: tuple[int | None, ...]
+    Args:
+        name: the component's name, for messages.
+        precision: "f32" or "bf16", what matrix products and convolutions are computed in. Tensors
+            go in and come out as the graph declares them, whatever it is.
+        threads: worker threads; None: every core it may use.
+
+    Raises:
+        MissingExtraError: openvino is not installed.
+        SessionError: the graph cannot be loaded, is not the one that the manifest describes, or
+            the processor has no bfloat16.
+    """
+    return Session(name, component, OpenVinoEngine(name, graph, component, precision, threads))
 
 
-class Engine:
-    """What runs a graph. `multiple`: the latents' sides that it is right for are multiples of it.
+class OpenVinoEngine:
+    """May be run from several threads, with what is held from one; outputs are the caller's own.
 
-    Requests live as long as the engine: it keeps pointers into the memory of those that ran last,
-    and once they were gone, a change of sizes wrote to it (2026.4, found by the tests).
+    The graph is compiled for latents whose sides halve evenly all the way down, which takes less
+    work (`rewrites`). When the first others come, it is compiled anew, for any size, and stays so.
     """
 
     def __init__(
         self,
         name: str,
         graph: str | os.PathLike[str],
-        *,
-        precision: Precision,
+        component: Component,
+        precision: str,
         threads: int | None,
-        any_size: bool = False,
     ) -> None:
-        """Raises SessionError: the graph cannot be loaded, or the processor has no bfloat16."""
-        core = the_core()
-        if precision == "bf16":
-            _check_bf16(core)
-        try:
-            model = core.read_model(os.fspath(graph))
-            self.multiple = less_work(model, _openvino(), any_size=any_size)
-            self._compiled = core.compile_model(model, "CPU", _options(precision, threads))
-        except Exception as error:  # openvino raises RuntimeError for everything
-            raise SessionError(f"{name}: {graph} cannot be loaded: {_said(error)}") from error
-        self.inputs = [_port(port) for port in self._compiled.inputs]
-        self.outputs = [_port(port) for port in self._compiled.outputs]
-        self._name = name
-        self._free: list[Any] = []
-        self._held: Any = self._compiled.create_infer_request()
+        self._compile = partial(Compiled, name, graph, precision=precision, threads=threads)
+        self._compiled = self._compile()
+        self._compiling = Lock()
+        self._inputs = component.inputs
+        self.device = f"openvino {version('openvino')} CPU {precision}"
+        check_graph(name, component, self._compiled.inputs, self._compiled.outputs)
 
-    def run(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Outputs as new arrays. As many requests come to be as threads run at once."""
-        try:
-            request = self._free.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        try:
-            return self._infer(request, feed)
-        finally:
-            self._free.append(request)
+    def run(self, feed: Mapping[str, Array], held: Mapping[str, Array]) -> Mapping[str, Array]:
+        compiled = self._compiled_for(feed)
+        return compiled.run_held(feed, held) if held else compiled.run(feed)
 
-    def hold(self, constants: Mapping[str, Array]) -> None:
-        """Hand over what stays the same from one `run_held` to the next."""
-        for name, array in constants.items():
-            tensor = self._held.get_tensor(name)
-            tensor.shape = array.shape
-            tensor.data[...] = array
+    def close(self) -> None:
+        """Nothing to do: OpenVINO's memory goes with its objects, and those with this."""
 
-    def run_held(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Run with what is held, in one thread at a time."""
-        return self._infer(self._held, feed)
+    def _compiled_for(self, feed: Mapping[str, Array]) -> Compiled:
+        """What is compiled, made anew where that is not right for these sizes."""
+        if self._halves_evenly(feed, self._compiled.multiple):
+            return self._compiled
+        with self._compiling:
+            if self._compiled.multiple > 1:
+                self._compiled = self._compile(any_size=True)
+            return self._compiled
 
-    def _infer(self, request: Any, feed: Mapping[str, Array]) -> Mapping[str, Array]:
-        try:
-            outputs = request.infer(dict(feed))
-        except Exception as error:
-            raise SessionError(f"{self._name}: the engine failed: {_said(error)}") from error
-        return {port.name: outputs[port.name] for port in self.outputs}
-
-
-def _openvino() -> ModuleType:
-    """Imported late, for it takes a third of a second."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise MissingExtraError("openvino", "openvino") from error
-    module: ModuleType = openvino
-    return module
-
-
-@functools.cache
-def the_core() -> Any:
-    """One for the process: it owns the worker threads, which engines then share."""
-    return _openvino().Core()
-
-
-def _check_bf16(core: Any) -> None:
-    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise SessionError(
-            "--precision bf16: this processor does not compute in bfloat16 (those with AVX-512 "
-            "BF16 or AMX do); use --precision f32"
+    def _halves_evenly(self, feed: Mapping[str, Array], multiple: int) -> bool:
+        return all(
+            side % multiple == 0
+            for tensor in self._inputs
+            for side, symbol in zip(feed[tensor.name].shape, tensor.shape, strict=True)
+            if symbol in _LATENT_SIDES
         )
-
-
-def _options(precision: Precision, threads: int | None) -> dict[str, Any]:
-    return {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": threads or usable_cores(),
-        # Unasked, it takes bfloat16 wherever the processor has it.
-        "INFERENCE_PRECISION_HINT": precision,
-    }
-
-
-def _port(port: Any) -> Port:
-    kind = port.element_type.get_type_name()
-    sides = (side.get_length() if side.is_static else None for side in port.partial_shape)
-    return Port(port.any_name, _DTYPES.get(kind, kind), tuple(sides))
-
-
-def _said(error: Exception) -> str:
-    """OpenVINO's message without its source positions, on one line."""
-    lines = (line.strip() for line in str(error).splitlines())
-    kept = [line for line in lines if line and not line.startswith("Exception from ")]
-    return " ".join(kept)[:400] or type(error).__name__

@@ -13,18 +13,18 @@ from .doubling import convolve_before_doubling, enlargement
 from .norms import group_norm, normalize_in_place
 
 
-def less_work(model: Any, openvino: Any, *, any_size: bool = False) -> int:
+def simplify(model: Any, openvino: Any, *, any_size: bool = False) -> int:
     """Rewrite `model`, an `openvino.Model`, in place; `openvino` is the package.
 
-    A UNet enlarges to the size of what it joins: twice its own, or one less where that was odd.
-    Unless the model is to be right for `any_size`, twice is taken for granted.
+    A UNet enlarges to the size of what it joins: double, or one less where that side was odd.
+    Unless the model is to be right for `any_size`, double is taken for granted.
 
-    Returns what the sides of its latents must be multiples of.
+    Returns the number of which the sides of its latents must be multiples.
     """
     opset = openvino.opset13
     taken_for_granted = 0
     for node in model.get_ordered_ops():
-        if (to := enlargement(node)) == "twice" or (to == "a size" and not any_size):
+        if (to := enlargement(node)) == "double" or (to == "a size" and not any_size):
             convolve_before_doubling(node, opset)
             taken_for_granted += to == "a size"
         elif _halves_a_product(node):

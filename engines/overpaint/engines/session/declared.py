@@ -1,13 +1,14 @@
-"""A graph's own metadata, as the engine that loads it reads them, against the manifest's."""
+"""The tensors that a loaded graph declares, held against those of the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import SessionError
-from overpaint.bundle.tensor import NUMPY_DTYPES, Tensor, written_shape
+from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.tensor import Tensor, written_shape
 
 _DTYPES: Final = {
     "tensor(float)": "float32",
@@ -20,13 +21,28 @@ _DTYPES: Final = {
 _MEND: Final = "They do not belong together: make the bundle anew with overpaint export or import"
 
 
-def by_name(tensors: tuple[Tensor, ...]) -> Mapping[str, Tensor]:
-    """The tensors by their names, read-only."""
-    return MappingProxyType({tensor.name: tensor for tensor in tensors})
+class Declared(Protocol):
+    """An input or output as a library describes it. A size may be a name, or None: any."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def shape(self) -> Sequence[int | str | None]: ...
 
 
-def check_tensors(name: str, kind: str, declared: tuple[Tensor, ...], found: list[Any]) -> None:
-    """Raise SessionError where the graph's tensors are not those that the manifest declares."""
+def check_graph(
+    name: str, component: Component, inputs: Sequence[Declared], outputs: Sequence[Declared]
+) -> None:
+    """Raise SessionError where a graph's tensors are not those that the manifest declares."""
+    _check(name, "input", component.inputs, inputs)
+    _check(name, "output", component.outputs, outputs)
+
+
+def _check(name: str, kind: str, declared: tuple[Tensor, ...], found: Sequence[Declared]) -> None:
     graph = {tensor.name: tensor for tensor in found}
     if graph.keys() != {tensor.name for tensor in declared}:
         raise SessionError(
@@ -40,7 +56,7 @@ def check_tensors(name: str, kind: str, declared: tuple[Tensor, ...], found: lis
             raise SessionError(
                 f"{name}: the manifest and the graph differ in the {kind} {tensor.name!r}: "
                 f"{tensor.dtype} {written_shape(tensor.shape)} and "
-                f"{dtype} {written_shape(shape)}. {_MEND}"
+                f"{dtype} {written_shape(tuple(map(str, shape)))}. {_MEND}"
             )
         if tensor.dtype not in NUMPY_DTYPES:
             raise SessionError(

@@ -1,4 +1,4 @@
-"""Are these arrays what an engine takes? Said in the tensors' own names, before the engine runs.
+"""Arrays checked before an engine runs, so that a message names the tensor and not a kernel.
 
 A loop feeds the same names, dtypes and shapes again and again, so a feed like the last good one is
 recognised (under a microsecond) and not examined.
@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from overpaint.bundle.arrays import NUMPY_DTYPES, Array
 from overpaint.bundle.errors import FeedError
-from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Range, Tensor, written_shape
+from overpaint.bundle.tensor import Range, Tensor, written_shape
 
 
 class FeedCheck:

@@ -16,10 +16,10 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.plans import check_listable, new_plans, origin
 
 from .builder import Built, build_plan
-from .engine import load_engine
 from .estimate import Estimate, conversions, estimate, room_here, shortages
 from .gpu import Gpu, find_gpu, platform_name
 from .libraries import FULL, Library, import_cudart, library, short_version
+from .loaded import load_plan
 from .record import BUILD, TIMING_CACHE, BuildRecord, PlanRecord, encode, folder_of, target_name
 from .shapes import PictureShape, Profile, default_shape, profiles
 from .stop import cancelled_error, stopped_by_ctrl_c
@@ -32,8 +32,8 @@ class Advance(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A build with nothing left open: what `plan_build` made of what was asked."""
+class BuildOrder:
+    """A build with nothing left open: what `prepare_build` makes of a command's options."""
 
     bundle: Bundle
     target: str
@@ -46,13 +46,13 @@ class Request:
     warnings: tuple[str, ...]
 
 
-def plan_build(
+def prepare_build(
     bundle: Bundle,
     shapes: Sequence[PictureShape] = (),
     *,
     exact_version: bool = False,
     force: bool = False,
-) -> Request:
+) -> BuildOrder:
     """Decide all that can be decided before anything is built.
 
     Args:
@@ -76,7 +76,7 @@ def plan_build(
     target = target_name(named, gpu.compute_capability, platform_name())
     _check_free(bundle, target, force)
     guess = estimate(bundle, wanted)
-    return Request(
+    return BuildOrder(
         bundle=bundle,
         target=target,
         shapes=chosen,
@@ -93,7 +93,7 @@ def plan_build(
 
 
 def build(
-    request: Request, progress: Advance | None = None, cancelled: Event | None = None
+    order: BuildOrder, progress: Advance | None = None, cancelled: Event | None = None
 ) -> BuildRecord:
     """Build a plan for each component and enter them in the manifest; nothing is kept of a half.
 
@@ -106,16 +106,16 @@ def build(
         KeyboardInterrupt: the same, by Ctrl-C.
     """
     stop = cancelled or Event()
-    cache = _former_timing_cache(request.bundle, request.target)
+    cache = _former_timing_cache(order.bundle, order.target)
     plans: dict[str, PlanRecord] = {}
-    with stopped_by_ctrl_c(stop), new_plans(request.bundle, request.target) as folder:
-        for index, name in enumerate(request.profiles):
+    with stopped_by_ctrl_c(stop), new_plans(order.bundle, order.target) as folder:
+        for index, name in enumerate(order.profiles):
             begun = time.perf_counter()
-            built = _build_one(request, name, cache, stop, _reporter(progress, request, index))
+            built = _build_one(order, name, cache, stop, _reporter(progress, order, index))
             cache = built.timing_cache
-            plans[name] = _write_plan(request, name, built, folder, begun)
+            plans[name] = _write_plan(order, name, built, folder, begun)
         (folder / TIMING_CACHE).write_bytes(cache)
-        record = _record(request, plans)
+        record = _record(order, plans)
         (folder / BUILD).write_bytes(encode(record))
     return record
 
@@ -136,7 +136,7 @@ def _former_timing_cache(bundle: Bundle, target: str) -> bytes:
 
 
 def _build_one(
-    request: Request,
+    order: BuildOrder,
     name: str,
     cache: bytes,
     stop: Event,
@@ -146,10 +146,10 @@ def _build_one(
 
     def work() -> Built:
         return build_plan(
-            request.library.module,
-            request.bundle.folder / request.bundle.component(name).graph,
-            request.profiles[name],
-            version_compatible=request.version_compatible,
+            order.library.module,
+            order.bundle.folder / order.bundle.component(name).graph,
+            order.profiles[name],
+            version_compatible=order.version_compatible,
             timing_cache=cache,
             report=report,
             cancelled=stop.is_set,
@@ -163,47 +163,47 @@ def _build_one(
 
 
 def _write_plan(
-    request: Request, name: str, built: Built, folder: Path, begun: float
+    order: BuildOrder, name: str, built: Built, folder: Path, begun: float
 ) -> PlanRecord:
     """Write the plan and load it once: what does not load is not entered."""
     file = folder / f"{name}.plan"
     file.write_bytes(built.plan)
-    loaded = load_engine(
-        request.library,
+    loaded = load_plan(
+        order.library,
         file,
-        request.bundle.component(name),
-        version_compatible=request.version_compatible,
+        order.bundle.component(name),
+        version_compatible=order.version_compatible,
     )
     return PlanRecord(
         plan=file.name,
         size=file.stat().st_size,
-        made_of=origin(request.bundle.manifest, name),
-        profiles=tuple(dict(profile) for profile in request.profiles[name]),
+        made_of=origin(order.bundle.manifest, name),
+        profiles=tuple(dict(profile) for profile in order.profiles[name]),
         activation_bytes=loaded.activation_bytes,
         seconds=round(time.perf_counter() - begun, 3),
     )
 
 
-def _record(request: Request, plans: dict[str, PlanRecord]) -> BuildRecord:
+def _record(order: BuildOrder, plans: dict[str, PlanRecord]) -> BuildRecord:
     return BuildRecord(
-        target=request.target,
-        tensorrt=request.library.version,
-        version_compatible=request.version_compatible,
-        compute_capability=request.gpu.compute_capability,
-        gpu=request.gpu.name,
+        target=order.target,
+        tensorrt=order.library.version,
+        version_compatible=order.version_compatible,
+        compute_capability=order.gpu.compute_capability,
+        gpu=order.gpu.name,
         platform=platform_name(),
-        shapes=tuple(map(str, request.shapes)),
-        flags=("VERSION_COMPATIBLE",) if request.version_compatible else (),
+        shapes=tuple(map(str, order.shapes)),
+        flags=("VERSION_COMPATIBLE",) if order.version_compatible else (),
         overpaint=version("overpaint"),
         plans=plans,
     )
 
 
 def _reporter(
-    progress: Advance | None, request: Request, index: int
+    progress: Advance | None, order: BuildOrder, index: int
 ) -> Callable[[float, str], None]:
     """Fractions of the component at `index` -> thousandths of everything."""
-    name, total = list(request.profiles)[index], 1000 * len(request.profiles)
+    name, total = list(order.profiles)[index], 1000 * len(order.profiles)
 
     def report(fraction: float, phase: str) -> None:
         if progress is not None:

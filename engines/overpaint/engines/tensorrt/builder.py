@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from overpaint.bundle.errors import SessionError
 
-from .logger import Log, make_log, said
+from .logger import Log, make_log, message_of
 from .monitor import make_monitor
 from .shapes import Profile
 from .stop import cancelled_error
@@ -50,7 +50,7 @@ def build_plan(
     try:
         builder = trt.Builder(log)
     except TypeError as error:  # pybind's word for: the C++ side gave nothing
-        raise SessionError(f"TensorRT's builder does not start: {said(log)}") from error
+        raise SessionError(f"TensorRT's builder does not start: {message_of(log)}") from error
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(str(graph)):
@@ -73,7 +73,7 @@ def build_plan(
     if cancelled():
         raise cancelled_error()
     if plan is None:
-        raise SessionError(f"{graph}: TensorRT cannot build this graph: {said(log)}")
+        raise SessionError(f"{graph}: TensorRT cannot build this graph: {message_of(log)}")
     return Built(plan, bytes(cache.serialize()))
 
 
@@ -117,4 +117,4 @@ def _set_shapes(
 def _parse_errors(parser: trt.OnnxParser, log: Log) -> str:
     errors: list[trt.ParserError] = [parser.get_error(index) for index in range(parser.num_errors)]
     nodes = [f"{one.node_operator()} {one.node_name()}: {one.desc()}" for one in errors]
-    return "; ".join(" ".join(node.split()) for node in nodes[:3])[:600] or said(log)
+    return "; ".join(" ".join(node.split()) for node in nodes[:3])[:600] or message_of(log)

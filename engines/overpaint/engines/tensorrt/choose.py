@@ -1,25 +1,19 @@
-"""Which of a bundle's plans runs it on this machine, and what is said where none does."""
+"""Which of a bundle's plans runs it on this machine, or why none does."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from overpaint.bundle import layout
-from overpaint.bundle.errors import MissingExtraError, OverpaintError, SessionError
+from overpaint.bundle.errors import MissingExtraError, SessionError
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.bundle.installed import install_command
-from overpaint.engines.session.candidate import Candidate
 
 from .fit import Machine, misfits, runtime_for
 from .gpu import find_gpu, platform_name
 from .libraries import FULL, LEAN, import_cudart, library, version_tuple
 from .record import BUILD, BuildRecord, build_command, decode, folder_of
-
-if TYPE_CHECKING:
-    from overpaint.engines.session.protocol import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,44 +24,7 @@ class Choice:
     runtime: str
 
 
-def candidate(bundle: Bundle) -> Candidate:
-    """Whether one of the bundle's plans fits this machine; if not, what differs and what mends it.
-
-    Raises nothing. TensorRT and CUDA are asked only where there is a plan.
-    """
-    if not any(path.endswith(".plan") for path in bundle.manifest.files):
-        why = f"the bundle has no TensorRT plan; make one: {build_command(bundle)}"
-        return Candidate("tensorrt", False, why)
-    try:
-        machine = this_machine()
-        choice = choose(bundle, machine)
-    except MissingExtraError as error:
-        why = f"CUDA cannot be asked: {install_command(error.extra)}"
-        return Candidate("tensorrt", False, why)
-    except OverpaintError as error:
-        return Candidate("tensorrt", False, str(error).rstrip("."))
-    record, version = choice.record, machine.runtimes[choice.runtime]
-    why = f"{choice.runtime} {version} on {machine.gpu}, plans for {', '.join(record.shapes)}"
-    if record.gpu != machine.gpu:
-        why += f", tuned on {record.gpu}"
-    return Candidate("tensorrt", True, why)
-
-
-def open_session(bundle: Bundle, component: str) -> Session:
-    """Open one component's plan.
-
-    Raises:
-        SessionError: no plan fits, or it cannot be loaded.
-        MissingExtraError: CUDA's Python calls are not installed.
-    """
-    from .session import TensorRTSession  # NumPy, which deciding needs not
-
-    machine = this_machine()
-    choice = choose(bundle, machine)
-    return TensorRTSession(bundle, component, choice.record, library(choice.runtime), machine.gpu)
-
-
-def choose(bundle: Bundle, machine: Machine) -> Choice:
+def fitting_plans(bundle: Bundle, machine: Machine) -> Choice:
     """The bundle's plans that `machine` can run.
 
     Raises:

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.errors import SessionError
-from overpaint.bundle.tensor import Array
 
 from .arena import Arena
 from .gpu import checked

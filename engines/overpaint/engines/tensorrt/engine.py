@@ -1,118 +1,153 @@
-"""A plan, loaded: TensorRT's engine, held against what the manifest says of the component."""
+"""A plan on TensorRT: device buffers, and a CUDA graph for each of its shapes."""
 
 from __future__ import annotations
 
-import ctypes
-import mmap
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
-from overpaint.bundle.errors import SessionError
-from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import NUMPY_DTYPES, Tensor
+import numpy as np
 
+from overpaint.bundle import layout
+from overpaint.bundle.arrays import NUMPY_DTYPES, Array
+from overpaint.bundle.errors import FeedError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.tensor import Tensor
+from overpaint.engines.session.engine import NOTHING, closed
+from overpaint.engines.session.session import Session
+
+from .cuda import shared_cuda
+from .execution import Execution
 from .libraries import Library
-from .logger import make_log, said
+from .loaded import load_plan, profiles_of
+from .record import BuildRecord, build_command, folder_of
+from .served import pieces, unserved
 from .shapes import Profile
 
-if TYPE_CHECKING:
-    import tensorrt as trt
 
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """`engine` runs; `runtime` and `log` live as long as it does, for it points to them."""
-
-    engine: trt.ICudaEngine
-    runtime: trt.Runtime
-    log: Any
-    library: Library
-
-    @property
-    def activation_bytes(self) -> int:
-        """The device memory that running it takes, at the largest of its profiles."""
-        return int(self.engine.device_memory_size_v2)
-
-
-def load_engine(
-    library: Library, plan: Path, component: Component, *, version_compatible: bool
-) -> Engine:
-    """Deserialize a plan whose hash was checked: it is executable code.
+def tensorrt_session(
+    bundle: Bundle, component: str, record: BuildRecord, library: Library, gpu: str
+) -> Session:
+    """Load the plan and run each of its shapes, so that the first request is as fast as any.
 
     Raises:
-        SessionError: TensorRT refuses it, or its tensors are not the manifest's.
+        SessionError: it cannot be loaded, or memory is short.
     """
-    trt = library.module
-    log = make_log(trt)
-    try:
-        runtime = trt.Runtime(log)
-    except TypeError as error:  # pybind's word for: the C++ side gave nothing
-        raise SessionError(f"{library} does not start: {said(log)}") from error
-    if log.errors:
-        # Without a driver the lean runtime says so and gives an object all the same, which ends the
-        # process when it is used or deleted. So it is neither.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))
-        raise SessionError(f"{library} does not start: {said(log)}")
-    # A version-compatible plan carries the runtime that built it, which is loaded like a library.
-    runtime.engine_host_code_allowed = version_compatible
-    with plan.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        engine = runtime.deserialize_cuda_engine(data)
-    if engine is None:
-        raise SessionError(f"{plan}: {library} cannot load this plan: {said(log)}")
-    loaded = Engine(engine, runtime, log, library)
-    for wrong in _differences(loaded, component):
-        raise SessionError(f"{plan}: {wrong}. Build it again with: overpaint build")
-    return loaded
+    engine = TensorRTEngine(bundle, component, record, library, gpu)
+    return Session(component, bundle.component(component), engine)
 
 
-def profiles_of(loaded: Engine, component: Component) -> tuple[Profile, ...]:
-    """The exact shapes that each of the engine's profiles is for.
+class TensorRTEngine:
+    """One component's plan. Outputs are buffers that the next call overwrites: copy to keep.
 
-    Raises:
-        SessionError: a profile leaves a size open, which no plan of ours does.
+    The engines of a process take turns on one stream, and share the memory of their activations.
     """
-    engine = loaded.engine
-    return tuple(
-        {tensor.name: _exact(engine, tensor, index) for tensor in component.inputs}
-        for index in range(engine.num_optimization_profiles)
-    )
 
-
-def _exact(engine: trt.ICudaEngine, tensor: Tensor, index: int) -> tuple[int, ...]:
-    shape = tuple(engine.get_tensor_shape(tensor.name))
-    if -1 not in shape:
-        return shape
-    low, usual, high = (tuple(d) for d in engine.get_tensor_profile_shape(tensor.name, index))
-    if not low == usual == high:
-        raise SessionError(
-            f"a plan for {tensor.name!r} of {low} to {high}: overpaint builds exact sizes only"
+    def __init__(
+        self, bundle: Bundle, component: str, record: BuildRecord, library: Library, gpu: str
+    ) -> None:
+        described = bundle.component(component)
+        plan = f"{folder_of(record.target)}/{record.plans[component].plan}"
+        self.device = f"{library} on {gpu}"
+        self._name = component
+        self._bundle, self._record = bundle, record
+        self._inputs = {tensor.name: tensor for tensor in described.inputs}
+        self._batched = [tensor.name for tensor in described.inputs if _open_batch(tensor)]
+        self._cuda = shared_cuda()
+        self._executions: dict[tuple[tuple[int, ...], ...], Execution] = {}
+        loaded = load_plan(
+            library, bundle.path(plan), described, version_compatible=record.version_compatible
         )
-    return high
+        self._loaded: object | None = loaded
+        self._profiles = profiles_of(loaded, described)
+        with self._cuda.lock:
+            # What the greediest of the bundle's engines needs, so that the arena need not grow.
+            needs = [one.activation_bytes for one in record.plans.values()]
+            self._cuda.arena.join(self, max(loaded.activation_bytes, *needs))
+            try:
+                for index, profile in enumerate(self._profiles):
+                    execution = Execution(component, self._cuda, loaded, described, index, profile)
+                    self._executions[tuple(profile.values())] = execution
+                self._warm_up()
+            except BaseException:
+                self.close()
+                raise
 
+    def run(self, feed: Mapping[str, Array], held: Mapping[str, Array]) -> Mapping[str, Array]:
+        """What is held and there already, in the feed's shapes, is not copied again.
 
-def _differences(loaded: Engine, component: Component) -> Iterator[str]:
-    """How the plan's tensors differ from those that the manifest declares."""
-    trt, engine = loaded.library.module, loaded.engine
-    found: dict[str, Any] = {}
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        found[name] = engine.get_tensor_mode(name)
-    wanted: Mapping[str, Any] = {
-        **{tensor.name: trt.TensorIOMode.INPUT for tensor in component.inputs},
-        **{tensor.name: trt.TensorIOMode.OUTPUT for tensor in component.outputs},
-    }
-    if found != wanted:
-        yield (
-            f"its tensors are {', '.join(sorted(found))}, "
-            f"and the manifest's {', '.join(sorted(wanted))}"
+        Raises:
+            FeedError: the plan is not for arrays of these shapes.
+        """
+        with self._cuda.lock:
+            if self._loaded is None:
+                raise closed(self._name)
+            execution = self._executions.get(tuple(feed[name].shape for name in self._inputs))
+            if execution is None:
+                return self._run_in_pieces(feed)
+            there = held if held is execution.held else NOTHING
+            execution.held = NOTHING  # until all is in its place
+            execution.upload([name for name in self._inputs if name not in there], feed)
+            outputs = execution.run()
+            execution.held = held
+            return outputs
+
+    def close(self) -> None:
+        """Free the engine and its buffers."""
+        with self._cuda.lock:
+            while self._executions:
+                self._executions.popitem()[1].close()
+            self._loaded = None
+            self._cuda.arena.leave(self)
+
+    def _run_in_pieces(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run a batch that no profile is for as several that are served; outputs are new arrays."""
+        served = self._served_batches(feed)
+        batch = feed[self._batched[0]].shape[0] if self._batched else 0
+        cuts = pieces(batch, served)
+        if not cuts:
+            raise FeedError(self._unserved(feed))
+        parts: list[dict[str, Array]] = []
+        for cut in cuts:
+            part = {n: a[cut] if n in self._batched else a for n, a in feed.items()}
+            outputs = self.run(part, NOTHING)
+            parts.append({name: array.copy() for name, array in outputs.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _served_batches(self, feed: Mapping[str, Array]) -> list[int]:
+        """The batches of those profiles that are `feed`'s in everything else."""
+
+        def rest(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+            return shape[1:] if name in self._batched else shape
+
+        return [
+            profile[self._batched[0]][0]
+            for profile in self._profiles
+            if self._batched
+            and all(rest(n, profile[n]) == rest(n, feed[n].shape) for n in self._inputs)
+        ]
+
+    def _unserved(self, feed: Mapping[str, Array]) -> str:
+        got: Profile = {name: feed[name].shape for name in self._inputs}
+        downscale = self._bundle.manifest.latents.downscale
+        return unserved(
+            self._name,
+            got,
+            self._profiles,
+            self._record.shapes,
+            1 if self._name == layout.VAE_ENCODER else downscale,
+            build_command(self._bundle),
         )
-        return
-    for tensor in (*component.inputs, *component.outputs):
-        if tensor.dtype not in NUMPY_DTYPES:
-            yield f"{tensor.name!r} is {tensor.dtype}, which NumPy does not have"
-        elif trt.nptype(engine.get_tensor_dtype(tensor.name)) != NUMPY_DTYPES[tensor.dtype]:
-            yield f"{tensor.name!r} is not {tensor.dtype} in it, as the manifest says"
-        elif engine.get_tensor_location(tensor.name) != trt.TensorLocation.DEVICE:
-            yield f"{tensor.name!r} must lie in host memory, which sessions do not do"
+
+    def _warm_up(self) -> None:
+        """Twice: TensorRT settles things in the first run, and the second is recorded."""
+        for profile, execution in zip(self._profiles, self._executions.values(), strict=True):
+            zeros = {
+                name: np.zeros(shape, NUMPY_DTYPES[self._inputs[name].dtype])
+                for name, shape in profile.items()
+            }
+            for _ in range(2):
+                execution.upload(zeros, zeros)
+                execution.run()
+
+
+def _open_batch(tensor: Tensor) -> bool:
+    return bool(tensor.shape) and isinstance(tensor.shape[0], str)

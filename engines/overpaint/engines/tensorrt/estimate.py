@@ -1,4 +1,4 @@
-"""What a build will take, said before it begins: guesses from the graphs' bytes, and said to be."""
+"""What a build may take, guessed from the graphs' bytes before it begins."""
 
 from __future__ import annotations
 

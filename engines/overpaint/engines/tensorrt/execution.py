@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from overpaint.bundle.arrays import NUMPY_DTYPES, Array
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Tensor
+from overpaint.bundle.tensor import Tensor
+from overpaint.engines.session.engine import NOTHING
 
 from .cuda import ALIGNMENT, Cuda, Pinned
-from .engine import Engine
-from .logger import said
+from .loaded import LoadedPlan
+from .logger import message_of
 from .shapes import Profile
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Execution:
         self,
         name: str,
         cuda: Cuda,
-        loaded: Engine,
+        loaded: LoadedPlan,
         component: Component,
         index: int,
         profile: Profile,
@@ -49,7 +51,7 @@ class Execution:
         self._generation = -1
         self._graph: Any = None
         self._capturable = True
-        self.bound: object = None  # whose constants lie in the input buffers
+        self.held: Mapping[str, Array] = NOTHING  # whose arrays lie in the input buffers
         shapes = {**profile, **self._output_shapes(component.outputs)}
         tensors = (*component.inputs, *component.outputs)
         offsets, size = _layout(tensors, shapes)
@@ -100,7 +102,9 @@ class Execution:
             self._device = 0
         self._arrays, self._outputs = {}, {}  # what a caller still holds keeps its own memory
 
-    def _make_context(self, loaded: Engine, index: int, profile: Profile) -> trt.IExecutionContext:
+    def _make_context(
+        self, loaded: LoadedPlan, index: int, profile: Profile
+    ) -> trt.IExecutionContext:
         trt, engine = loaded.library.module, loaded.engine
         strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = engine.create_execution_context(strategy)
@@ -151,7 +155,7 @@ class Execution:
             self._graph = None
 
     def _failed(self, what: str) -> SessionError:
-        return SessionError(f"{self._name}: the TensorRT engine {what}: {said(self._log)}")
+        return SessionError(f"{self._name}: the TensorRT engine {what}: {message_of(self._log)}")
 
 
 def _layout(

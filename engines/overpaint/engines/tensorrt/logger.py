@@ -38,6 +38,6 @@ def make_log(trt: ModuleType) -> Any:
     return Logger()
 
 
-def said(log: Log) -> str:
-    """What TensorRT said of the failure, on one line."""
+def message_of(log: Log) -> str:
+    """The errors that TensorRT logged last, on one line."""
     return "; ".join(log.errors[-KEPT:])[:600] or "TensorRT gave no reason"

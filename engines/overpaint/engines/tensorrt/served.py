@@ -1,4 +1,4 @@
-"""What a plan serves, and what is said to a feed that it does not: never TensorRT's own words."""
+"""Which feeds a plan serves; of others it is told what they need, in pictures' sizes."""
 
 from __future__ import annotations
 

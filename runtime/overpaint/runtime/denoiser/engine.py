@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.families import family as families
-from overpaint.bundle.tensor import NUMPY_DTYPES
-from overpaint.engines.session.protocol import Session
+from overpaint.engines.session.session import Session
 from overpaint.runtime.feed import as_feed
 from overpaint.runtime.schedule import Row, Schedule, model_input
 

@@ -13,7 +13,8 @@ from overpaint.bundle.errors import BundleError, IntegrityError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
-from overpaint.engines.backends import choose, open_session
+from overpaint.engines.choose import choose, open_session
+from overpaint.engines.host import cpuinfo
 from overpaint.engines.onnxruntime.cpu import plans
 from overpaint.engines.onnxruntime.cpu.plans import build_plans, fitting_plan
 from overpaint.runtime.default_bundle import EMBEDDED
@@ -87,7 +88,7 @@ def test_a_plan_for_another_processor_or_version_is_not_used(
 ) -> None:
     assert plans.target("1.0.0") != plans.target("1.0.1")
     (tmp_path / "cpuinfo").write_text("flags : fpu sse2")
-    monkeypatch.setattr(plans, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpuinfo, "CPUINFO", tmp_path / "cpuinfo")
     assert fitting_plan(built, "unet") is None
 
 

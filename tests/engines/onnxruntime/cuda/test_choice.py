@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 from tests.bundle.micro import make_micro
-from tests.doubles.cuda_double import CPU, CUDA, Gpu, double
+from tests.doubles.cuda_double import CPU, Gpu, double
 
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.installed import install_command
-from overpaint.engines.backends import candidates, choose, open_session
+from overpaint.engines.backend import Candidate
+from overpaint.engines.backends import BACKENDS
+from overpaint.engines.choose import candidates, choose, open_session
 from overpaint.engines.host import nvidia
 from overpaint.engines.host.nvidia import NoGpuError, gpu_name
-from overpaint.engines.onnxruntime.cuda import choose as chooser
-from overpaint.engines.session.candidate import Candidate
+from overpaint.engines.onnxruntime.cuda import start as starting
 
-TENSORRT = "TensorrtExecutionProvider"
 Install = Callable[..., Gpu]
 
 
@@ -38,7 +38,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
     def with_gpu(**behaviour: Any) -> Gpu:
         gpu = Gpu(**behaviour)
         monkeypatch.setitem(sys.modules, "onnxruntime", double(gpu))
-        monkeypatch.setattr(chooser, "gpu_name", lambda: "Double")
+        monkeypatch.setattr(starting, "gpu_name", lambda: "Double")
         return gpu
 
     return with_gpu
@@ -108,7 +108,7 @@ def test_a_device_that_is_named_is_refused_and_its_session_too(
     with pytest.raises(SessionError, match="does not fall back"):
         open_session(bundle, "unet", "cuda")
     with pytest.raises(SessionError, match="does not start"):
-        chooser.open_session(bundle, "unet")
+        BACKENDS["cuda"].open_session(bundle, "unet", "f32")
 
 
 def test_without_onnxruntime_the_extra_is_named(
@@ -116,26 +116,6 @@ def test_without_onnxruntime_the_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert cuda(bundle).why == f"onnxruntime is not installed: {install_command('cuda')}"
-
-
-def test_tensorrt_inside_onnxruntime_is_taken_on_request_only(
-    bundle: Bundle, install: Install
-) -> None:
-    gpu = install(available=(TENSORRT, CUDA, CPU))
-    assert choose(bundle).chosen.device == "cuda"
-    assert gpu.count("open") == 1, "TensorRT's provider was started, and nobody asked for it"
-    on_request = next(one for one in candidates(bundle) if one.device == "ort-tensorrt")
-    assert (on_request.available, on_request.on_request) == (True, True)
-    with open_session(bundle, "unet", "ort-tensorrt") as session:
-        assert "Tensorrt on Double" in session.device
-
-
-def test_tensorrt_inside_onnxruntime_is_reported_where_its_library_does_not_load(
-    bundle: Bundle, install: Install
-) -> None:
-    install()
-    with pytest.raises(SessionError, match=r"ort-tensorrt cannot run .* no TensorrtExecution"):
-        choose(bundle, "ort-tensorrt")
 
 
 class Driver:
@@ -189,4 +169,4 @@ def test_a_gpu_is_called_what_its_driver_calls_it(monkeypatch: pytest.MonkeyPatc
 def test_the_trial_graph_is_one_that_onnx_accepts() -> None:
     import onnx
 
-    onnx.checker.check_model(onnx.load_from_string(chooser._IDENTITY), full_check=True)
+    onnx.checker.check_model(onnx.load_from_string(starting._IDENTITY), full_check=True)

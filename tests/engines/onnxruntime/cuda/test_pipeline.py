@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.doubles.cuda_double import Gpu, double
 
-from overpaint.engines.onnxruntime.cpu import session
-from overpaint.engines.onnxruntime.cuda import choose as chooser
+from overpaint.engines.onnxruntime.cpu import engine
+from overpaint.engines.onnxruntime.cuda import start as starting
 from overpaint.engines.onnxruntime.cuda.operators import with_kernels
 from overpaint.runtime import Img2Img, warm_up
 from overpaint.runtime.default_bundle import bundle_or_default
@@ -26,7 +26,7 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Gpu]:
     def install(**behaviour: Any) -> Gpu:
         gpu = Gpu(**behaviour)
         monkeypatch.setitem(sys.modules, "onnxruntime", double(gpu))
-        monkeypatch.setattr(chooser, "gpu_name", lambda: "Double")
+        monkeypatch.setattr(starting, "gpu_name", lambda: "Double")
         return gpu
 
     return install
@@ -48,7 +48,7 @@ def painted(device: str, sizes: Any = SIZES, **options: Any) -> list[np.ndarray]
 def on_processor() -> Iterator[list[np.ndarray]]:
     """The processor's pictures of the graphs that a GPU is given."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "less_work", lambda component: with_kernels)
+        patch.setattr(engine, "cpu_rewrite", lambda component: with_kernels)
         yield painted("cpu")
 
 

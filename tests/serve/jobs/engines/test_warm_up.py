@@ -14,7 +14,7 @@ from tests.serve.running import png, serving
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.onnxruntime.cuda import choose as chooser
+from overpaint.engines.onnxruntime.cuda import start as starting
 from overpaint.runtime import Img2Img
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.serve import command
@@ -30,7 +30,7 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Install:
     def install() -> Gpu:
         gpu = Gpu()
         monkeypatch.setitem(sys.modules, "onnxruntime", double(gpu))
-        monkeypatch.setattr(chooser, "gpu_name", lambda: "Double")
+        monkeypatch.setattr(starting, "gpu_name", lambda: "Double")
         return gpu
 
     return install

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from overpaint.bundle import layout
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import Array
 
-from .session import OnnxRuntimeSession
+from .engine import cpu_session
 
 
 def decode(graph: Path, component: Component, latents: Array) -> Array:
@@ -16,6 +16,6 @@ def decode(graph: Path, component: Component, latents: Array) -> Array:
 
     Raises MissingExtraError, SessionError.
     """
-    with OnnxRuntimeSession(layout.VAE_DECODER, graph, component) as session:
+    with cpu_session(layout.VAE_DECODER, graph, component) as session:
         [name] = session.inputs
         return next(iter(session.run({name: latents}).values()))

@@ -23,10 +23,10 @@ from overpaint.bundle import layout
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.plans import check_listable, new_plans, origin
+from overpaint.engines.host.cpuinfo import cpu_flags
 
 RECORD: Final = "build.json"
 SMALLEST_OUTSIDE: Final = 1024  # bytes; smaller weights stay in the graph
-_CPUINFO: Final = Path("/proc/cpuinfo")
 _INSTRUCTION_SETS: Final = ("avx512f", "avx2", "asimd")
 
 Built = Callable[[str, int, int], None]
@@ -54,12 +54,12 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
     """
     from overpaint.engines.onnxruntime.library import (
         import_onnxruntime,
-        said,
+        message_of,
         session_options,
         to_load,
     )
 
-    from .session import PROVIDER, less_work
+    from .engine import PROVIDER, cpu_rewrite
 
     check_listable(bundle)
     runtime = import_onnxruntime()
@@ -77,11 +77,11 @@ def build_plans(bundle: Bundle, progress: Built = lambda name, done, total: None
                 entry = f"session.optimized_model_external_initializers_{key}"
                 options.add_session_config_entry(entry, value)
             described = bundle.component(component)
-            model = to_load(bundle.path(described.graph), options, less_work(described))
+            model = to_load(bundle.path(described.graph), options, cpu_rewrite(described))
             try:
                 runtime.InferenceSession(model, options, providers=[PROVIDER])
             except Exception as error:  # onnxruntime's exceptions share no base of their own
-                raise SessionError(f"{component}: no plan was made: {said(error)}") from error
+                raise SessionError(f"{component}: no plan was made: {message_of(error)}") from error
         made_of = {component: origin(bundle.manifest, component) for component in components}
         record = Record(onnxruntime=runtime.__version__, made_of=made_of)
         (folder / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
@@ -112,9 +112,6 @@ def target(version: str) -> str:
 
 
 def _vectors() -> str:
-    try:
-        words = set(_CPUINFO.read_text().split())
-    except OSError:
-        return "any"
-    found = next((name for name in _INSTRUCTION_SETS if name in words), "any")
+    flags = cpu_flags()
+    found = next((name for name in _INSTRUCTION_SETS if name in flags), "any")
     return found.removesuffix("f")

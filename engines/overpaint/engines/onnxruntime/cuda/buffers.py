@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from overpaint.bundle.tensor import NUMPY_DTYPES, Array, Tensor
+from overpaint.bundle.arrays import NUMPY_DTYPES, Array
+from overpaint.bundle.tensor import Tensor
 
 from .options import CUDA, DEVICE
 

@@ -9,6 +9,7 @@ the kernels are captured as a CUDA graph, which every later call of these shapes
 from __future__ import annotations
 
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,21 +17,55 @@ from itertools import count
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tensor import Array, Tensor
-from overpaint.engines.onnxruntime.library import said, session_options, to_load
-from overpaint.engines.session.declared import by_name, check_tensors
+from overpaint.bundle.tensor import Tensor
+from overpaint.engines.onnxruntime.library import (
+    import_onnxruntime,
+    message_of,
+    session_options,
+    to_load,
+)
+from overpaint.engines.session.declared import check_graph
+from overpaint.engines.session.engine import NOTHING, closed
+from overpaint.engines.session.session import Session
 
 from .buffers import DeviceTensor, HostTensor, pinned_memory
 from .operators import with_kernels
-from .options import CUDA, DEVICE, GRAPH_ID, GRAPHS, NO_GRAPH, Providers
+from .options import CUDA, DEVICE, GRAPH_ID, GRAPHS, NO_GRAPH, OPTIONS
+from .thread import OnCudaThread
 
 _LOG = logging.getLogger(__name__)
 
 KEPT: Final = 8  # combinations of input shapes whose tensors and graphs are kept
 
 Shape: TypeAlias = tuple[int, ...]
+
+
+def cuda_session(
+    name: str,
+    graph: str | os.PathLike[str],
+    component: Component,
+    options: Mapping[str, str] = OPTIONS,
+    *,
+    where: str,
+) -> Session:
+    """Load `graph`, with the weights that lie beside it.
+
+    Args:
+        name: the component's name, for messages.
+        options: what the provider is told.
+        where: what `start` says of it, for people.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        SessionError: the graph cannot be loaded, is not the one that the manifest describes, or
+            would be run on the processor.
+    """
+    runtime, path = import_onnxruntime(), os.fspath(graph)
+    engine = OnCudaThread(lambda: CudaEngine(runtime, name, path, component, options, where))
+    return Session(name, component, engine)
 
 
 @dataclass(slots=True)
@@ -45,8 +80,9 @@ class _Plan:
     graph: int | None = None
 
 
-class Engine:
-    """Everything here is called on the CUDA thread."""
+class CudaEngine:
+    """Everything here is called on the CUDA thread. Outputs may be buffers that the next call
+    overwrites."""
 
     def __init__(
         self,
@@ -54,32 +90,39 @@ class Engine:
         name: str,
         graph: str,
         component: Component,
-        providers: Providers,
+        options: Mapping[str, str],
+        where: str,
     ) -> None:
-        """Raises SessionError, as OrtCudaSession says."""
         self._runtime = runtime
         self._name = name
-        self.graphs = providers[0][1].get(GRAPHS) == "1"
-        self._engine: Any = self._load(graph, providers)
-        check_tensors(name, "input", component.inputs, self._engine.get_inputs())
-        check_tensors(name, "output", component.outputs, self._engine.get_outputs())
-        self._inputs = by_name(component.inputs)
-        self._outputs = by_name(component.outputs)
+        self._where = where
+        self.graphs = options.get(GRAPHS) == "1"
+        self._engine: Any = self._load(graph, options)
+        check_graph(name, component, self._engine.get_inputs(), self._engine.get_outputs())
+        self._inputs = {tensor.name: tensor for tensor in component.inputs}
+        self._outputs = {tensor.name: tensor for tensor in component.outputs}
         self._on_host = self._inputs_on_host()
         self._pinned = pinned_memory(runtime)
         self._tensors: dict[tuple[str, Shape], DeviceTensor | HostTensor] = {}
         self._plans: OrderedDict[tuple[Shape, ...], _Plan] = OrderedDict()
         self._numbers = count(1)
-        self._kept: Mapping[str, Array] | None = None
+        self._held: Mapping[str, Array] = NOTHING  # whose arrays lie in their places
 
-    def run(self, feed: Mapping[str, Array], constants: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Feed and constants in, all outputs out; constants that are there are not copied again."""
-        arrays = {**constants, **feed}
-        plan = self._plan_for(arrays)
-        changed = feed if constants is self._kept else arrays
-        for name, array in changed.items():
-            plan.inputs[name].upload(array)
-        self._kept = constants if constants else None
+    @property
+    def device(self) -> str:
+        return self._where if self.graphs else f"{self._where}, without CUDA graphs"
+
+    def run(self, feed: Mapping[str, Array], held: Mapping[str, Array]) -> Mapping[str, Array]:
+        """What is held and there already is not copied again."""
+        if self._engine is None:
+            raise closed(self._name)
+        plan = self._plan_for(feed)
+        there = held if held is self._held else NOTHING
+        self._held = NOTHING  # until all is in its place
+        for name, array in feed.items():
+            if name not in there:
+                plan.inputs[name].upload(array)
+        self._held = held
         if plan.shapes is None:
             return self._run_first(plan)
         if plan.outputs is None:
@@ -88,46 +131,37 @@ class Engine:
         assert plan.outputs is not None
         return {name: tensor.download() for name, tensor in plan.outputs.items()}
 
-    def keep(self, constants: Mapping[str, Array]) -> None:
-        """Copy `constants` to their places, for the runs that name this very mapping."""
-        for name, array in constants.items():
-            self._tensor(name, array.shape).upload(array)
-        self._kept = constants
-
     def close(self) -> None:
         """Let go of graphs first, then of the memory they use."""
         while self._plans:
             self._forget_oldest()
         self._engine = None
 
-    def _load(self, graph: str, providers: Providers) -> Any:
-        (provider, options), *others = providers
+    def _load(self, graph: str, options: Mapping[str, str]) -> Any:
         try:
-            engine = self._create(graph, providers)
+            engine = self._create(graph, options)
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             if not self.graphs:
-                message = f"{self._name}: {graph} cannot be loaded: {said(error)}"
+                message = f"{self._name}: {graph} cannot be loaded: {message_of(error)}"
                 raise SessionError(message) from error
             # A graph that lies in part on the processor is refused; without CUDA graphs it runs.
             self.graphs = False
-            engine = self._load(graph, ((provider, {**options, GRAPHS: "0"}), *others))
-            _LOG.warning("%s: runs without CUDA graphs: %s", self._name, said(error))
+            engine = self._load(graph, {**options, GRAPHS: "0"})
+            _LOG.warning("%s: runs without CUDA graphs: %s", self._name, message_of(error))
             return engine
-        if provider not in engine.get_providers():
+        if CUDA not in engine.get_providers():
             raise SessionError(
-                f"{self._name}: onnxruntime would run this on the processor, for its {provider} "
+                f"{self._name}: onnxruntime would run this on the processor, for its {CUDA} "
                 "did not start; overpaint info says what is missing"
             )
         return engine
 
-    def _create(self, graph: str, providers: Providers) -> Any:
-        options = session_options(self._runtime, 1)  # the processor has shapes' arithmetic to do
-        first, _ = providers[0]
-        model = to_load(graph, options, with_kernels) if first == CUDA else graph
+    def _create(self, graph: str, options: Mapping[str, str]) -> Any:
+        settings = session_options(self._runtime, 1)  # the processor has shapes' arithmetic to do
         return self._runtime.InferenceSession(
-            model,
-            options,
-            providers=[(provider, dict(options)) for provider, options in providers],
+            to_load(graph, settings, with_kernels),
+            settings,
+            providers=[(CUDA, dict(options))],
             # Or it would print, and quietly take the processor.
             enable_fallback=False,
         )
@@ -210,13 +244,13 @@ class Engine:
 
     def _call(self, plan: _Plan) -> None:
         run_options = self._runtime.RunOptions()
-        # Said nothing, a session that was opened with graphs would capture one, as number 0.
+        # Unless told otherwise, a session that was opened with graphs captures one, as number 0.
         number = NO_GRAPH if plan.graph is None else str(plan.graph)
         run_options.add_run_config_entry(GRAPH_ID, number)
         try:
             self._engine.run_with_iobinding(plan.binding, run_options)
         except Exception as error:
-            raise SessionError(f"{self._name}: the engine failed: {said(error)}") from error
+            raise SessionError(f"{self._name}: the engine failed: {message_of(error)}") from error
 
     def _forget_oldest(self) -> None:
         """Let go of the plan used least recently: its graph, then tensors that no other needs."""
@@ -227,4 +261,4 @@ class Engine:
         self._tensors = {
             key: tensor for key, tensor in self._tensors.items() if id(tensor) in needed
         }
-        self._kept = None
+        self._held = NOTHING

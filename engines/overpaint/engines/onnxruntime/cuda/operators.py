@@ -12,12 +12,12 @@ docs/decisions/0014 tells how this was found.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from overpaint.bundle.graph import proto as onnx
 from overpaint.bundle.graph.nodes import Node, Value, node, nodes
-from overpaint.bundle.graph.proto import graph_of, read_fields, with_graph
-from overpaint.bundle.graph.wire import message, string, varint
+from overpaint.bundle.graph.proto import graph_of, with_graph
+from overpaint.bundle.graph.wire import message, read_fields, string, varint
 
 OPSET: Final = 21
 """The last in which InstanceNormalization is the version that has a kernel."""
@@ -28,13 +28,13 @@ NEWEST_READ: Final = 23
 _NORM: Final = b"InstanceNormalization"
 _BEGAN_LATER: Final = (b"RMSNormalization", b"RotaryEmbedding")
 _OWN: Final = "com.microsoft"
-_NOTHING_MORE: Final[dict[str, Value]] = {
+_DEFAULTS: Final[dict[str, Value]] = {
     "is_causal": 0,
     "qk_matmul_output_mode": 0,
     "softcap": 0.0,
     "softmax_precision": 0,
 }
-"""What else Attention can be told, and what says nothing: MultiHeadAttention cannot be told it."""
+"""Attention's attributes that MultiHeadAttention does not have, with the values they have unset."""
 
 
 def with_kernels(model: bytes) -> bytes | None:
@@ -52,16 +52,16 @@ def with_kernels(model: bytes) -> bytes | None:
     if not all(_is_plain(one) for one in attention.values()):
         return None
     own = (_own(attention[at]) if at in attention else one.raw for at, one in enumerate(graph))
-    fields = read_fields(memoryview(with_graph(model, own)))
+    fields = read_fields(with_graph(model, own))
     kept = (field.raw for field in fields if field.number != onnx.MODEL_OPSET)
     return b"".join([*kept, _version("", OPSET), _version(_OWN, 1)])
 
 
 def _opset(model: bytes) -> int:
     """The version of ONNX's operators that a model is written in."""
-    for field in read_fields(memoryview(model)):
+    for field in read_fields(model):
         if field.number == onnx.MODEL_OPSET:
-            parts = {part.number: part for part in read_fields(field.payload)}
+            parts = {part.number: part for part in read_fields(field)}
             if onnx.OPSET_DOMAIN not in parts or not parts[onnx.OPSET_DOMAIN].text:
                 return parts[onnx.OPSET_VERSION].value
     return 0
@@ -74,22 +74,24 @@ def _version(domain: str, version: int) -> bytes:
 
 
 def _is_plain(attention: Node) -> bool:
-    """Whether its heads lie side by side, as many for keys as for queries, with nothing more."""
-    said = dict(attention.attributes)
-    heads, of_keys = said.pop("q_num_heads", None), said.pop("kv_num_heads", None)
-    said.pop("scale", None)
+    """Whether MultiHeadAttention can do it: heads side by side, as many for keys as for queries, no
+    mask, no cache, and nothing unusual among the attributes."""
+    attributes = dict(attention.attributes)
+    heads, of_keys = attributes.pop("q_num_heads", None), attributes.pop("kv_num_heads", None)
+    attributes.pop("scale", None)
     outputs = sum(part.number == onnx.NODE_OUTPUT for part in attention.fields)
     return (
         bool(heads)
         and heads == of_keys
-        and all(_NOTHING_MORE.get(name) == value for name, value in said.items())
+        and all(_DEFAULTS.get(name) == value for name, value in attributes.items())
         and not any(attention.inputs[3:])
         and outputs == 1
     )
 
 
 def _own(attention: Node) -> bytes:
-    told = {"num_heads": attention.attributes["q_num_heads"]}
+    attributes: dict[str, Any] = {"num_heads": attention.attributes["q_num_heads"]}
     if "scale" in attention.attributes:
-        told["scale"] = attention.attributes["scale"]
-    return node("MultiHeadAttention", attention.inputs[:3], attention.output, domain=_OWN, **told)
+        attributes["scale"] = attention.attributes["scale"]
+    inputs = attention.inputs[:3]
+    return node("MultiHeadAttention", inputs, attention.output, domain=_OWN, **attributes)

@@ -1,20 +1,16 @@
 """What the CUDA provider is told, each with its reason. All of it is in this file.
 
 Where the reason is a speed, it is not measured yet: no option has been timed on a GPU so far.
-`bench/cuda_options.py` times each against its alternatives.
+`bench/studies/cuda_options.py` times each against its alternatives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, TypeAlias
-
-Providers: TypeAlias = tuple[tuple[str, Mapping[str, str]], ...]
-"""ONNX Runtime's providers with what each is told; the first must start."""
+from typing import Final
 
 CUDA: Final = "CUDAExecutionProvider"
-TENSORRT: Final = "TensorrtExecutionProvider"
 
 GRAPHS: Final = "enable_cuda_graph"  # of a provider
 GRAPH_ID: Final = "gpu_graph_id"  # of a run
@@ -50,13 +46,3 @@ OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
 
 # Not used: `memory.enable_memory_arena_shrinkage`. It gives memory back after each run, and a
 # captured graph goes on writing to where its intermediates lay.
-
-
-def cuda(options: Mapping[str, str] = OPTIONS) -> Providers:
-    """The CUDA provider alone; the processor, which ONNX Runtime adds, takes shapes' arithmetic."""
-    return ((CUDA, options),)
-
-
-def tensorrt() -> Providers:
-    """TensorRT inside ONNX Runtime, and CUDA for what it does not take."""
-    return ((TENSORRT, {"device_id": DEVICE}), (CUDA, {**OPTIONS, GRAPHS: "0"}))

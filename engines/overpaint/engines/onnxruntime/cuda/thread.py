@@ -9,11 +9,15 @@ GPU runs one thing after the other anyway, so one thread costs a hand-over and r
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+from overpaint.bundle.arrays import Array
+from overpaint.engines.session.engine import Engine
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Engine)
 
 _here = threading.local()
 
@@ -30,3 +34,21 @@ def on_cuda_thread(work: Callable[[], T]) -> T:
     if getattr(_here, "is_cuda", False):
         return work()
     return _thread.submit(work).result()
+
+
+class OnCudaThread(Generic[E]):
+    """An engine that is made, run and closed on the CUDA thread. From several threads, calls take
+    turns."""
+
+    def __init__(self, make: Callable[[], E]) -> None:
+        self.engine = on_cuda_thread(make)
+
+    @property
+    def device(self) -> str:
+        return self.engine.device
+
+    def run(self, feed: Mapping[str, Array], held: Mapping[str, Array]) -> Mapping[str, Array]:
+        return on_cuda_thread(lambda: self.engine.run(feed, held))
+
+    def close(self) -> None:
+        on_cuda_thread(self.engine.close)

@@ -7,14 +7,14 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import check_device
-from overpaint.engines.session.candidate import Device
+from overpaint.engines.backends import BACKENDS
+from overpaint.engines.choose import check_device
 from overpaint.runtime.choices import SIGMAS
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.pipeline import Img2Img
@@ -26,7 +26,6 @@ from .models import Served
 from .worker import Pipeline
 
 COMMON_SIDE = 512
-SETTLING: Final[frozenset[Device]] = frozenset({"cuda", "ort-tensorrt"})
 
 log = logging.getLogger("overpaint.serve")
 
@@ -75,7 +74,8 @@ def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> P
     pipeline = Img2Img.open(path, device=opening.device, precision=opening.precision)
     try:
         pipeline.wait()
-        settles = pipeline.decision is not None and pipeline.decision.chosen.device in SETTLING
+        decision = pipeline.decision
+        settles = decision is not None and BACKENDS[decision.chosen.device].settles
         sizes = opening.sizes or ((native,) if settles else ())
         began = time.monotonic()
         warm_up(pipeline, *sizes)

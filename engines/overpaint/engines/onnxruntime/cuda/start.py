@@ -7,25 +7,20 @@ import functools
 import io
 import re
 from types import ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from overpaint.bundle.errors import SessionError
-from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.installed import install_command
 from overpaint.engines.host.nvidia import NoGpuError, gpu_name
 from overpaint.engines.onnxruntime.library import (
     import_onnxruntime,
+    message_of,
     providers,
-    said,
     session_options,
 )
-from overpaint.engines.session.candidate import Candidate
 
-from .options import DEVICE, Providers, cuda
+from .options import CUDA, DEVICE
 from .thread import on_cuda_thread
-
-if TYPE_CHECKING:
-    from overpaint.engines.session.protocol import Session
 
 # An ONNX graph, y = x: whatever provider takes it has started.
 _IDENTITY: Final = (
@@ -35,45 +30,17 @@ _IDENTITY: Final = (
 )
 
 
-def candidate(bundle: Bundle) -> Candidate:
-    """Whether the CUDA provider starts on this machine, and if not, what is missing."""
-    try:
-        return Candidate("cuda", True, started(cuda()))
-    except SessionError as error:
-        return Candidate("cuda", False, str(error))
-
-
-def open_session(bundle: Bundle, component: str) -> Session:
-    """Open one component's engine on the GPU.
-
-    Raises:
-        SessionError: the provider does not start, or cannot load the graph.
-    """
-    return open_on(bundle, component, cuda())
-
-
-def open_on(bundle: Bundle, component: str, wanted: Providers) -> Session:
-    """Open one component's engine on the first of `wanted`, which may leave nodes to the others."""
-    from .session import OrtCudaSession
-
-    described, where = bundle.component(component), started(wanted)
-    return OrtCudaSession(
-        component, bundle.folder / described.graph, described, wanted, where=where
-    )
-
-
-def started(wanted: Providers) -> str:
-    """What the first of `wanted` runs on, for people: `onnxruntime 1.31.1 CUDA on NVIDIA H200`.
+def start() -> str:
+    """What the CUDA provider runs on, for people: `onnxruntime 1.31.1 CUDA on NVIDIA H200`.
 
     Raises:
         SessionError: it does not start; the message says why and how to mend it.
     """
-    provider = wanted[0][0]
     if (names := providers()) is None:
         raise SessionError(f"onnxruntime is not installed: {install_command('cuda')}")
-    if provider not in names:
+    if CUDA not in names:
         raise SessionError(
-            f"the onnxruntime installed here has no {provider}: pip uninstall onnxruntime, then "
+            f"the onnxruntime installed here has no {CUDA}: pip uninstall onnxruntime, then "
             f"{install_command('cuda')}"
         )
     try:
@@ -81,15 +48,14 @@ def started(wanted: Providers) -> str:
     except NoGpuError as error:
         raise SessionError(str(error)) from None
     runtime = import_onnxruntime()
-    if problem := _problem(runtime, provider):
+    if problem := _problem(runtime):
         raise SessionError(problem)
-    kind = provider.removesuffix("ExecutionProvider")
-    return f"onnxruntime {runtime.__version__} {kind} on {gpu}"
+    return f"onnxruntime {runtime.__version__} CUDA on {gpu}"
 
 
 @functools.cache
-def _problem(runtime: ModuleType, provider: str) -> str:
-    """What keeps `provider` from starting; empty where nothing does. Tried once a process."""
+def _problem(runtime: ModuleType) -> str:
+    """What keeps the provider from starting; empty where nothing does. Tried once a process."""
     if missing := _missing_libraries(runtime):
         return f"CUDA's libraries are not found ({', '.join(missing)}): {install_command('cuda')}"
     try:
@@ -97,14 +63,14 @@ def _problem(runtime: ModuleType, provider: str) -> str:
             lambda: runtime.InferenceSession(
                 _IDENTITY,
                 session_options(runtime, 1),
-                providers=[(provider, {"device_id": DEVICE})],
+                providers=[(CUDA, {"device_id": DEVICE})],
                 enable_fallback=False,
             )
         )
     except Exception as error:  # onnxruntime's exceptions share no base of their own
-        return f"onnxruntime's {provider} does not start: {said(error)}"
-    if provider not in trial.get_providers():
-        return f"onnxruntime's {provider} does not start, and onnxruntime does not say why"
+        return f"onnxruntime's {CUDA} does not start: {message_of(error)}"
+    if CUDA not in trial.get_providers():
+        return f"onnxruntime's {CUDA} does not start, and onnxruntime does not say why"
     return ""
 
 

@@ -18,7 +18,9 @@ from typing import Final, NamedTuple
 
 from overpaint.bundle.graph import proto as onnx
 from overpaint.bundle.graph.nodes import Node, Value, branch, constant, node, nodes, readers
-from overpaint.bundle.graph.proto import Field, graph_of, read_fields, read_numbers, with_graph
+from overpaint.bundle.graph.proto import graph_of, with_graph
+from overpaint.bundle.graph.tensors import read_tensor
+from overpaint.bundle.graph.wire import Field, read_fields
 
 # Which taps of three fall together, seen from an even row (or column), and from an odd one; as
 # matrices of three rows and two columns.
@@ -26,9 +28,9 @@ _TOGETHER: Final = ([1.0, 0.0, 0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0, 0.0, 1.
 _DOUBLE: Final = [1, 1, 2, 2]
 _DOUBLE_SCALES: Final = struct.pack("<4f", *_DOUBLE)
 
-LOOKING_PAYS_FROM: Final = 500_000
-"""Values in a kernel. Where the engine has to look whether a picture doubles, a small network loses
-more by that than it wins."""
+SMALLEST_CHECKED: Final = 500_000
+"""Values in a kernel. Where the engine has to check in every run whether a picture doubles, smaller
+convolutions lose more by that than they win."""
 
 _REPEATS: Final[dict[str, Value]] = {
     "mode": b"nearest",
@@ -53,14 +55,21 @@ def convolve_before_doubling(model: bytes) -> bytes | None:
     if b"Resize" not in model:
         return None
     graph = list(read_fields(graph_of(model)))
-    enlargements = {one.node.output: one for one in _enlargements(graph)}
-    values = _stored_values(graph)
+    stored = [
+        read_tensor(model, field.start, field.end)
+        for field in graph
+        if field.number == onnx.GRAPH_INITIALIZER
+    ]
+    doubling = {one.name for one in stored if model[one.content] == _DOUBLE_SCALES}
+    enlargements = {one.node.output: one for one in _enlargements(graph, doubling)}
+    values = {one.name: prod(one.shape) for one in stored}
+    values |= {cast.output: values.get(cast.inputs[0], 0) for cast in nodes(graph, "Cast")}
     replaced: dict[int, list[bytes]] = {}
     for convolution in nodes(graph, "Conv"):
         enlarged = enlargements.get(convolution.inputs[0])
         if enlarged is None or not convolution.has(_CONVOLVES):
             continue
-        if enlarged.size and values.get(convolution.inputs[1], 0) < LOOKING_PAYS_FROM:
+        if enlarged.size and values.get(convolution.inputs[1], 0) < SMALLEST_CHECKED:
             continue
         alone = readers(graph, enlarged.node.output) == 1
         if alone:
@@ -70,7 +79,7 @@ def convolve_before_doubling(model: bytes) -> bytes | None:
                 convolution, enlarged, convolution.output
             )
         else:
-            replaced[convolution.at] = _where_it_doubles(convolution, enlarged, alone)
+            replaced[convolution.at] = _if_it_doubles(convolution, enlarged, alone)
     if not replaced:
         return None
     constants = [
@@ -89,42 +98,17 @@ class _Enlargement(NamedTuple):
     size: str | None
 
 
-def _enlargements(graph: list[Field]) -> Iterator[_Enlargement]:
-    doubling = {name for field in graph for name in _double_scales(field)}
+def _enlargements(graph: list[Field], doubling: set[str]) -> Iterator[_Enlargement]:
+    """`doubling` are the initializers that hold the scales 1, 1, 2, 2."""
     for resize in nodes(graph, "Resize"):
         picture, _, scales, size = (*resize.inputs, "", "", "")[:4]
         if resize.has(_REPEATS) and (scales in doubling if scales else size):
             yield _Enlargement(resize, picture, None if scales else size)
 
 
-def _stored_values(graph: list[Field]) -> dict[str, int]:
-    """How many values each initializer has; a cast of one has as many."""
-    found = {}
-    for field in graph:
-        if field.number == onnx.GRAPH_INITIALIZER:
-            parts = list(read_fields(field.payload))
-            sides = [
-                n for part in parts if part.number == onnx.TENSOR_DIMS for n in read_numbers(part)
-            ]
-            found[next(part.text for part in parts if part.number == onnx.TENSOR_NAME)] = prod(
-                sides
-            )
-    return found | {cast.output: found.get(cast.inputs[0], 0) for cast in nodes(graph, "Cast")}
-
-
-def _double_scales(field: Field) -> Iterator[str]:
-    """The name of an initializer that says: twice as high, twice as wide."""
-    if field.number != onnx.GRAPH_INITIALIZER:
-        return
-    parts = {part.number: part for part in read_fields(field.payload)}
-    values = parts.get(onnx.TENSOR_RAW) or parts.get(onnx.TENSOR_FLOATS)
-    if values is not None and values.payload == _DOUBLE_SCALES:
-        yield parts[onnx.TENSOR_NAME].text
-
-
-def _where_it_doubles(convolution: Node, enlarged: _Enlargement, alone: bool) -> list[bytes]:
+def _if_it_doubles(convolution: Node, enlarged: _Enlargement, alone: bool) -> list[bytes]:
     """A UNet enlarges to the size of what it joins, which is one less than double where that side
-    was odd: the engine looks when it runs, and does as it was told in that case."""
+    was odd: the engine checks when it runs, and else does what the graph did before."""
     name, picture, size = convolution.output, enlarged.picture, enlarged.size or ""
     doubled, otherwise = f"{name}:doubled", f"{name}:otherwise"
     as_it_was = [convolution.making(otherwise)]

@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.graph.wire import MalformedError
-from overpaint.engines.backends import open_session
-from overpaint.engines.onnxruntime.cpu import upsampling
+from overpaint.engines.choose import open_session
+from overpaint.engines.onnxruntime.cpu import doubling
+from overpaint.engines.onnxruntime.cpu.doubling import convolve_before_doubling
+from overpaint.engines.onnxruntime.cpu.engine import cpu_rewrite
 from overpaint.engines.onnxruntime.cpu.plans import build_plans
-from overpaint.engines.onnxruntime.cpu.session import OnnxRuntimeSession, less_work
-from overpaint.engines.onnxruntime.cpu.upsampling import convolve_before_doubling
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(7)
@@ -101,10 +101,10 @@ def test_a_convolution_of_a_doubled_picture_is_made_on_the_small_one(
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["", "kept"])
-def test_an_enlargement_to_a_size_is_looked_at_when_it_runs(
+def test_an_enlargement_to_a_size_is_checked_when_it_runs(
     kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upsampling, "LOOKING_PAYS_FROM", KERNEL.size)
+    monkeypatch.setattr(doubling, "SMALLEST_CHECKED", KERNEL.size)
     model, picture = enlarged(None, kept=kept), numbers(2, 5, 4, 3)
     rewritten = convolve_before_doubling(model)
     assert rewritten is not None
@@ -118,9 +118,9 @@ def test_an_enlargement_to_a_size_is_looked_at_when_it_runs(
             np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_looking_is_left_where_a_kernel_is_so_small_that_it_would_cost_more() -> None:
+def test_nothing_is_checked_where_a_kernel_is_so_small_that_it_would_cost_more() -> None:
     assert convolve_before_doubling(enlarged(None)) is None
-    assert convolve_before_doubling(enlarged()) is not None  # nothing to look at
+    assert convolve_before_doubling(enlarged()) is not None  # nothing to check
 
 
 def test_a_large_picture_that_others_want_too_stays() -> None:
@@ -162,8 +162,8 @@ def test_graphs_that_compute_in_half_precision_stay(bundles: dict[str, Path]) ->
     described = bundle.component("vae_decoder")
     model = bundle.path(described.graph).read_bytes()
     half = msgspec.structs.replace(described, compute_dtype="float16")
-    assert less_work(described)(model) is not None
-    assert less_work(half)(model) is None
+    assert cpu_rewrite(described)(model) is not None
+    assert cpu_rewrite(half)(model) is None
 
 
 def unet_feed(*sides: int) -> dict[str, Array]:
@@ -178,16 +178,15 @@ def unet_feed(*sides: int) -> dict[str, Array]:
 def test_a_unet_is_right_at_sizes_that_halve_evenly_and_at_others_in_turn(
     bundles: dict[str, Path], planned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upsampling, "LOOKING_PAYS_FROM", 1)
+    monkeypatch.setattr(doubling, "SMALLEST_CHECKED", 1)
     folder = Path(shutil.copytree(bundles["sd1"], tmp_path / "bundle"))
     if planned:
         build_plans(open_bundle(folder))
     bundle = open_bundle(folder)
     model = bundle.path("unet/model.onnx").read_bytes()
-    assert less_work(bundle.component("unet"))(model) is not None
+    assert cpu_rewrite(bundle.component("unet"))(model) is not None
     plain = onnxruntime.InferenceSession(bundle.folder / "unet" / "model.onnx")
     with open_session(bundle, "unet", "cpu") as session:
-        assert isinstance(session, OnnxRuntimeSession)
         for sides in ((8, 16), (5, 9), (1, 1), (8, 8), (6, 3), (4, 4), (12, 8)):
             feed = unet_feed(*sides)
             [expected] = plain.run(None, feed)

@@ -1,0 +1,48 @@
+"""What can run bundles, as its module in `backends` declares it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from overpaint.bundle.format.bundle import Bundle
+    from overpaint.engines.session.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """A library on a device that can run bundles.
+
+    name: what users say after --device.
+    rank: where it stands among those that "auto" tries, the lowest first; None: on request only.
+    how: says how it would run a bundle on this machine, as a clause for people: "onnxruntime
+        1.31.1, 2 cores". Raises OverpaintError where it cannot; the message says why, and what
+        mends it. It is called when it is asked for, never before: it may start a provider.
+    open_session: opens one component's engine, of (bundle, component, precision). Raises
+        SessionError or MissingExtraError where that fails.
+    precisions: what it can compute in. "f32" is what the graph says.
+    settles: whether the first runs of a size have work of their own to do, which a server does
+        before the first job.
+    """
+
+    name: str
+    rank: int | None
+    how: Callable[[Bundle], str]
+    open_session: Callable[[Bundle, str, str], Session]
+    precisions: tuple[str, ...] = ("f32",)
+    settles: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Whether a backend can run a bundle here, and why or why not.
+
+    `why` is a clause for people, without a full stop: "the bundle has no TensorRT plan".
+    """
+
+    device: str
+    available: bool
+    why: str
+    on_request: bool = False  # "auto" does not take it

@@ -1,0 +1,41 @@
+"""The processor, by OpenVINO: in float32 or bfloat16, on request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from overpaint.engines.backend import Backend
+
+if TYPE_CHECKING:
+    from overpaint.bundle.format.bundle import Bundle
+    from overpaint.engines.session.session import Session
+
+
+def how(bundle: Bundle) -> str:
+    """Raises MissingExtraError: openvino is not installed. It is not imported to find out."""
+    from importlib.metadata import version
+    from importlib.util import find_spec
+
+    from overpaint.bundle.errors import MissingExtraError
+    from overpaint.engines.host.cores import usable_cores
+    from overpaint.engines.openvino.bf16 import measured
+
+    if find_spec("openvino") is None:
+        raise MissingExtraError("openvino", "openvino")
+    cores, psnr_db = usable_cores(), measured(bundle)
+    quality = "not measured yet" if psnr_db is None else f"{psnr_db:.1f} dB against f32"
+    return f"openvino {version('openvino')}, {cores} core{'s' * (cores > 1)}; bf16: {quality}"
+
+
+def open_session(bundle: Bundle, component: str, precision: str) -> Session:
+    """Open one component's engine on the processor."""
+    from overpaint.engines.openvino.engine import openvino_session
+
+    described = bundle.component(component)
+    graph = bundle.folder / described.graph
+    return openvino_session(component, graph, described, precision=precision)
+
+
+BACKEND = Backend(
+    name="openvino", rank=None, how=how, open_session=open_session, precisions=("f32", "bf16")
+)

@@ -1,0 +1,102 @@
+"""A graph on ONNX Runtime's CPU provider. docs/decisions/0004 has the figures behind the options.
+
+session = cpu_session("unet", bundle.path("unet/model.onnx"), bundle.component("unet"))
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from overpaint.bundle.arrays import Array
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.manifest import Component
+from overpaint.engines.host.cores import usable_cores
+from overpaint.engines.onnxruntime.library import (
+    Rewrite,
+    import_onnxruntime,
+    message_of,
+    session_options,
+    to_load,
+)
+from overpaint.engines.session.declared import check_graph
+from overpaint.engines.session.session import Session
+
+from .doubling import convolve_before_doubling
+
+PROVIDER: Final = "CPUExecutionProvider"
+
+
+def cpu_session(
+    name: str,
+    graph: str | os.PathLike[str],
+    component: Component,
+    *,
+    plan: Path | None = None,
+    threads: int | None = None,
+) -> Session:
+    """Load `graph`, with the weights that lie beside it.
+
+    Args:
+        name: the component's name, for messages.
+        plan: the graph as this engine optimized it before, on such a processor.
+        threads: worker threads, the caller's included; None: every core it may use.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        SessionError: the graph cannot be loaded, or is not the one that the manifest describes.
+    """
+    return Session(name, component, CpuEngine(name, graph, component, plan, threads))
+
+
+class CpuEngine:
+    """May be run from several threads; outputs are the caller's own."""
+
+    def __init__(
+        self,
+        name: str,
+        graph: str | os.PathLike[str],
+        component: Component,
+        plan: Path | None,
+        threads: int | None,
+    ) -> None:
+        runtime = import_onnxruntime()
+        options = session_options(runtime, threads or usable_cores())
+        model: str | bytes
+        if plan is None:
+            model = to_load(graph, options, cpu_rewrite(component))
+        else:
+            model = os.fspath(plan)
+            options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            engine = runtime.InferenceSession(model, options, providers=[PROVIDER])
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            path = os.fspath(plan or graph)
+            raise SessionError(f"{name}: {path} cannot be loaded: {message_of(error)}") from error
+        check_graph(name, component, engine.get_inputs(), engine.get_outputs())
+        self.device = f"onnxruntime {runtime.__version__} CPU"
+        self._name = name
+        self._outputs = [tensor.name for tensor in component.outputs]
+        self._engine: Any = engine
+
+    def run(self, feed: Mapping[str, Array], held: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The provider reads arrays where they lie: what is held is as near as what is not."""
+        try:
+            outputs = self._engine.run(self._outputs, feed)
+        except Exception as error:
+            raise SessionError(f"{self._name}: the engine failed: {message_of(error)}") from error
+        return dict(zip(self._outputs, outputs, strict=True))
+
+    def close(self) -> None:
+        """Nothing to do: ONNX Runtime's memory goes with its session, and that with this."""
+
+
+def cpu_rewrite(component: Component) -> Rewrite:
+    """How a processor's graph is rewritten before it is loaded."""
+    return convolve_before_doubling if component.compute_dtype == "float32" else _as_it_is
+
+
+def _as_it_is(model: bytes) -> None:
+    return None
