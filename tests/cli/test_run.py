@@ -4,76 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.doubles.engines import FakeEngines, fake_pipeline
+from tests.cli.typed import Command, files
+from tests.doubles.engines import FakeEngines
 
 from overpaint.bundle.errors import SessionError
-from overpaint.cli import main
 from overpaint.runtime import Img2Img
 from overpaint.runtime.metadata import read_parameters
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[FakeEngines]:
-    """Each `Img2Img.open` gives a pipeline of fakes, listed here."""
-    engines: list[FakeEngines] = []
-
-    def open_fake(_: object, *, low_memory: bool, **__: object) -> Img2Img:
-        folder = tmp_path / f"bundle{len(engines)}"
-        pipe, fakes = fake_pipeline(folder, low_memory=low_memory)
-        engines.append(fakes)
-        return pipe
-
-    monkeypatch.setattr(Img2Img, "open", open_fake)
-    return engines
-
-
-@pytest.fixture
-def overpaint(
-    opened: list[FakeEngines],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> Command:
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    for name, colour in {"a": "navy", "b": "teal", "c": "olive"}.items():
-        Image.new("RGB", (64, 48), colour).save(f"{name}.png")
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["overpaint", "run", *map(str, arguments)])
-        try:
-            main.main()
-            code: Any = 0
-        except SystemExit as exit:
-            code = exit.code or 0
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
-
-
-def files(folder: str = ".") -> set[str]:
-    return {path.name for path in Path(folder).iterdir()}
 
 
 def test_a_picture_and_a_prompt_become_a_picture(overpaint: Command) -> None:
@@ -255,10 +197,10 @@ def test_an_output_that_cannot_be_written_is_refused_before_an_engine_is_opened(
 def test_a_disk_that_fails_is_one_line_and_leaves_no_half_file(
     overpaint: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, target: Path) -> Path:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "link", full)
     before = files()
     done = overpaint("a.png", "red", "-o", "out.png")
     assert done.code == 1

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import typer
-
-from overpaint.bundle.errors import OverpaintError, UsageError
+from overpaint.bundle.errors import DiskFullError, OverpaintError, UsageError
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.request import HAND_OVER, Refiner, Request
@@ -19,7 +15,8 @@ from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds
 from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings
 
-from .output import write
+from .outcome import Outcome
+from .output import refuse_existing, write
 from .progress import progress_bar
 from .work import Task, plan_outputs, split_arguments
 
@@ -46,6 +43,7 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     """Whatever can be refused is refused before an engine is opened or a file is written.
 
     One picture that fails does not stop the others: it is told at the end, and the exit code is 1.
+    A full disk stops them.
     """
     images, prompt = split_arguments(arguments, text_to_image=options.text_to_image)
     if options.text_to_image:
@@ -62,30 +60,39 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
         force=options.force,
         into_folder=Path(arguments[0]).is_dir() and not options.text_to_image,
     )
-    done: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
+    outcome = Outcome(as_json=options.json, pictures=len(tasks))
     with contextlib.ExitStack() as opened:
         pipe = opened.enter_context(_open(options))
         refiner = _refiner(options, opened)
-        for task in tasks:
+        for i, task in enumerate(tasks):
             try:
+                for path in task.outputs:  # another run may have taken a name by now
+                    refuse_existing(path, force=options.force)
                 request = Request(task.image, prompt, settings, refiner)
-                result = _paint(pipe.events(request), task, prompt, force=options.force)
+                result = _paint(pipe.events(request), task, prompt)
             except OverpaintError as error:
-                if len(tasks) == 1:
-                    raise
-                failed.append({"image": str(task.image), "error": str(error)})
+                outcome.failed(task, error)
                 continue
-            done.append(_as_data(task, result))
-            if not options.json:
-                _tell(task, result)
-    if options.json:
-        typer.echo(json.dumps({"results": done, "failed": failed}, ensure_ascii=False))
-    for failure in failed:
-        typer.echo(f"overpaint: {failure['error']}", err=True)
-    if failed:
-        typer.echo(f"overpaint: {len(failed)} of {len(tasks)} pictures failed", err=True)
-        raise typer.Exit(1)
+            if not _write(result, task, outcome, force=options.force):
+                outcome.stopped(tasks[i + 1 :])
+                break
+    outcome.tell()
+
+
+def _write(result: Result, task: Task, outcome: Outcome, *, force: bool) -> bool:
+    """Write every image that can be; False where the disk is full, and painting on is in vain."""
+    room = True
+    written = []
+    for image, path in zip(result.images, task.outputs, strict=True):
+        try:
+            write(image, path, force=force)
+        except OverpaintError as error:
+            outcome.failed(task, error, path)
+            room = room and not isinstance(error, DiskFullError)
+        else:
+            written.append(path)
+    outcome.painted(task, result, written)
+    return room
 
 
 def _open(options: Options) -> Img2Img:
@@ -109,45 +116,10 @@ def _refiner(options: Options, opened: contextlib.ExitStack) -> Refiner | None:
     return Refiner(pipe.engines, HAND_OVER if options.hand_over is None else options.hand_over)
 
 
-def _paint(events: Iterator[Step | Complete], task: Task, prompt: str, *, force: bool) -> Result:
+def _paint(events: Iterator[Step | Complete], task: Task, prompt: str) -> Result:
     with progress_bar(task.image.name if task.image else prompt[:40]) as advance:
         for event in events:
             if isinstance(event, Complete):
-                for image, path in zip(event.result.images, task.outputs, strict=True):
-                    write(image, path, force=force)
                 return event.result
             advance(event.index, event.total)
     raise AssertionError("a run ends in Complete or an error")
-
-
-def _tell(task: Task, result: Result) -> None:
-    for warning in result.warnings:
-        typer.echo(f"overpaint: warning: {warning}", err=True)
-    for path, seed in zip(task.outputs, result.seeds, strict=True):
-        typer.echo(
-            f"{path}  seed {seed}, {result.steps_run} of {result.parameters.resolved.steps} steps, "
-            f"{result.timings.total:.2f} s on {result.device}{_quality(result)}"
-        )
-
-
-def _quality(result: Result) -> str:
-    decision = result.decision
-    if decision is None or decision.psnr_db is None:
-        return ""
-    return f" ({decision.psnr_db:.1f} dB against f32)"
-
-
-def _as_data(task: Task, result: Result) -> dict[str, Any]:
-    parameters = result.parameters.as_dict()
-    del parameters["seed"]
-    return {
-        "image": str(task.image) if task.image else None,
-        "outputs": [str(path) for path in task.outputs],
-        "seeds": result.seeds,
-        **parameters,
-        "devices": result.devices,
-        "passed_over": result.passed_over,
-        "psnr_db": result.decision.psnr_db if result.decision else None,
-        "timings": {**asdict(result.timings), "denoise": result.timings.denoise},
-        "warnings": result.warnings,
-    }

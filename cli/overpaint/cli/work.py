@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overpaint.bundle.errors import OutputExistsError, UsageError
+from overpaint.bundle.errors import UsageError
+
+from .output import refuse_existing
 
 PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 WRITABLE: Final = (".png", ".jpg", ".jpeg", ".webp")
@@ -84,17 +87,33 @@ def plan_outputs(
             Task(image, tuple(output / _name(stem, seed, len(seeds)) for seed in seeds))
             for image, stem in zip(images, stems, strict=True)
         ]
-    for path in (path for task in tasks for path in task.outputs):
+    outputs = [path for task in tasks for path in task.outputs]
+    _refuse_inputs(images, outputs)
+    for path in outputs:
         _refuse_unwritable(path)
         refuse_existing(path, force=force)
     return tuple(tasks)
 
 
-def refuse_existing(path: Path, *, force: bool) -> None:
-    if path.is_dir():
-        raise OutputExistsError(f"{path}: expected a file to write, but a folder is there")
-    if path.exists() and not force:
-        raise OutputExistsError(f"{path}: exists already; add --force to overwrite it")
+def _refuse_inputs(images: Sequence[Path | None], outputs: Sequence[Path]) -> None:
+    """What is read is never written, by whatever name: a link, or another case of its letters."""
+    read = {_file(image): image for image in images if image is not None}
+    for path in outputs:
+        file = _file(path)
+        if file is not None and (image := read.get(file)):
+            raise UsageError(
+                f"{path}: would be written over {image}, which is to be read; nothing that is read "
+                "is overwritten, so choose another --output"
+            )
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """What file a path leads to; None where there is none yet."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _refuse_unwritable(path: Path) -> None:
@@ -115,13 +134,17 @@ def _name(stem: str, seed: int, n: int) -> str:
 
 
 def _unique(stems: list[str]) -> list[str]:
-    """a, b, a -> a, b, a-2."""
+    """a, b, A -> a, b, A-2: apart also on a disk that sees no difference between a and A."""
     taken: set[str] = set()
     names = []
     for stem in stems:
         name, i = stem, 2
-        while name in taken:
+        while _folded(name) in taken:
             name, i = f"{stem}-{i}", i + 1
-        taken.add(name)
+        taken.add(_folded(name))
         names.append(name)
     return names
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
