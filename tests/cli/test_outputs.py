@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.cli.typed import Command, files
+from tests.cli.typed import Command, files, pictures
 from tests.doubles.engines import FakeEngines
 
 from overpaint.cli.claim import put
@@ -58,8 +58,7 @@ def test_names_that_differ_in_case_alone_are_kept_apart(overpaint: Command) -> N
     for name in ("in/A.jpg", "in/a.png", "in/\u00e9.png", "in/e\u0301.png"):
         Image.new("RGB", (64, 64), "navy").save(name)
     assert overpaint("in", "red", "-o", "painted").code == 0
-    pictures = {name for name in files("painted") if name.endswith(".png")}
-    assert pictures == {"A.png", "a-2.png", "e\u0301.png", "\u00e9-2.png"}
+    assert pictures("painted") == {"A.png", "a-2.png", "e\u0301.png", "\u00e9-2.png"}
 
 
 def test_of_two_that_want_a_name_one_gets_it_and_the_file_is_whole(tmp_path: Path) -> None:
@@ -168,7 +167,7 @@ def test_a_full_disk_ends_a_folder_run(
     monkeypatch.setattr(os, "link", full_at_b)
     done = overpaint("a.png", "b.png", "c.png", "red", "-o", "painted", *as_json)
     assert done.code == 1
-    assert {"a.png"} == {name for name in files("painted") if name.endswith(".png")}
+    assert pictures("painted") == {"a.png"}
     assert opened[0].runs("vae_decoder") == 2
     assert "painted/b.png: cannot be written (No space left on device)" in done.err
     assert "stopped, since the disk is full; not begun: c.png" in done.err

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.cli.typed import Command, files
+from tests.cli.typed import Command, files, pictures
 from tests.doubles.engines import FakeEngines
 
 from overpaint.bundle.errors import SessionError
@@ -68,13 +68,13 @@ def test_several_pictures_and_folders_go_into_a_folder(overpaint: Command) -> No
     Path("more/notes.txt").write_text("not a picture, and not named like one")
     done = overpaint("a.png", "b.png", "more", "red", "-o", "painted")
     assert done.code == 0
-    assert files("painted") == {"a.png", "b.png", "a-2.png"}
+    assert pictures("painted") == {"a.png", "b.png", "a-2.png"}
     assert len(done.out.splitlines()) == 3
 
 
 def test_n_pictures_are_named_by_their_seeds(overpaint: Command) -> None:
     assert overpaint("a.png", "red", "-o", "painted", "-n", 3, "--seed", 8).code == 0
-    assert files("painted") == {"a-8.png", "a-9.png", "a-10.png"}
+    assert pictures("painted") == {"a-8.png", "a-9.png", "a-10.png"}
     refused = overpaint("a.png", "red", "-o", "out.png", "-n", 3)
     assert refused.code == 2
     assert "folder" in refused.err
@@ -84,7 +84,7 @@ def test_one_bad_file_does_not_stop_the_rest_and_is_told_at_the_end(overpaint: C
     Path("bad.png").write_text("this is text")
     done = overpaint("a.png", "bad.png", "absent.png", "c.png", "red", "-o", "painted")
     assert done.code == 1
-    assert files("painted") == {"a.png", "c.png"}
+    assert pictures("painted") == {"a.png", "c.png"}
     bad, absent, summary = done.err.splitlines()
     assert "bad.png: not a picture" in bad
     assert "absent.png: no such file" in absent

@@ -25,3 +25,8 @@ Command = Callable[..., Outcome]
 
 def files(folder: str | Path = ".") -> set[str]:
     return {path.name for path in Path(folder).iterdir()}
+
+
+def pictures(folder: str | Path) -> set[str]:
+    """The paintings in a folder, without what is remembered of the run."""
+    return files(folder) - {"overpaint-run.json"}

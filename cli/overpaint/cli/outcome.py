@@ -13,18 +13,22 @@ import typer
 from overpaint.bundle.errors import OverpaintError
 from overpaint.runtime.result import Result
 
+from .output import STANDARD
+from .run_options import Options
 from .work import Task
 
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What became of each of `pictures` pictures. `as_json`: stdout is for one object at the end.
+    """What became of each of `pictures` pictures. Of several every message names its own.
 
-    Of several pictures every message names its own.
+    `passed_over`: what lay in a folder and was no picture.
     """
 
-    as_json: bool
+    options: Options
     pictures: int
+    passed_over: tuple[Path, ...]
+    _skipped: list[Task] = field(default_factory=list)
     _results: list[dict[str, Any]] = field(default_factory=list)
     _failures: list[tuple[Task, Path | None, OverpaintError]] = field(default_factory=list)
     _not_begun: Sequence[Task] = ()
@@ -34,11 +38,15 @@ class Outcome:
         seeds = [s for s, path in zip(result.seeds, task.outputs, strict=True) if path in written]
         if written:
             self._results.append(_as_data(task, result, written, seeds))
-        if not self.as_json:
+        if not self.options.json:
             for warning in result.warnings:
                 typer.echo(f"overpaint: warning: {self._named(task, warning)}", err=True)
             for path, seed in zip(written, seeds, strict=True):
-                typer.echo(f"{path}  seed {seed}, {_how(result)}")
+                typer.echo(f"{path}  seed {seed}, {_how(result)}", err=path == STANDARD)
+
+    def skipped(self, task: Task) -> None:
+        """All its images are there already."""
+        self._skipped.append(task)
 
     def failed(self, task: Task, error: OverpaintError, output: Path | None = None) -> None:
         """Nothing came of `task`; with `output`, only that one of its images was not written."""
@@ -62,9 +70,20 @@ class Outcome:
             for task, output, error in self._failures
         ]
         not_begun = [str(task.image) for task in self._not_begun]
-        if self.as_json:
-            data = {"results": self._results, "failed": failures, "not_begun": not_begun}
+        if self.options.json:
+            data = {
+                "results": self._results,
+                "skipped": [str(task.image) for task in self._skipped],
+                "failed": failures,
+                "not_begun": not_begun,
+                "not_pictures": [str(path) for path in self.passed_over],
+            }
             typer.echo(json.dumps(data, ensure_ascii=False))
+        elif self.passed_over:
+            typer.echo(f"overpaint: {_passed_over(self.passed_over)}", err=True)
+        if self._skipped:
+            there = f"{len(self._skipped)} of {self.pictures} pictures were there already"
+            typer.echo(f"overpaint: {there}", err=True)
         for task, _, error in self._failures:
             typer.echo(f"overpaint: {self._named(task, str(error))}", err=True)
         if not_begun:
@@ -84,10 +103,15 @@ class Outcome:
         return f"{len(self._failures)} of {len(task.outputs)} pictures"
 
     def _named(self, task: Task, message: str) -> str:
-        name = str(task.image)
-        if self.pictures == 1 or message.startswith((f"{name}: ", *map(str, task.outputs))):
+        names = (task.name, *map(str, task.outputs))
+        if self.pictures == 1 or message.startswith(tuple(f"{name}: " for name in names)):
             return message
-        return f"{name}: {message}"
+        return f"{task.name}: {message}"
+
+
+def _passed_over(paths: Sequence[Path]) -> str:
+    named = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")
+    return f"passed over {len(paths)} that by name are no pictures: {named}"
 
 
 def _how(result: Result) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -13,25 +14,41 @@ from overpaint.runtime.metadata import Painting
 
 from .claim import put
 
+STANDARD: Final = Path("-")
+"""As an input stdin, as an output stdout."""
 _KINDS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _OPTIONS: Final[dict[str, dict[str, int]]] = {"JPEG": {"quality": 95}, "WEBP": {"quality": 95}}
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write(image: Painting, path: Path, *, force: bool) -> None:
-    """Encode `image` as the name of `path` says, and put it there.
+    """Encode `image` as the name of `path` says, and put it there; as PNG where that is stdout.
+
+    Raises what `save` does.
+    """
+    kind = "PNG" if path == STANDARD else _KINDS[path.suffix.lower()]
+    encoded = io.BytesIO()
+    image.save(encoded, kind, **_OPTIONS.get(kind, {}))
+    save(encoded.getbuffer(), path, force=force)
+
+
+def save(data: bytes | memoryview, path: Path, *, force: bool) -> None:
+    """Put a whole file at `path`.
 
     Raises OutputExistsError, also where the name was taken while we painted; DiskFullError; and
     OverpaintError where the file cannot be written for another reason.
     """
-    kind = _KINDS[path.suffix.lower()]
-    encoded = io.BytesIO()
-    image.save(encoded, kind, **_OPTIONS.get(kind, {}))
     try:
-        put(encoded.getbuffer(), path, replace=force)
+        if path == STANDARD:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            put(data, path, replace=force)
     except FileExistsError:
-        raise OutputExistsError(already_there(path)) from None
+        raise OutputExistsError(_already_there(path)) from None
     except OSError as error:
+        if path == STANDARD:
+            sys.stdout = None  # or Python tries once more, at its end
         told = f"{path}: cannot be written ({error.strerror or error})"
         raise (DiskFullError if error.errno in _FULL else OverpaintError)(told) from None
 
@@ -41,8 +58,8 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     if path.is_dir():
         raise OutputExistsError(f"{path}: expected a file to write, but a folder is there")
     if os.path.lexists(path) and not force:
-        raise OutputExistsError(already_there(path))
+        raise OutputExistsError(_already_there(path))
 
 
-def already_there(path: Path) -> str:
-    return f"{path}: exists already; add --force to overwrite it"
+def _already_there(path: Path) -> str:
+    return f"{path}: exists already; add --force to overwrite it, or choose another --output"

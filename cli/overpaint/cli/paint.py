@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 
-from overpaint.bundle.errors import DiskFullError, OverpaintError, UsageError
+from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError, UsageError
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.request import HAND_OVER, Refiner, Request
@@ -16,27 +17,18 @@ from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings
 
 from .outcome import Outcome
-from .output import refuse_existing, write
+from .output import STANDARD, refuse_existing, write
 from .progress import progress_bar
-from .work import Task, plan_outputs, split_arguments
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What concerns the command and not the picture."""
-
-    output: Path
-    bundle: Path | None
-    lora: tuple[str, ...]
-    like: str | None
-    refiner: Path | None
-    hand_over: float | None
-    text_to_image: bool
-    device: str
-    precision: str
-    low_memory: bool
-    force: bool
-    json: bool
+from .record import (
+    FolderRun,
+    model_name,
+    recall,
+    refuse_another,
+    refuse_strangers,
+    remember,
+)
+from .run_options import Options
+from .work import Task, Work, plan_outputs, read_arguments, without
 
 
 def paint(arguments: list[str], settings: Settings, options: Options) -> None:
@@ -45,47 +37,103 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     One picture that fails does not stop the others: it is told at the end, and the exit code is 1.
     A full disk stops them.
     """
-    images, prompt = split_arguments(arguments, text_to_image=options.text_to_image)
-    if options.text_to_image:
-        check_text_to_image(settings)
-    if options.hand_over is not None and options.refiner is None:
-        raise UsageError("--hand-over: it says when a refiner takes over; name one with --refiner")
+    work = read_arguments(arguments, text_to_image=options.text_to_image)
+    _check(work, settings, options)
+    several = work.several
+    then = recall(options.output) if several and not options.force else None
+    if then is not None and options.skip_existing:
+        work = without(work, {options.output / name for name in then.pictures})
     # One seed for all pictures, so that one --seed makes all of them again.
-    seed = random_seed() if settings.seed is None else settings.seed
+    seed = settings.seed
+    if seed is None and then is not None:
+        seed = then.seed
+    if seed is None:
+        seed = random_seed()
     settings = replace(settings, seed=seed)
-    tasks = plan_outputs(
-        images,
-        seeds(seed, settings.n),
-        options.output,
-        force=options.force,
-        into_folder=Path(arguments[0]).is_dir() and not options.text_to_image,
-    )
-    outcome = Outcome(as_json=options.json, pictures=len(tasks))
+    tasks = plan_outputs(work, seeds(seed, settings.n), options.output)
+    run = _folder_run(work, settings, options, tasks)
+    outputs = [path for task in tasks for path in task.outputs]
+    if then is not None:
+        refuse_another(then, run, options.output)
+    if options.skip_existing:
+        refuse_strangers(then, outputs)
+    else:
+        for path in outputs:
+            refuse_existing(path, force=options.force)
+    outcome = Outcome(options=options, pictures=len(tasks), passed_over=work.passed_over)
     with contextlib.ExitStack() as opened:
         pipe = opened.enter_context(_open(options))
         refiner = _refiner(options, opened)
+        if several:
+            remember(options.output, _with_engines(run, pipe, refiner), force=options.force)
         for i, task in enumerate(tasks):
+            if options.skip_existing and all(os.path.lexists(path) for path in task.outputs):
+                outcome.skipped(task)
+                continue
             try:
-                for path in task.outputs:  # another run may have taken a name by now
-                    refuse_existing(path, force=options.force)
-                request = Request(task.image, prompt, settings, refiner)
-                result = _paint(pipe.events(request), task, prompt)
+                if not options.skip_existing:
+                    for path in task.outputs:  # another run may have taken a name by now
+                        refuse_existing(path, force=options.force)
+                request = Request(task.source, work.prompt, settings, refiner)
+                result = _paint(pipe.events(request), task, work.prompt)
             except OverpaintError as error:
                 outcome.failed(task, error)
                 continue
-            if not _write(result, task, outcome, force=options.force):
+            if not _write(result, task, outcome, options):
                 outcome.stopped(tasks[i + 1 :])
                 break
     outcome.tell()
 
 
-def _write(result: Result, task: Task, outcome: Outcome, *, force: bool) -> bool:
+def _check(work: Work, settings: Settings, options: Options) -> None:
+    """Raise UsageError for words that contradict each other."""
+    if options.text_to_image:
+        check_text_to_image(settings)
+    if options.hand_over is not None and options.refiner is None:
+        raise UsageError("--hand-over: it says when a refiner takes over; name one with --refiner")
+    if options.skip_existing and options.force:
+        raise UsageError("--skip-existing keeps what --force overwrites; say one of them")
+    if options.skip_existing and not work.several:
+        raise UsageError("--skip-existing: it goes on with a run of a folder or several pictures")
+    if options.output == STANDARD and options.json:
+        raise UsageError("--output -: stdout takes the picture or the --json, not both")
+    if options.output == STANDARD and sys.stdout.isatty():
+        raise UsageError("--output -: stdout is a terminal; lead it into a file or a pipe")
+    if STANDARD in work.images and sys.stdin.isatty():
+        raise UsageError("-: stdin is a terminal; lead a picture into it")
+
+
+def _folder_run(
+    work: Work, settings: Settings, options: Options, tasks: Sequence[Task]
+) -> FolderRun:
+    asked = {"prompt": work.prompt, **asdict(settings), "hand_over": options.hand_over}
+    return FolderRun.of(
+        asked, {path: task.image for task in tasks if task.image for path in task.outputs}
+    )
+
+
+def _with_engines(run: FolderRun, pipe: Img2Img, refiner: Refiner | None) -> FolderRun:
+    """`run`, and what it is painted with."""
+    decision = pipe.decision
+    engines = {
+        "model": model_name(pipe.bundle.manifest),
+        "refiner": model_name(refiner.engines.bundle.manifest) if refiner else None,
+        "device": decision.chosen.device if decision else None,
+        "precision": decision.precision if decision else None,
+    }
+    return FolderRun(asked=run.asked | engines, pictures=run.pictures)
+
+
+def _write(result: Result, task: Task, outcome: Outcome, options: Options) -> bool:
     """Write every image that can be; False where the disk is full, and painting on is in vain."""
     room = True
     written = []
     for image, path in zip(result.images, task.outputs, strict=True):
         try:
-            write(image, path, force=force)
+            write(image, path, force=options.force)
+        except OutputExistsError as error:
+            if not options.skip_existing:  # then it is this run's, painted before or beside us
+                outcome.failed(task, error, path)
         except OverpaintError as error:
             outcome.failed(task, error, path)
             room = room and not isinstance(error, DiskFullError)
