@@ -1,4 +1,4 @@
-"""A folder run goes on where it stopped, exactly; another keeps out; what is passed over is told."""
+"""A folder run goes on where it stopped, exactly; another keeps out; what is left is counted."""
 
 from __future__ import annotations
 
