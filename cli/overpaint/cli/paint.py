@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError, UsageError
 from overpaint.runtime.default_bundle import bundle_to_open
@@ -19,16 +19,19 @@ from overpaint.runtime.settings import Settings
 from .outcome import Outcome
 from .output import STANDARD, refuse_existing, write
 from .progress import progress_bar
-from .record import (
-    FolderRun,
-    model_name,
-    recall,
-    refuse_another,
-    refuse_strangers,
-    remember,
-)
+from .record import FolderRun, model_name, recall, refuse_another, refuse_strangers, remember
 from .run_options import Options
 from .work import Task, Work, plan_outputs, read_arguments, without
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that is decided before an engine is opened. `run`: a folder run's, for its record."""
+
+    work: Work
+    settings: Settings
+    tasks: tuple[Task, ...]
+    run: FolderRun | None
 
 
 def paint(arguments: list[str], settings: Settings, options: Options) -> None:
@@ -39,50 +42,56 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     """
     work = read_arguments(arguments, text_to_image=options.text_to_image)
     _check(work, settings, options)
+    plan = _plan(work, settings, options)
+    outcome = Outcome(options=options, pictures=len(plan.tasks), passed_over=work.passed_over)
+    with contextlib.ExitStack() as opened:
+        pipe = opened.enter_context(_open(options))
+        refiner = _refiner(options, opened)
+        if plan.run is not None:
+            remember(options.output, _with_engines(plan.run, pipe, refiner), force=options.force)
+        for i, task in enumerate(plan.tasks):
+            if options.skip_existing and all(os.path.lexists(path) for path in task.outputs):
+                outcome.skipped(task)
+                continue
+            try:
+                if not options.skip_existing:
+                    _refuse_existing(task, options)  # another run may have taken a name by now
+                request = Request(task.source, work.prompt, plan.settings, refiner)
+                result = _paint(pipe.events(request), task, work.prompt)
+            except OverpaintError as error:
+                outcome.failed(task, error)
+                continue
+            if not _write(result, task, outcome, options):
+                outcome.stopped(plan.tasks[i + 1 :])
+                break
+    outcome.tell()
+
+
+def _plan(work: Work, settings: Settings, options: Options) -> Plan:
     several = work.several
     then = recall(options.output) if several and not options.force else None
     if then is not None and options.skip_existing:
         work = without(work, {options.output / name for name in then.pictures})
     # One seed for all pictures, so that one --seed makes all of them again.
     seed = settings.seed
-    if seed is None and then is not None:
-        seed = then.seed
     if seed is None:
-        seed = random_seed()
+        seed = random_seed() if then is None or then.seed is None else then.seed
     settings = replace(settings, seed=seed)
     tasks = plan_outputs(work, seeds(seed, settings.n), options.output)
-    run = _folder_run(work, settings, options, tasks)
-    outputs = [path for task in tasks for path in task.outputs]
-    if then is not None:
+    run = _folder_run(work, settings, options, tasks) if several else None
+    if then is not None and run is not None:
         refuse_another(then, run, options.output)
-    if options.skip_existing:
-        refuse_strangers(then, outputs)
-    else:
-        for path in outputs:
-            refuse_existing(path, force=options.force)
-    outcome = Outcome(options=options, pictures=len(tasks), passed_over=work.passed_over)
-    with contextlib.ExitStack() as opened:
-        pipe = opened.enter_context(_open(options))
-        refiner = _refiner(options, opened)
-        if several:
-            remember(options.output, _with_engines(run, pipe, refiner), force=options.force)
-        for i, task in enumerate(tasks):
-            if options.skip_existing and all(os.path.lexists(path) for path in task.outputs):
-                outcome.skipped(task)
-                continue
-            try:
-                if not options.skip_existing:
-                    for path in task.outputs:  # another run may have taken a name by now
-                        refuse_existing(path, force=options.force)
-                request = Request(task.source, work.prompt, settings, refiner)
-                result = _paint(pipe.events(request), task, work.prompt)
-            except OverpaintError as error:
-                outcome.failed(task, error)
-                continue
-            if not _write(result, task, outcome, options):
-                outcome.stopped(tasks[i + 1 :])
-                break
-    outcome.tell()
+    for task in tasks:
+        if options.skip_existing:
+            refuse_strangers(then, task.outputs)
+        else:
+            _refuse_existing(task, options)
+    return Plan(work=work, settings=settings, tasks=tasks, run=run)
+
+
+def _refuse_existing(task: Task, options: Options) -> None:
+    for path in task.outputs:
+        refuse_existing(path, force=options.force)
 
 
 def _check(work: Work, settings: Settings, options: Options) -> None:
