@@ -52,6 +52,19 @@ def test_an_input_is_known_by_any_path_and_link(overpaint: Command, force: list[
     assert contents() == before
 
 
+def test_an_input_is_known_in_another_case_on_a_disk_that_sees_none(
+    overpaint: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Path.stat
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        return usual(path.with_name(path.name.lower()), follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert "which is to be read" in overpaint("a.png", "red", "-o", "A.PNG", "--force").err
+    assert files() == {"a.png", "b.png", "c.png"}
+
+
 def test_names_that_differ_in_case_alone_are_kept_apart(overpaint: Command) -> None:
     """On many disks they are one."""
     Path("in").mkdir()
