@@ -230,3 +230,10 @@ def test_a_failure_in_a_folder_run_names_its_picture(
         "overpaint: a.png: the engine failed",
         "overpaint: b.png: the engine failed",
     ]
+    Path("in").mkdir()
+    Path("c.png").rename("in/c.png")
+    done = overpaint("in", "red", "-o", "one")
+    assert done.err.splitlines() == [
+        "overpaint: in/c.png: the engine failed",
+        "overpaint: 1 of 1 pictures failed",
+    ]

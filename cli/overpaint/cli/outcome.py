@@ -15,19 +15,19 @@ from overpaint.runtime.result import Result
 
 from .output import STANDARD
 from .run_options import Options
-from .work import Task
+from .work import Task, Work
 
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What became of each of `pictures` pictures. Of several every message names its own.
+    """What became of each of `pictures` pictures that `work` asked for.
 
-    `passed_over`: what lay in a folder and was no picture.
+    Of several, or of a folder's one, every message names its own.
     """
 
     options: Options
+    work: Work
     pictures: int
-    passed_over: tuple[Path, ...]
     _skipped: list[Task] = field(default_factory=list)
     _results: list[dict[str, Any]] = field(default_factory=list)
     _failures: list[tuple[Task, Path | None, OverpaintError]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Outcome:
     def tell(self) -> None:
         """Say what is to be said at the end. Raises typer.Exit where not all went well, and the
         error itself where there is nothing else to tell."""
-        if self.pictures == 1 and not self._results and len(self._failures) == 1:
+        if not self.work.several and not self._results and len(self._failures) == 1:
             raise self._failures[0][2]
         failures = [
             {
@@ -76,11 +76,11 @@ class Outcome:
                 "skipped": [str(task.image) for task in self._skipped],
                 "failed": failures,
                 "not_begun": not_begun,
-                "not_pictures": [str(path) for path in self.passed_over],
+                "not_pictures": [str(path) for path in self.work.passed_over],
             }
             typer.echo(json.dumps(data, ensure_ascii=False))
-        elif self.passed_over:
-            typer.echo(f"overpaint: {_passed_over(self.passed_over)}", err=True)
+        elif self.work.passed_over:
+            typer.echo(f"overpaint: {_passed_over(self.work.passed_over)}", err=True)
         if self._skipped:
             there = f"{len(self._skipped)} of {self.pictures} pictures were there already"
             typer.echo(f"overpaint: {there}", err=True)
@@ -96,7 +96,7 @@ class Outcome:
             raise typer.Exit(1)
 
     def _how_many(self) -> str:
-        if self.pictures > 1:
+        if self.work.several:
             failed = {task.outputs for task, _, _ in self._failures}
             return f"{len(failed)} of {self.pictures} pictures"
         [task] = {task for task, _, _ in self._failures}
@@ -104,7 +104,7 @@ class Outcome:
 
     def _named(self, task: Task, message: str) -> str:
         names = (task.name, *map(str, task.outputs))
-        if self.pictures == 1 or message.startswith(tuple(f"{name}: " for name in names)):
+        if not self.work.several or message.startswith(tuple(f"{name}: " for name in names)):
             return message
         return f"{task.name}: {message}"
 

@@ -28,7 +28,6 @@ from .work import Task, Work, plan_outputs, read_arguments, without
 class Plan:
     """All that is decided before an engine is opened. `run`: a folder run's, for its record."""
 
-    work: Work
     settings: Settings
     tasks: tuple[Task, ...]
     run: FolderRun | None
@@ -43,7 +42,7 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     work = read_arguments(arguments, text_to_image=options.text_to_image)
     _check(work, settings, options)
     plan = _plan(work, settings, options)
-    outcome = Outcome(options=options, pictures=len(plan.tasks), passed_over=work.passed_over)
+    outcome = Outcome(options=options, work=work, pictures=len(plan.tasks))
     with contextlib.ExitStack() as opened:
         pipe = opened.enter_context(_open(options))
         refiner = _refiner(options, opened)
@@ -86,7 +85,7 @@ def _plan(work: Work, settings: Settings, options: Options) -> Plan:
             refuse_strangers(then, task.outputs)
         else:
             _refuse_existing(task, options)
-    return Plan(work=work, settings=settings, tasks=tasks, run=run)
+    return Plan(settings=settings, tasks=tasks, run=run)
 
 
 def _refuse_existing(task: Task, options: Options) -> None:
