@@ -116,7 +116,7 @@ def test_help_and_refusals_import_neither_numpy_nor_an_engine() -> None:
     """What a person waits for at every typing slip."""
     program = (
         "import sys; sys.argv = ['overpaint', '--help']\n"
-        "from overpaint.cli import main\n"
+        "from overpaint.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'numpy', 'PIL', 'tokenizers', 'onnxruntime', 'torch'} & sys.modules.keys()\n"
