@@ -4,76 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.doubles.engines import FakeEngines, fake_pipeline
+from tests.cli.typed import Command, files, pictures
+from tests.doubles.engines import FakeEngines
 
 from overpaint.bundle.errors import SessionError
-from overpaint.cli import main
 from overpaint.runtime import Img2Img
 from overpaint.runtime.metadata import read_parameters
-
-
-@dataclass
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[FakeEngines]:
-    """Each `Img2Img.open` gives a pipeline of fakes, listed here."""
-    engines: list[FakeEngines] = []
-
-    def open_fake(_: object, *, low_memory: bool, **__: object) -> Img2Img:
-        folder = tmp_path / f"bundle{len(engines)}"
-        pipe, fakes = fake_pipeline(folder, low_memory=low_memory)
-        engines.append(fakes)
-        return pipe
-
-    monkeypatch.setattr(Img2Img, "open", open_fake)
-    return engines
-
-
-@pytest.fixture
-def overpaint(
-    opened: list[FakeEngines],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> Command:
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    for name, colour in {"a": "navy", "b": "teal", "c": "olive"}.items():
-        Image.new("RGB", (64, 48), colour).save(f"{name}.png")
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["overpaint", "run", *map(str, arguments)])
-        try:
-            main.main()
-            code: Any = 0
-        except SystemExit as exit:
-            code = exit.code or 0
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
-
-
-def files(folder: str = ".") -> set[str]:
-    return {path.name for path in Path(folder).iterdir()}
 
 
 def test_a_picture_and_a_prompt_become_a_picture(overpaint: Command) -> None:
@@ -126,13 +68,13 @@ def test_several_pictures_and_folders_go_into_a_folder(overpaint: Command) -> No
     Path("more/notes.txt").write_text("not a picture, and not named like one")
     done = overpaint("a.png", "b.png", "more", "red", "-o", "painted")
     assert done.code == 0
-    assert files("painted") == {"a.png", "b.png", "a-2.png"}
+    assert pictures("painted") == {"a.png", "b.png", "a-2.png"}
     assert len(done.out.splitlines()) == 3
 
 
 def test_n_pictures_are_named_by_their_seeds(overpaint: Command) -> None:
     assert overpaint("a.png", "red", "-o", "painted", "-n", 3, "--seed", 8).code == 0
-    assert files("painted") == {"a-8.png", "a-9.png", "a-10.png"}
+    assert pictures("painted") == {"a-8.png", "a-9.png", "a-10.png"}
     refused = overpaint("a.png", "red", "-o", "out.png", "-n", 3)
     assert refused.code == 2
     assert "folder" in refused.err
@@ -142,7 +84,7 @@ def test_one_bad_file_does_not_stop_the_rest_and_is_told_at_the_end(overpaint: C
     Path("bad.png").write_text("this is text")
     done = overpaint("a.png", "bad.png", "absent.png", "c.png", "red", "-o", "painted")
     assert done.code == 1
-    assert files("painted") == {"a.png", "c.png"}
+    assert pictures("painted") == {"a.png", "c.png"}
     bad, absent, summary = done.err.splitlines()
     assert "bad.png: not a picture" in bad
     assert "absent.png: no such file" in absent
@@ -255,10 +197,10 @@ def test_an_output_that_cannot_be_written_is_refused_before_an_engine_is_opened(
 def test_a_disk_that_fails_is_one_line_and_leaves_no_half_file(
     overpaint: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, target: Path) -> Path:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "link", full)
     before = files()
     done = overpaint("a.png", "red", "-o", "out.png")
     assert done.code == 1

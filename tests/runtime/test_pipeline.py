@@ -284,13 +284,32 @@ def test_latents_are_scaled_by_what_the_manifest_says(tmp_path: Path) -> None:
     assert np.abs(mean(result.images[0]) - mean(BLUE)).max() <= 1
 
 
-def test_a_huge_picture_is_repainted_only_at_a_size_that_was_asked_for(tmp_path: Path) -> None:
+def test_a_huge_picture_is_repainted_smaller_and_that_is_said(tmp_path: Path) -> None:
     """A telephone's photograph at its own size would keep a machine busy for hours."""
     pipe, _ = fake_pipeline(tmp_path)
     huge = Image.new("RGB", (4000, 3000))
-    with pytest.raises(UsageError, match="1024x888"):
-        pipe(huge, "red")
-    assert pipe(huge, "red", size=(64, 48)).images[0].size == (64, 48)
+    result = pipe(huge, "red", steps=2)
+    assert result.images[0].size == (1024, 768)
+    [warning] = result.warnings
+    assert "the picture is 4000x3000" in warning
+    assert "repainted at 1024x768" in warning
+    asked = pipe(huge, "red", size=(64, 48))
+    assert (asked.images[0].size, asked.warnings) == ((64, 48), ())
+    with pytest.raises(UsageError, match="from 8 to 1024"):
+        pipe(huge, "red", size=(4000, 3000))
+
+
+@pytest.mark.parametrize(
+    ("own", "repainted"),
+    [((1500, 1000), (1024, 680)), ((1000, 1500), (680, 1024)), ((1031, 8), (1024, 8))],
+)
+def test_a_picture_beyond_what_the_engines_take_keeps_its_proportions(
+    own: tuple[int, int], repainted: tuple[int, int], tmp_path: Path
+) -> None:
+    pipe, _ = fake_pipeline(tmp_path)
+    job = prepare(pipe.bundle, Request(Image.new("RGB", own), "red"))
+    assert job.size == repainted
+    assert bool(job.warnings) == (max(own) >= 1032)
 
 
 def test_a_flow_schedule_that_discards_the_picture_says_so(tmp_path: Path) -> None:

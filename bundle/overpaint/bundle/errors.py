@@ -4,6 +4,7 @@
     ├── UsageError              what the caller chose: strength, steps, size, a sampler
     ├── ImageError              a picture that cannot be read, or must not be
     ├── OutputExistsError       an output that is there already, and --force was not said
+    ├── DiskFullError           an output that no room was left for
     ├── CheckpointError         a checkpoint that cannot be exported or imported
     │   └── ParityError         an exported graph whose numbers are not the checkpoint's
     ├── BundleError             a bundle that cannot be used
@@ -37,6 +38,10 @@ class ImageError(OverpaintError):
 
 class OutputExistsError(OverpaintError):
     """The output is there already; nothing is overwritten unless the caller says so."""
+
+
+class DiskFullError(OverpaintError):
+    """The disk, or the user's share of it, is full; files that were written before are whole."""
 
 
 class CheckpointError(OverpaintError):

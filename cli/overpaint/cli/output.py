@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
-from overpaint.bundle.errors import OverpaintError
+from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError
 from overpaint.runtime.metadata import Painting
 
-from .work import refuse_existing
+from .claim import put
 
+STANDARD: Final = Path("-")
+"""As an input stdin, as an output stdout."""
 _KINDS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _OPTIONS: Final[dict[str, dict[str, int]]] = {"JPEG": {"quality": 95}, "WEBP": {"quality": 95}}
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write(image: Painting, path: Path, *, force: bool) -> None:
-    """Write beside, then rename, so that a failure leaves no half file; folders are made."""
-    kind = _KINDS[path.suffix.lower()]
+    """Encode `image` as the name of `path` says, and put it there; as PNG where that is stdout.
+
+    Raises what `save` does.
+    """
+    kind = "PNG" if path == STANDARD else _KINDS[path.suffix.lower()]
     encoded = io.BytesIO()
     image.save(encoded, kind, **_OPTIONS.get(kind, {}))
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    save(encoded.getbuffer(), path, force=force)
+
+
+def save(data: bytes | memoryview, path: Path, *, force: bool) -> None:
+    """Put a whole file at `path`.
+
+    Raises OutputExistsError, also where the name was taken while we painted; DiskFullError; and
+    OverpaintError where the file cannot be written for another reason.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(encoded.getbuffer())
-        refuse_existing(path, force=force)  # it may have come while we painted
-        beside.replace(path)
+        if path == STANDARD:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            put(data, path, replace=force)
+    except FileExistsError:
+        raise OutputExistsError(_already_there(path)) from None
     except OSError as error:
-        raise OverpaintError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
+        if path == STANDARD:
+            sys.stdout = None  # or Python tries once more, at its end
+        told = f"{path}: cannot be written ({error.strerror or error})"
+        raise (DiskFullError if error.errno in _FULL else OverpaintError)(told) from None
+
+
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Raise OutputExistsError where `write` would, before anything is painted for it."""
+    if path.is_dir():
+        raise OutputExistsError(f"{path}: expected a file to write, but a folder is there")
+    if os.path.lexists(path) and not force:
+        raise OutputExistsError(_already_there(path))
+
+
+def _already_there(path: Path) -> str:
+    return f"{path}: exists already; add --force to overwrite it, or choose another --output"

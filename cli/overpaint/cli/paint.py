@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterator
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
 
-import typer
-
-from overpaint.bundle.errors import OverpaintError, UsageError
+from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError, UsageError
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.request import HAND_OVER, Refiner, Request
@@ -19,73 +16,139 @@ from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds
 from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings
 
-from .output import write
+from .outcome import Outcome
+from .output import STANDARD, refuse_existing, write
 from .progress import progress_bar
-from .work import Task, plan_outputs, split_arguments
+from .record import FolderRun, model_name, recall, refuse_another, refuse_strangers, remember
+from .run_options import Options
+from .work import Task, Work, plan_outputs, read_arguments, without
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What concerns the command and not the picture."""
+class Plan:
+    """All that is decided before an engine is opened. `run`: a folder run's, for its record."""
 
-    output: Path
-    bundle: Path | None
-    lora: tuple[str, ...]
-    like: str | None
-    refiner: Path | None
-    hand_over: float | None
-    text_to_image: bool
-    device: str
-    precision: str
-    low_memory: bool
-    force: bool
-    json: bool
+    settings: Settings
+    tasks: tuple[Task, ...]
+    run: FolderRun | None
 
 
 def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     """Whatever can be refused is refused before an engine is opened or a file is written.
 
     One picture that fails does not stop the others: it is told at the end, and the exit code is 1.
+    A full disk stops them.
     """
-    images, prompt = split_arguments(arguments, text_to_image=options.text_to_image)
+    work = read_arguments(arguments, text_to_image=options.text_to_image)
+    _check(work, settings, options)
+    plan = _plan(work, settings, options)
+    outcome = Outcome(options=options, work=work, pictures=len(plan.tasks))
+    with contextlib.ExitStack() as opened:
+        pipe = opened.enter_context(_open(options))
+        refiner = _refiner(options, opened)
+        if plan.run is not None:
+            remember(options.output, _with_engines(plan.run, pipe, refiner), force=options.force)
+        for i, task in enumerate(plan.tasks):
+            if options.skip_existing and all(os.path.lexists(path) for path in task.outputs):
+                outcome.skipped(task)
+                continue
+            try:
+                if not options.skip_existing:
+                    _refuse_existing(task, options)  # another run may have taken a name by now
+                request = Request(task.source, work.prompt, plan.settings, refiner)
+                result = _paint(pipe.events(request), task, work.prompt)
+            except OverpaintError as error:
+                outcome.failed(task, error)
+                continue
+            if not _write(result, task, outcome, options):
+                outcome.stopped(plan.tasks[i + 1 :])
+                break
+    outcome.tell()
+
+
+def _plan(work: Work, settings: Settings, options: Options) -> Plan:
+    several = work.several
+    then = recall(options.output) if several and not options.force else None
+    if then is not None and options.skip_existing:
+        work = without(work, {options.output / name for name in then.pictures})
+    # One seed for all pictures, so that one --seed makes all of them again.
+    seed = settings.seed
+    if seed is None:
+        seed = random_seed() if then is None or then.seed is None else then.seed
+    settings = replace(settings, seed=seed)
+    tasks = plan_outputs(work, seeds(seed, settings.n), options.output)
+    run = _folder_run(work, settings, options, tasks) if several else None
+    if then is not None and run is not None:
+        refuse_another(then, run, options.output)
+    for task in tasks:
+        if options.skip_existing:
+            refuse_strangers(then, task.outputs)
+        else:
+            _refuse_existing(task, options)
+    return Plan(settings=settings, tasks=tasks, run=run)
+
+
+def _refuse_existing(task: Task, options: Options) -> None:
+    for path in task.outputs:
+        refuse_existing(path, force=options.force)
+
+
+def _check(work: Work, settings: Settings, options: Options) -> None:
+    """Raise UsageError for words that contradict each other."""
     if options.text_to_image:
         check_text_to_image(settings)
     if options.hand_over is not None and options.refiner is None:
         raise UsageError("--hand-over: it says when a refiner takes over; name one with --refiner")
-    # One seed for all pictures, so that one --seed makes all of them again.
-    seed = random_seed() if settings.seed is None else settings.seed
-    settings = replace(settings, seed=seed)
-    tasks = plan_outputs(
-        images,
-        seeds(seed, settings.n),
-        options.output,
-        force=options.force,
-        into_folder=Path(arguments[0]).is_dir() and not options.text_to_image,
+    if options.skip_existing and options.force:
+        raise UsageError("--skip-existing keeps what --force overwrites; say one of them")
+    if options.skip_existing and not work.several:
+        raise UsageError("--skip-existing: it goes on with a run of a folder or several pictures")
+    if options.output == STANDARD and options.json:
+        raise UsageError("--output -: stdout takes the picture or the --json, not both")
+    if options.output == STANDARD and sys.stdout.isatty():
+        raise UsageError("--output -: stdout is a terminal; lead it into a file or a pipe")
+    if STANDARD in work.images and sys.stdin.isatty():
+        raise UsageError("-: stdin is a terminal; lead a picture into it")
+
+
+def _folder_run(
+    work: Work, settings: Settings, options: Options, tasks: Sequence[Task]
+) -> FolderRun:
+    asked = {"prompt": work.prompt, **asdict(settings), "hand_over": options.hand_over}
+    return FolderRun.of(
+        asked, {path: task.image for task in tasks if task.image for path in task.outputs}
     )
-    done: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    with contextlib.ExitStack() as opened:
-        pipe = opened.enter_context(_open(options))
-        refiner = _refiner(options, opened)
-        for task in tasks:
-            try:
-                request = Request(task.image, prompt, settings, refiner)
-                result = _paint(pipe.events(request), task, prompt, force=options.force)
-            except OverpaintError as error:
-                if len(tasks) == 1:
-                    raise
-                failed.append({"image": str(task.image), "error": str(error)})
-                continue
-            done.append(_as_data(task, result))
-            if not options.json:
-                _tell(task, result)
-    if options.json:
-        typer.echo(json.dumps({"results": done, "failed": failed}, ensure_ascii=False))
-    for failure in failed:
-        typer.echo(f"overpaint: {failure['error']}", err=True)
-    if failed:
-        typer.echo(f"overpaint: {len(failed)} of {len(tasks)} pictures failed", err=True)
-        raise typer.Exit(1)
+
+
+def _with_engines(run: FolderRun, pipe: Img2Img, refiner: Refiner | None) -> FolderRun:
+    """`run`, and what it is painted with."""
+    decision = pipe.decision
+    engines = {
+        "model": model_name(pipe.bundle.manifest),
+        "refiner": model_name(refiner.engines.bundle.manifest) if refiner else None,
+        "device": decision.chosen.device if decision else None,
+        "precision": decision.precision if decision else None,
+    }
+    return FolderRun(asked=run.asked | engines, pictures=run.pictures)
+
+
+def _write(result: Result, task: Task, outcome: Outcome, options: Options) -> bool:
+    """Write every image that can be; False where the disk is full, and painting on is in vain."""
+    room = True
+    written = []
+    for image, path in zip(result.images, task.outputs, strict=True):
+        try:
+            write(image, path, force=options.force)
+        except OutputExistsError as error:
+            if not options.skip_existing:  # then it is this run's, painted before or beside us
+                outcome.failed(task, error, path)
+        except OverpaintError as error:
+            outcome.failed(task, error, path)
+            room = room and not isinstance(error, DiskFullError)
+        else:
+            written.append(path)
+    outcome.painted(task, result, written)
+    return room
 
 
 def _open(options: Options) -> Img2Img:
@@ -109,45 +172,10 @@ def _refiner(options: Options, opened: contextlib.ExitStack) -> Refiner | None:
     return Refiner(pipe.engines, HAND_OVER if options.hand_over is None else options.hand_over)
 
 
-def _paint(events: Iterator[Step | Complete], task: Task, prompt: str, *, force: bool) -> Result:
+def _paint(events: Iterator[Step | Complete], task: Task, prompt: str) -> Result:
     with progress_bar(task.image.name if task.image else prompt[:40]) as advance:
         for event in events:
             if isinstance(event, Complete):
-                for image, path in zip(event.result.images, task.outputs, strict=True):
-                    write(image, path, force=force)
                 return event.result
             advance(event.index, event.total)
     raise AssertionError("a run ends in Complete or an error")
-
-
-def _tell(task: Task, result: Result) -> None:
-    for warning in result.warnings:
-        typer.echo(f"overpaint: warning: {warning}", err=True)
-    for path, seed in zip(task.outputs, result.seeds, strict=True):
-        typer.echo(
-            f"{path}  seed {seed}, {result.steps_run} of {result.parameters.resolved.steps} steps, "
-            f"{result.timings.total:.2f} s on {result.device}{_quality(result)}"
-        )
-
-
-def _quality(result: Result) -> str:
-    decision = result.decision
-    if decision is None or decision.psnr_db is None:
-        return ""
-    return f" ({decision.psnr_db:.1f} dB against f32)"
-
-
-def _as_data(task: Task, result: Result) -> dict[str, Any]:
-    parameters = result.parameters.as_dict()
-    del parameters["seed"]
-    return {
-        "image": str(task.image) if task.image else None,
-        "outputs": [str(path) for path in task.outputs],
-        "seeds": result.seeds,
-        **parameters,
-        "devices": result.devices,
-        "passed_over": result.passed_over,
-        "psnr_db": result.decision.psnr_db if result.decision else None,
-        "timings": {**asdict(result.timings), "denoise": result.timings.denoise},
-        "warnings": result.warnings,
-    }

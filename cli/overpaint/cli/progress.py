@@ -43,7 +43,7 @@ def progress_bar(
         "percent": TaskProgressColumn(),
     }
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         columns[unit],
         TimeRemainingColumn(),

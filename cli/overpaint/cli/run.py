@@ -28,6 +28,10 @@ EXAMPLES = """**Examples**
 
 `overpaint run holiday/ "an oil painting" --bundle bundles/sd15 -o painted/`
 
+`overpaint run holiday/ "an oil painting" -o painted/ --skip-existing`
+
+`cat photo.jpg | overpaint run - "a watercolour" -o - > out.png`
+
 `overpaint run photo.jpg "a watercolour" --bundle my.safetensors --lora ink.safetensors -o o.png`
 
 `overpaint run photo.jpg "a (stormy:1.3) sea, [boats]" --prompt-weights -o out.png`
@@ -43,13 +47,17 @@ def run(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="IMAGE... PROMPT", help="Pictures or folders of them; the last is the prompt."
+            metavar="IMAGE... PROMPT",
+            help="Pictures or folders of them, - is stdin; the last is the prompt.",
         ),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--output", "-o", help="A .png, .jpg or .webp file; a folder for several pictures."
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="A .png, .jpg or .webp file; a folder for several pictures; - is stdout.",
         ),
     ],
     bundle: BundleOption = None,
@@ -72,14 +80,19 @@ def run(
         bool, typer.Option("--low-memory", help="Open each engine for its use only.")
     ] = False,
     force: Force = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Go on with a folder run that was broken off.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Repaint pictures as a prompt says, or paint one from a prompt alone."""
 
-    from .paint import Options, paint
+    from .paint import paint
+    from .run_options import Options
+    from .work import named
 
     options = Options(
-        output=output,
+        output=named(output, "--output"),
         bundle=bundle,
         lora=tuple(lora or ()),
         like=like,
@@ -90,6 +103,7 @@ def run(
         precision=precision,
         low_memory=low_memory,
         force=force,
+        skip_existing=skip_existing,
         json=json,
     )
     paint(arguments, settings, options)

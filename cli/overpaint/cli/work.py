@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-from overpaint.bundle.errors import OutputExistsError, UsageError
+from overpaint.bundle.errors import UsageError
 
-PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+from .output import STANDARD
+from .record import RECORD
+
+PICTURES: Final = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+    *(".avif", ".heic", ".heif"),
+)
 WRITABLE: Final = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -21,11 +29,38 @@ class Task:
     image: Path | None
     outputs: tuple[Path, ...]
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return "<stdin>" if self.image == STANDARD else str(self.image)
 
-def split_arguments(
-    arguments: Sequence[str], *, text_to_image: bool
-) -> tuple[tuple[Path | None, ...], str]:
-    """IMAGE... PROMPT -> (pictures, prompt). A folder stands for the pictures directly in it."""
+    @property
+    def source(self) -> Path | BinaryIO | None:
+        """Where the picture is read from."""
+        return sys.stdin.buffer if self.image == STANDARD else self.image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What the words on the command line ask for.
+
+    `images`: the pictures to repaint; None alone is text to image. `from_folder`: whether a folder
+    was among the words. `passed_over`: what lies in the folders and is no picture by its name.
+    """
+
+    images: tuple[Path | None, ...]
+    prompt: str
+    from_folder: bool = False
+    passed_over: tuple[Path, ...] = ()
+
+    @property
+    def several(self) -> bool:
+        """Whether it is a folder's work, even if only one picture lies in the folder."""
+        return self.from_folder or len(self.images) > 1
+
+
+def read_arguments(arguments: Sequence[str], *, text_to_image: bool) -> Work:
+    """IMAGE... PROMPT -> Work. A folder stands for the pictures directly in it."""
     *images, prompt = arguments
     if text_to_image:
         if images:
@@ -33,7 +68,7 @@ def split_arguments(
                 f"--text-to-image: expected the prompt alone, got {len(images)} argument(s) more; "
                 "put a prompt of several words in quotes"
             )
-        return (None,), prompt
+        return Work(images=(None,), prompt=prompt)
     if not images:
         raise UsageError(
             f"expected IMAGE... PROMPT, got only {prompt!r}; name a picture before the prompt, or "
@@ -43,31 +78,53 @@ def split_arguments(
         raise UsageError(
             f"expected the prompt as the last argument, and {prompt!r} looks like a picture"
         )
-    return tuple(path for image in images for path in _expand(Path(image))), prompt
+    if images.count("-") > 1:
+        raise UsageError("-: stdin is one picture, and was named twice")
+    paths = [named(image, "IMAGE") for image in images]
+    found = [_look_into(path) if path.is_dir() else ([path], []) for path in paths]
+    return Work(
+        images=tuple(picture for pictures, _ in found for picture in pictures),
+        prompt=prompt,
+        from_folder=any(path.is_dir() for path in paths),
+        passed_over=tuple(other for _, others in found for other in others),
+    )
 
 
-def _expand(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES and p.is_file())
-    if not found:
-        raise UsageError(f"{path}: expected pictures in this folder, found none")
-    return found
+def without(work: Work, paintings: Collection[Path]) -> Work:
+    """`work` without what an earlier run painted into the folder that it reads."""
+    made = {os.path.abspath(path) for path in paintings}
+    images = (image for image in work.images if image is None or os.path.abspath(image) not in made)
+    return replace(work, images=tuple(images))
 
 
-def plan_outputs(
-    images: Sequence[Path | None],
-    seeds: Sequence[int],
-    output: Path,
-    *,
-    force: bool,
-    into_folder: bool,
-) -> tuple[Task, ...]:
-    """A file for every image: `output` itself for one, files in the folder `output` for more.
+def named(text: str, what: str) -> Path:
+    """The path that `text` is. An empty one would be the current folder, which nobody meant."""
+    if not text.strip():
+        raise UsageError(f"{what}: expected a path, got an empty argument; is a variable not set?")
+    return Path(text)
 
-    `into_folder` makes `output` a folder even for a single one: it came from a folder.
-    """
-    if len(images) * len(seeds) == 1 and not into_folder and not _is_folder(output):
+
+def _look_into(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures in a folder, and what else is there; hidden files and our own are not told."""
+    pictures, others = [], []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICTURES and path.is_file():
+            pictures.append(path)
+        elif not path.name.startswith(".") and path.name != RECORD:
+            others.append(path)
+    if not pictures:
+        raise UsageError(f"{folder}: expected pictures in this folder, found none")
+    return pictures, others
+
+
+def plan_outputs(work: Work, seeds: Sequence[int], output: Path) -> tuple[Task, ...]:
+    """A file for every image: `output` itself for one, files in the folder `output` for more."""
+    images, count = work.images, len(work.images) * len(seeds)
+    if output == STANDARD:
+        if count > 1 or work.from_folder:
+            raise UsageError("--output -: stdout takes one picture; name a folder for several")
+        return (Task(images[0], (output,)),)
+    if count == 1 and not work.from_folder and not _is_folder(output):
         if output.suffix.lower() not in WRITABLE:
             raise UsageError(
                 f"--output {output}: expected a file that ends in {', '.join(WRITABLE)}"
@@ -76,25 +133,39 @@ def plan_outputs(
     else:
         if output.suffix.lower() in WRITABLE and not output.is_dir():
             raise UsageError(
-                f"--output {output}: expected a folder for {len(images) * len(seeds)} pictures, "
-                "got a file's name"
+                f"--output {output}: expected a folder for {count} pictures, got a file's name"
             )
-        stems = _unique([image.stem if image else "painting" for image in images])
+        stems = _unique([_stem(image) for image in images])
         tasks = [
             Task(image, tuple(output / _name(stem, seed, len(seeds)) for seed in seeds))
             for image, stem in zip(images, stems, strict=True)
         ]
-    for path in (path for task in tasks for path in task.outputs):
+    outputs = [path for task in tasks for path in task.outputs]
+    _refuse_inputs(images, outputs)
+    for path in outputs:
         _refuse_unwritable(path)
-        refuse_existing(path, force=force)
     return tuple(tasks)
 
 
-def refuse_existing(path: Path, *, force: bool) -> None:
-    if path.is_dir():
-        raise OutputExistsError(f"{path}: expected a file to write, but a folder is there")
-    if path.exists() and not force:
-        raise OutputExistsError(f"{path}: exists already; add --force to overwrite it")
+def _refuse_inputs(images: Sequence[Path | None], outputs: Sequence[Path]) -> None:
+    """What is read is never written, by whatever name: a link, or another case of its letters."""
+    read = {_file(image): image for image in images if image not in (None, STANDARD)}
+    for path in outputs:
+        file = _file(path)
+        if file is not None and (image := read.get(file)):
+            raise UsageError(
+                f"{path}: would be written over {image}, which is to be read; nothing that is read "
+                "is overwritten, so choose another --output"
+            )
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """What file a path leads to; None where there is none yet."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _refuse_unwritable(path: Path) -> None:
@@ -110,18 +181,28 @@ def _is_folder(output: Path) -> bool:
     return output.is_dir() or not output.suffix
 
 
+def _stem(image: Path | None) -> str:
+    if image is None:
+        return "painting"
+    return "stdin" if image == STANDARD else image.stem
+
+
 def _name(stem: str, seed: int, n: int) -> str:
     return f"{stem}.png" if n == 1 else f"{stem}-{seed}.png"
 
 
 def _unique(stems: list[str]) -> list[str]:
-    """a, b, a -> a, b, a-2."""
+    """a, b, A -> a, b, A-2: apart also on a disk that sees no difference between a and A."""
     taken: set[str] = set()
     names = []
     for stem in stems:
         name, i = stem, 2
-        while name in taken:
+        while _folded(name) in taken:
             name, i = f"{stem}-{i}", i + 1
-        taken.add(name)
+        taken.add(_folded(name))
         names.append(name)
     return names
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -20,7 +20,7 @@ from .request import Request
 from .resolved import Resolved, resolve
 from .schedule import Schedule, brought_up_to_date, make_schedule, read_scheduler_config
 
-MAX_OWN_PIXELS: Final = 2048 * 2048  # more is run only where a size asks for it
+MAX_OWN_PIXELS: Final = 2048 * 2048  # more is repainted smaller, unless a size asks for it
 REPAINTED_PIXELS: Final = 1024 * 1024
 VAE_LATENTS: Final = "latent_sample"  # what VAE decoders call their input
 
@@ -62,8 +62,11 @@ def prepare(bundle: Bundle, request: Request) -> Job:
     notes: tuple[str, ...] = ()
     if request.image is not None:
         picture = read(request.image)
-        size = size or _own_size(picture.image.size, sides)
-        pixels, notes = to_pixels(fit(picture.image, size, settings.resize)), picture.notes
+        notes = picture.notes
+        if size is None:
+            size, shrunk = _own_size(picture.image.size, sides)
+            notes += shrunk
+        pixels = to_pixels(fit(picture.image, size, settings.resize))
     assert size is not None  # resolve() refuses text to image without a size
     schedule = schedule_for(bundle, resolved, size)
     guided = is_guided(manifest, resolved)
@@ -79,17 +82,19 @@ def prepare(bundle: Bundle, request: Request) -> Job:
     )
 
 
-def _own_size(size: tuple[int, int], sides: Sides) -> tuple[int, int]:
-    """The picture's own size, floored to the multiple, unless that would take all day."""
+def _own_size(size: tuple[int, int], sides: Sides) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """The picture's own size, floored to the multiple, or a smaller one and a note that says so."""
     width, height = size
     if width * height > MAX_OWN_PIXELS:
-        shrink = (REPAINTED_PIXELS / (width * height)) ** 0.5
-        smaller = sides.nearest((round(width * shrink), round(height * shrink)))
-        raise UsageError(
-            f"the picture is {width}x{height}, more than diffusion models repaint well; ask for a "
-            f"size, for example {smaller[0]}x{smaller[1]}"
-        )
-    return sides.floor(size)
+        smaller, why = sides.shrunk(size, REPAINTED_PIXELS), "diffusion models repaint well"
+    elif max(size) >= sides.maximum + sides.multiple:
+        smaller, why = sides.shrunk(size, width * height), "these engines take"
+    else:
+        return sides.floor(size), ()
+    return smaller, (
+        f"the picture is {width}x{height}, more than {why}: it is repainted at "
+        f"{smaller[0]}x{smaller[1]}; ask for a size to have another",
+    )
 
 
 def image_sides(manifest: Manifest) -> Sides:

@@ -24,6 +24,7 @@ from .engines import Engines
 from .feed import as_feed
 from .image import from_pixels
 from .loop import denoise
+from .memory import check_memory
 from .noise import Generator as Noise
 from .noise import generator
 from .prepare import VAE_LATENTS, Job, check_context, prepare
@@ -53,6 +54,7 @@ def run(
         log = Log()
         with log.watch.stage("read"):
             jobs = _read(engines, request)
+        check_memory(jobs)
         check(cancel)
         with log.watch.stage("text"):
             stages = [Stage(*pair, _encode_text(*pair, log)) for pair in jobs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 from overpaint.bundle.errors import ImageError
 from overpaint.runtime.image import FORMATS, read
 
+LOSSY = ("JPEG", "AVIF", "HEIC")
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
@@ -32,6 +34,10 @@ def quadrants(width: int = 40, height: int = 24) -> Image.Image:
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    if kind == "HEIC":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.register_heif_opener()
+        kind = "HEIF"
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -46,7 +52,7 @@ def corner(image: Image.Image) -> tuple[int, ...]:
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_is_recognised_by_its_bytes_and_not_by_its_name(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.dat"
-    path.write_bytes(encoded(quadrants(), kind, **({"quality": 95} if kind == "JPEG" else {})))
+    path.write_bytes(encoded(quadrants(), kind, **({"quality": 95} if kind in LOSSY else {})))
     image = read(path).image
     assert (image.mode, image.size) == ("RGB", (40, 24))
     assert np.abs(np.subtract(corner(image), RED)).max() <= 4
@@ -71,7 +77,7 @@ def test_paths_bytes_files_pil_images_and_arrays_give_the_same_picture(tmp_path:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIC"])
 def test_a_picture_stands_upright_however_the_camera_was_held(kind: str, orientation: int) -> None:
     turn = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -85,11 +91,28 @@ def test_a_picture_stands_upright_however_the_camera_was_held(kind: str, orienta
     stored = quadrants().transpose(turn[orientation]) if orientation > 1 else quadrants()
     exif = Image.Exif()
     exif[0x0112] = orientation
-    upright = read(encoded(stored, kind, exif=exif, quality=95)).image
+    upright = read(encoded(stored, kind, exif=exif.tobytes(), quality=95)).image
     assert upright.size == (40, 24)
     for centre in [(10, 6), (30, 6), (10, 18), (30, 18)]:  # JPEG halves the resolution of colour
         difference = np.subtract(upright.getpixel(centre), quadrants().getpixel(centre))
         assert np.abs(difference).max() <= 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("AVIF", r"phone\.dat: is an AVIF picture, .* pip install --upgrade Pillow"),
+        ("HEIC", r"phone\.dat: is a HEIC picture, .* pip install .*heif"),
+    ],
+)
+def test_a_kind_that_nothing_here_reads_is_named_with_what_would(
+    kind: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "phone.dat").write_bytes(encoded(quadrants(), kind))
+    monkeypatch.delitem(Image.OPEN, "AVIF")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(ImageError, match=says):
+        read(tmp_path / "phone.dat")
 
 
 def test_transparency_is_laid_on_white_and_said() -> None:

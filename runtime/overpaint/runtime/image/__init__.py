@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from .fit import Sides, fit
+from .formats import FORMATS
 from .pixels import from_pixels, to_pixels
-from .read import FORMATS, MAX_PIXELS, ImageLike, Picture, read
+from .read import MAX_PIXELS, ImageLike, Picture, read
 
 __all__ = [
     "FORMATS",

@@ -42,6 +42,12 @@ class Sides:
             )
         return floored
 
+    def shrunk(self, size: tuple[int, int], pixels: int) -> tuple[int, int]:
+        """The largest size of the same proportions, nearly, that fits and has `pixels` at most."""
+        width, height = size
+        scale = min((pixels / (width * height)) ** 0.5, self.maximum / max(size))
+        return self.nearest((round(width * scale), round(height * scale)))
+
     def nearest(self, size: tuple[int, int]) -> tuple[int, int]:
         """The nearest size that fits."""
         width, height = (

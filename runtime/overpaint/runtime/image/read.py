@@ -15,11 +15,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from overpaint.bundle.errors import ImageError
 
+from .formats import FORMATS, reader_of
+
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
 
-FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS: Final = 8192 * 8192
-_EXPECTED = "PNG, JPEG, WEBP, BMP, TIFF or GIF"
+_MAY_MOVE: Final = ("GIF", "WEBP", "PNG", "AVIF")
+_EXPECTED = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,9 @@ def _decode(file: BinaryIO, name: str) -> Picture:
 
 
 def _open(file: BinaryIO, name: str) -> Image.Image:
+    formats = reader_of(file, name)
     try:
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(file, formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"{name}: {_too_large()}") from None
     except UnidentifiedImageError:
@@ -104,7 +107,12 @@ def _open(file: BinaryIO, name: str) -> Image.Image:
 def _load(image: Image.Image, name: str) -> Picture:
     try:
         image.load()
-        moves = getattr(image, "is_animated", False) and image.format in ("GIF", "WEBP", "PNG")
+        moves = getattr(image, "is_animated", False) and image.format in (
+            "GIF",
+            "WEBP",
+            "PNG",
+            "AVIF",
+        )
         notes = [f"{name}: took the first frame of an animation"] if moves else []
         return _to_rgb(image, name, notes)
     except ImageError:

@@ -1,0 +1,25 @@
+"""The options of `overpaint run` that concern the command and not the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """As they were typed; `output` may be `-`, stdout."""
+
+    output: Path
+    bundle: Path | None
+    lora: tuple[str, ...]
+    like: str | None
+    refiner: Path | None
+    hand_over: float | None
+    text_to_image: bool
+    device: str
+    precision: str
+    low_memory: bool
+    force: bool
+    skip_existing: bool
+    json: bool

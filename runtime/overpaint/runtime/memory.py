@@ -1,0 +1,153 @@
+"""Whether a run fits into memory, estimated before it begins.
+
+On a processor everything is computed in float32. Weights take 4 bytes each. What a network holds
+while it computes grows with the points that it computes on and with its width, and its width with
+the square root of its number of weights:
+
+    bytes = BASE + 4 Σ weights                          of all components
+          + VAE x pixels x (√encoder's + √decoder's)    one picture at a time
+          + DENOISER x points x √denoiser's             latent points of a whole batch
+          + 4 x heads x points² of its largest attention, likewise of a whole batch
+
+The two factors are fitted to the embedded model; docs/running.md compares estimates with what was
+measured. OpenVINO never holds a whole attention, so that its last line is 0.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from math import prod, sqrt
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+from overpaint.bundle import layout
+from overpaint.bundle.errors import BundleError, UsageError
+from overpaint.bundle.files.json import read_json
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.graph.count import count
+from overpaint.engines.host.memory import memory_limit
+
+from .engines import Engines
+from .prepare import Job
+
+BASE: Final = 130e6
+"""Python, the libraries and an engine runtime."""
+VAE: Final = 0.7
+DENOISER: Final = 1.2
+_IN_HOST_MEMORY: Final = ("cpu", "openvino")
+
+
+def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
+    """Raise UsageError, with figures, if these jobs cannot fit into this machine or container.
+
+    Engines on a GPU, and sessions of which nobody said what runs them, are not judged.
+    """
+    limit = memory_limit()
+    if limit is None:
+        return
+    needed = BASE
+    for engines, job in stages:
+        device = engines.decision.chosen.device if engines.decision else None
+        if device not in _IN_HOST_MEMORY:
+            return
+        manifest = engines.bundle.manifest
+        points = prod(job.latent_shape(manifest)[1:])
+        batch = job.batch * (2 if job.guided else 1)
+        scores = attention(engines.bundle, points) if device == "cpu" else 0
+        needed += estimate(
+            weights(engines.bundle),
+            denoiser=manifest.denoiser,
+            size=job.size,
+            points=points * batch,
+            scores=scores * batch,
+            encodes=job.pixels is not None,
+            low_memory=engines.components.low_memory,
+        )
+    if needed > limit:
+        job = stages[0][1]
+        raise UsageError(
+            f"size: {_pictures(job.batch)} {job.size[0]}x{job.size[1]} would take about "
+            f"{needed / 1e9:.1f} GB of memory, and there are {limit / 1e9:.1f} GB here; ask for a "
+            "smaller size, fewer pictures at a time, or low_memory"
+        )
+
+
+def estimate(
+    weights: Mapping[str, int],
+    *,
+    denoiser: str,
+    size: tuple[int, int],
+    points: int,
+    scores: int = 0,
+    encodes: bool = True,
+    low_memory: bool = False,
+) -> float:
+    """Bytes that a run takes beyond `BASE`, roughly.
+
+    weights: how many each component has. denoiser: which of them is one. size: (width, height).
+    points: latent points that the denoiser computes on in one call. scores: what its largest
+    attention has then, which are 4 bytes each. encodes: whether there is a
+    picture to encode. low_memory: one component is open at a time, so that the largest counts.
+    """
+    computed = {name: 4.0 * number for name, number in weights.items()}
+    pixels = size[0] * size[1]
+    computed[layout.VAE_DECODER] += VAE * pixels * sqrt(weights[layout.VAE_DECODER])
+    if encodes:
+        computed[layout.VAE_ENCODER] += VAE * pixels * sqrt(weights[layout.VAE_ENCODER])
+    computed[denoiser] += DENOISER * points * sqrt(weights[denoiser]) + 4 * scores
+    return max(computed.values()) if low_memory else sum(computed.values())
+
+
+def weights(bundle: Bundle) -> dict[str, int]:
+    """How many weights each component of `bundle` has."""
+    components = bundle.manifest.components
+    return {name: _weights(bundle.folder / one.graph) for name, one in components.items()}
+
+
+class _Attention(msgspec.Struct, frozen=True):
+    """What a denoiser's config.json says of its attention. diffusers calls a UNet's heads
+    `attention_head_dim`, for compatibility with its own past."""
+
+    down_block_types: tuple[str, ...] = ()
+    num_attention_heads: int | tuple[int, ...] | None = None
+    attention_head_dim: int | tuple[int, ...] | None = None
+    patch_size: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+def attention(bundle: Bundle, points: int) -> int:
+    """How many scores the denoiser's largest attention has for one picture of so many latent
+    points: heads x points², at a quarter of the points on each lower level of a UNet, and of
+    patches in an MMDiT. 0 where its config is absent."""
+    path = bundle.folder / bundle.manifest.denoiser / layout.CONFIG
+    if not path.is_file():
+        return 0
+    try:
+        config = msgspec.convert(read_json(path), _Attention)
+    except msgspec.ValidationError as error:
+        raise BundleError(f"{path}: {error}") from None
+    heads = config.num_attention_heads or config.attention_head_dim or 1
+    if not config.down_block_types:
+        patches = points // config.patch_size**2
+        return (heads if isinstance(heads, int) else max(heads)) * patches**2
+    levels = len(config.down_block_types)
+    each = [heads] * levels if isinstance(heads, int) else heads
+    return max(
+        (
+            number * (points // 4**level) ** 2
+            for level, (kind, number) in enumerate(zip(config.down_block_types, each, strict=False))
+            if "Attn" in kind
+        ),
+        default=0,
+    )
+
+
+@functools.cache
+def _weights(graph: Path) -> int:
+    return count(graph).weights
+
+
+def _pictures(n: int) -> str:
+    return "a picture of" if n == 1 else f"{n} pictures at a time of"
