@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,3 +103,19 @@ def test_a_picture_that_is_not_ours_has_no_parameters(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     with pytest.raises(ImageError, match="carries no parameters"):
         read_parameters(tmp_path / "plain.png")
+
+
+COPIES: dict[str, Callable[[Painting], Painting]] = {
+    "pickle": lambda image: pickle.loads(pickle.dumps(image)),
+    "deepcopy": copy.deepcopy,
+    "copy": copy.copy,
+    "its own copy": Painting.copy,
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_is_a_painting_that_carries_its_parameters(how: str, tmp_path: Path) -> None:
+    copied = COPIES[how](painting())
+    copied.save(tmp_path / "out.png")
+    painting().save(tmp_path / "itself.png")
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "itself.png").read_bytes()

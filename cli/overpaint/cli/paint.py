@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import typer
 
 from overpaint.bundle.errors import OverpaintError, UsageError
+from overpaint.bundle.files.looking import is_folder
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.request import HAND_OVER, Refiner, Request
@@ -19,6 +19,7 @@ from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds
 from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings
 
+from .json_output import echo_json
 from .output import write
 from .progress import progress_bar
 from .work import Task, plan_outputs, split_arguments
@@ -60,7 +61,7 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
         seeds(seed, settings.n),
         options.output,
         force=options.force,
-        into_folder=Path(arguments[0]).is_dir() and not options.text_to_image,
+        into_folder=is_folder(arguments[0]) and not options.text_to_image,
     )
     done: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
@@ -80,7 +81,7 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
             if not options.json:
                 _tell(task, result)
     if options.json:
-        typer.echo(json.dumps({"results": done, "failed": failed}, ensure_ascii=False))
+        echo_json({"results": done, "failed": failed})
     for failure in failed:
         typer.echo(f"overpaint: {failure['error']}", err=True)
     if failed:

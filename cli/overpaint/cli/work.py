@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from overpaint.bundle.errors import OutputExistsError, UsageError
+from overpaint.bundle.errors import ImageError, OutputExistsError, UsageError
+from overpaint.bundle.files.looking import is_folder, is_there
 
 PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 WRITABLE: Final = (".png", ".jpg", ".jpeg", ".webp")
@@ -47,9 +48,12 @@ def split_arguments(
 
 
 def _expand(path: Path) -> list[Path]:
-    if not path.is_dir():
+    if not is_folder(path):
         return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES and p.is_file())
+    try:
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES and p.is_file())
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
     if not found:
         raise UsageError(f"{path}: expected pictures in this folder, found none")
     return found
@@ -74,7 +78,7 @@ def plan_outputs(
             )
         tasks = [Task(images[0], (output,))]
     else:
-        if output.suffix.lower() in WRITABLE and not output.is_dir():
+        if output.suffix.lower() in WRITABLE and not is_folder(output):
             raise UsageError(
                 f"--output {output}: expected a folder for {len(images) * len(seeds)} pictures, "
                 "got a file's name"
@@ -91,23 +95,23 @@ def plan_outputs(
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    if path.is_dir():
+    if is_folder(path):
         raise OutputExistsError(f"{path}: expected a file to write, but a folder is there")
-    if path.exists() and not force:
+    if is_there(path) and not force:
         raise OutputExistsError(f"{path}: exists already; add --force to overwrite it")
 
 
 def _refuse_unwritable(path: Path) -> None:
     """Better now than after minutes of painting."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir():
+    folder = next(parent for parent in path.absolute().parents if is_there(parent))
+    if not is_folder(folder):
         raise UsageError(f"{path}: cannot be written: {folder} is not a folder")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{path}: cannot be written: no permission to write in {folder}")
 
 
 def _is_folder(output: Path) -> bool:
-    return output.is_dir() or not output.suffix
+    return is_folder(output) or not output.suffix
 
 
 def _name(stem: str, seed: int, n: int) -> str:

@@ -2,7 +2,8 @@
 
 A PNG gets two text chunks: `overpaint`, a JSON object that holds everything, and `parameters`, the
 line that AUTOMATIC1111's web UI writes and the field's tools show. JPEG and WEBP carry the latter
-as EXIF UserComment. `read_parameters` gives the JSON object back.
+as EXIF UserComment, where prompts of many thousand words are cut. `read_parameters` gives the JSON
+object back.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ INFOTEXT: Final = "parameters"
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _EXIF_IFD: Final = 0x8769
 _USER_COMMENT: Final = 0x9286
+_MOST_COMMENT: Final = 16_000  # characters: four bytes each at most, of 65,533 that EXIF may have
+_CUT: Final = " […]"
 _NOT_A_PICTURES: Final = ("n", "reference_strength")
 """Options of a run that one picture says nothing of: strength says what the second of them said."""
 
@@ -120,6 +123,19 @@ class Painting(Image.Image):
         image.parameters = parameters
         return image
 
+    def copy(self) -> Painting:
+        """As PIL's, parameters and all."""
+        return Painting.of(super().copy(), self.parameters)
+
+    __copy__ = copy
+
+    def __getstate__(self) -> list[Any]:
+        return [super().__getstate__(), self.parameters]
+
+    def __setstate__(self, state: list[Any]) -> None:
+        super().__setstate__(state[0])
+        self.parameters = state[1]
+
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
         """As PIL's, and PNG, JPEG and WEBP files carry the parameters."""
         suffix = Path(getattr(fp, "name", "") if hasattr(fp, "write") else fp).suffix
@@ -138,9 +154,16 @@ class Painting(Image.Image):
 
     def _user_comment(self) -> Image.Exif:
         exif = Image.Exif()
-        text = self.parameters.infotext().encode("utf-16-be", "replace")
+        text = _cut(self.parameters.infotext()).encode("utf-16-be", "replace")
         exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
         return exif
+
+
+def _cut(infotext: str) -> str:
+    """What a JPEG's EXIF has room for: of prompts that are too long, their beginning and […]."""
+    prompts, _, last = infotext.rpartition("\n")
+    room = _MOST_COMMENT - len(last) - len(_CUT) - 1
+    return infotext if len(infotext) <= _MOST_COMMENT else f"{prompts[:room]}{_CUT}\n{last}"
 
 
 def read_parameters(path: str | Path) -> dict[str, Any]:
