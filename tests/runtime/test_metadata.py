@@ -13,6 +13,7 @@ from PIL import Image
 
 from overpaint.bundle.errors import ImageError
 from overpaint.bundle.facts import Defaults
+from overpaint.bundle.format.manifest import Lora
 from overpaint.runtime.metadata import Painting, Parameters, read_parameters
 from overpaint.runtime.resolved import resolve
 from overpaint.runtime.settings import Settings, options
@@ -26,13 +27,18 @@ def parameters(settings: Settings = ASKED, *, with_image: bool = True) -> Parame
         prompt="夏 → winter, «at night» 🌙",
         resolved=resolve(settings, DEFAULTS, with_image=with_image),
         seed=7,
+        image_sha256=None,
         steps_run=12,
+        sampler_run="euler-a",
+        guidance="classifier-free",
         size=(64, 48),
         model="tiny",
         model_sha256="0" * 64,
+        loras=(Lora(name="ink", sha256="1" * 64, weight=0.8),),
         refiner=None,
         refiner_sha256=None,
         hand_over=None,
+        precision="float32",
         device="NumPy",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from overpaint.runtime.settings import Settings
 from .json_output import echo_json
 from .output import write
 from .progress import progress_bar
+from .repeat import Repeat
 from .work import Task, plan_outputs, split_arguments
 
 
@@ -41,6 +43,7 @@ class Options:
     low_memory: bool
     force: bool
     json: bool
+    again: Repeat | None = None
 
 
 def paint(arguments: list[str], settings: Settings, options: Options) -> None:
@@ -77,6 +80,9 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
                     raise
                 failed.append({"image": str(task.image), "error": str(error)})
                 continue
+            if options.again is not None:
+                told = (*result.warnings, *options.again.differences(result.parameters))
+                result = replace(result, warnings=told)
             done.append(_as_data(task, result))
             if not options.json:
                 _tell(task, result)
@@ -147,6 +153,7 @@ def _as_data(task: Task, result: Result) -> dict[str, Any]:
         "seeds": result.seeds,
         **parameters,
         "devices": result.devices,
+        "version": version("overpaint"),
         "passed_over": result.passed_over,
         "psnr_db": result.decision.psnr_db if result.decision else None,
         "timings": {**asdict(result.timings), "denoise": result.timings.denoise},

@@ -14,9 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image, PngImagePlugin
+from msgspec import to_builtins
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from overpaint.bundle.errors import ImageError
+from overpaint.bundle.format.manifest import Lora
 
 from .resolved import Resolved
 
@@ -50,19 +52,28 @@ A1111_SAMPLERS: Final = {
 class Parameters:
     """Everything that, with the input picture, makes an image again. `size` is (width, height).
 
-    `passed_over`: the better devices that could not be taken.
+    image_sha256: the input picture's, as `Picture.sha256` has it; None for text to image.
+    sampler_run: what "default" was. guidance: "classifier-free", "embedded" (the denoiser takes the
+    scale itself) or "none". loras: those that are fused into the weights. precision: what the
+    denoiser computed in. device: what ran it, with its version. passed_over: the better devices
+    that could not be taken.
     """
 
     prompt: str
     resolved: Resolved
     seed: int
+    image_sha256: str | None
     steps_run: int
+    sampler_run: str
+    guidance: str
     size: tuple[int, int]
     model: str
     model_sha256: str
+    loras: tuple[Lora, ...]
     refiner: str | None
     refiner_sha256: str | None
     hand_over: float | None
+    precision: str
     device: str
     passed_over: tuple[str, ...] = ()
 
@@ -76,10 +87,15 @@ class Parameters:
         if self.refiner is not None:
             run["denoising_end"] = None  # hand_over says where
         own = {name: getattr(self, name) for name in self.__slots__ if name != "resolved"}
+        own["loras"] = [to_builtins(lora) for lora in self.loras]
         return run | own
 
     def as_json(self) -> str:
         return json.dumps({"version": version("overpaint"), **self.as_dict()}, ensure_ascii=False)
+
+    def as_record(self) -> dict[str, Any]:
+        """What `read_parameters` gives back of a picture that carries them."""
+        return dict(json.loads(self.as_json()))
 
     def infotext(self) -> str:
         """AUTOMATIC1111's three lines: prompt, negative prompt, the rest."""
@@ -87,7 +103,7 @@ class Parameters:
         strength = run.strength if run.denoising_start is None else None  # it had no say
         fields: dict[str, Any] = {
             "Steps": run.steps,
-            "Sampler": A1111_SAMPLERS.get(run.sampler, run.sampler),
+            "Sampler": A1111_SAMPLERS.get(self.sampler_run, self.sampler_run),
             "Schedule type": None if run.sigmas == "default" else run.sigmas.capitalize(),
             "CFG scale": f"{run.guidance_scale:g}",
             "Seed": self.seed,
@@ -168,12 +184,19 @@ def _cut(infotext: str) -> str:
 
 def read_parameters(path: str | Path) -> dict[str, Any]:
     """The parameters that overpaint wrote into the PNG at `path`."""
-    with Image.open(path) as image:
-        text = image.info.get(CHUNK)
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            text = image.info.get(CHUNK)
+    except UnidentifiedImageError:
+        text = None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
         parameters = json.loads(text) if isinstance(text, str) else None
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):
-        raise ImageError(f"{path}: carries no parameters of overpaint's")
+        raise ImageError(
+            f"{path}: carries no parameters of overpaint's; its PNGs do"
+        )
     return parameters

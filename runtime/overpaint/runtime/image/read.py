@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import warnings
@@ -29,6 +30,12 @@ class Picture:
     image: Image.Image
     name: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Of its size and its RGB bytes: of what is painted over, however it was encoded."""
+        width, height = self.image.size
+        return hashlib.sha256(b"%d %d " % (width, height) + self.image.tobytes()).hexdigest()
 
 
 def read(source: ImageLike) -> Picture:
