@@ -196,7 +196,5 @@ def read_parameters(path: str | Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):
-        raise ImageError(
-            f"{path}: carries no parameters of overpaint's; its PNGs do"
-        )
+        raise ImageError(f"{path}: carries no parameters of overpaint's; its PNGs do")
     return parameters

@@ -16,6 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from overpaint.bundle.errors import ImageError
 
+from .colours import to_srgb
+
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -41,10 +43,10 @@ class Picture:
 def read(source: ImageLike) -> Picture:
     """Read `source`: a path, a file's bytes, a binary file, a PIL image or a NumPy array.
 
-    Files are recognised by their bytes, never by their names. EXIF orientation is applied, the
-    first frame of an animation is taken, transparency is laid on white, palettes, grey, CMYK and
-    16-bit pictures become 8-bit RGB. Arrays are (H,W), (H,W,1), (H,W,3) or (H,W,4): uint8, or
-    floats in [0,1].
+    Files are recognised by their bytes, never by their names. EXIF orientation is applied, colours
+    of an ICC profile become those of sRGB, the first frame of an animation is taken, transparency
+    is laid on white, palettes, grey, CMYK and 16-bit pictures become 8-bit RGB. Arrays are (H,W),
+    (H,W,1), (H,W,3) or (H,W,4): uint8, or floats in [0,1].
 
     Raises ImageError for whatever is missing, damaged, no picture, or above `MAX_PIXELS`.
     """
@@ -128,6 +130,8 @@ def _to_rgb(image: Image.Image, name: str, notes: list[str]) -> Picture:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{name}: {_too_large(image.size)}")
     image = ImageOps.exif_transpose(image)
+    image, told = to_srgb(image)
+    notes += [f"{name}: {note}" for note in told]
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_from_deep(np.asarray(image), image.mode, name))
     if image.has_transparency_data:
