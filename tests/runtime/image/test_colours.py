@@ -1,4 +1,4 @@
-"""A picture's own colours are read as what they look like, on a wide-gamut profile of Adobe's RGB."""
+"""A picture's colours are read as what they look like; Adobe RGB is wider than sRGB."""
 
 from __future__ import annotations
 
