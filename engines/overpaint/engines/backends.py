@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from overpaint.bundle.errors import MissingExtraError, SessionError, UsageError
+from overpaint.bundle.errors import SessionError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.engines.session.candidate import Candidate, Device
 
@@ -75,7 +75,9 @@ def choose(bundle: Bundle, device: str = "auto", precision: str = "f32") -> Deci
             return Decision(device, candidate, tuple(passed_over), computed_in)
         passed_over.append(candidate)
     if device in ("auto", "cpu"):
-        raise MissingExtraError("cpu", "onnxruntime")
+        from .onnxruntime.library import import_onnxruntime
+
+        import_onnxruntime()  # which says what keeps it from being here
     raise SessionError(
         f"--device {device} cannot run {bundle.folder}: {passed_over[0].why}. "
         "It does not fall back; --device auto takes the best that can"

@@ -9,6 +9,7 @@ from PIL import Image
 from overpaint.bundle import layout
 
 from .metadata import Painting, Parameters
+from .prompt_warnings import prompt_warnings
 from .result import Result, Timings
 from .stage import Log, Stage
 
@@ -23,6 +24,7 @@ def result(stages: Sequence[Stage], images: Sequence[Image.Image], log: Log) -> 
         for stage in stages
         for warning in (*stage.engines.bundle.inferred, *stage.job.warnings)
     ]
+    warnings += prompt_warnings(base.engines, base.job)
     cut = dict.fromkeys(cut for stage in stages for cut in stage.conditioning.cut)
     warnings += [f"the prompt is too long for the text encoder; cut: {c!r}" for c in cut]
     return Result(

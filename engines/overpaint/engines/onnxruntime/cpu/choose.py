@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from overpaint.bundle.errors import MissingExtraError
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.bundle.installed import install_command
 from overpaint.engines.host.cores import usable_cores
-from overpaint.engines.onnxruntime.library import import_onnxruntime
+from overpaint.engines.onnxruntime.library import import_onnxruntime, why_not
 from overpaint.engines.session.candidate import Candidate
 
 from .plans import fitting_plan
@@ -18,8 +17,7 @@ def candidate(bundle: Bundle) -> Candidate:
     try:
         version = import_onnxruntime().__version__
     except MissingExtraError as error:
-        why = f"onnxruntime is not installed: {install_command(error.extra)}"
-        return Candidate("cpu", False, why)
+        return Candidate("cpu", False, why_not(error))
     cores = usable_cores()
     built = any(fitting_plan(bundle, name) for name in bundle.manifest.components)
     how = f"onnxruntime {version}, {cores} core{'s' * (cores > 1)}{', plans built for it' * built}"

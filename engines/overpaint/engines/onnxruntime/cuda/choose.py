@@ -9,7 +9,7 @@ import re
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-from overpaint.bundle.errors import SessionError
+from overpaint.bundle.errors import MissingExtraError, SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.installed import install_command
 from overpaint.engines.host.nvidia import NoGpuError, gpu_name
@@ -18,6 +18,7 @@ from overpaint.engines.onnxruntime.library import (
     providers,
     said,
     session_options,
+    why_not,
 )
 from overpaint.engines.session.candidate import Candidate
 
@@ -69,8 +70,10 @@ def started(wanted: Providers) -> str:
         SessionError: it does not start; the message says why and how to mend it.
     """
     provider = wanted[0][0]
-    if (names := providers()) is None:
-        raise SessionError(f"onnxruntime is not installed: {install_command('cuda')}")
+    try:
+        names = providers()
+    except MissingExtraError as error:
+        raise SessionError(why_not(error, extra="cuda")) from None
     if provider not in names:
         raise SessionError(
             f"the onnxruntime installed here has no {provider}: pip uninstall onnxruntime, then "
