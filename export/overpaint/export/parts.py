@@ -23,11 +23,6 @@ from . import modules
 BATCH: Final = Range(minimum=1, maximum=32)
 LATENT_SIDE: Final = 512
 CONTEXT: Final = Range(minimum=1, maximum=4096)
-_KNOWN: Final = {
-    "unet": "UNet2DConditionModel",
-    "transformer": "SD3Transformer2DModel",
-    "vae": "AutoencoderKL",
-}
 
 Config = dict[str, Any]
 
@@ -74,25 +69,7 @@ class Part:
 
 
 def parts_of(checkpoint: Checkpoint, compute: DType) -> list[Part]:
-    """Every graph of the checkpoint's bundle, in the order in which a run uses them.
-
-    Raises:
-        CheckpointError: a network is of a class that is not known, or a config lacks what it must
-            say.
-    """
-    try:
-        return _parts_of(checkpoint, compute)
-    except KeyError as error:
-        raise CheckpointError(f"{checkpoint.name}: its configs lack {error}") from None
-
-
-def _parts_of(checkpoint: Checkpoint, compute: DType) -> list[Part]:
-    for component, known in _KNOWN.items():
-        if checkpoint.has(component) and checkpoint.class_name(component) != known:
-            raise CheckpointError(
-                f"{component}: expected {known}, got {checkpoint.class_name(component)}; "
-                "its family is unknown"
-            )
+    """Every graph of the checkpoint's bundle, in the order in which a run uses them."""
     encoders = [name for name in layout.TEXT_ENCODERS if checkpoint.has(name)]
     vae = checkpoint.config("vae")
     # A VAE whose activations overflow half precision says so (SDXL's does, on encode as well).
