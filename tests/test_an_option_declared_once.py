@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.facts import Defaults
+from overpaint.bundle.format.manifest import Lora
 from overpaint.cli.flags import with_settings
 from overpaint.cli.options_page import table
 from overpaint.runtime import Img2Img
@@ -73,13 +74,18 @@ def test_the_picture_carries_it(tmp_path: Path) -> None:
         prompt="a lake",
         resolved=resolve(Vignetting(vignette=0.25), defaults, with_image=True),
         seed=7,
+        image_sha256=None,
         steps_run=16,
+        sampler_run="euler-a",
+        guidance="classifier-free",
         size=(8, 8),
         model="tiny",
         model_sha256="0" * 64,
+        loras=(Lora(name="ink", sha256="1" * 64, weight=0.8),),
         refiner=None,
         refiner_sha256=None,
         hand_over=None,
+        precision="float32",
         device="NumPy",
     )
     Painting.of(Image.new("RGB", (8, 8)), parameters).save(tmp_path / "out.png")

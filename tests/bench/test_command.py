@@ -57,6 +57,14 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Report:
     return msgspec.json.decode(done.stdout, type=Report)
 
 
+def test_the_command_that_installs_a_peer_keeps_its_brackets() -> None:
+    line = "pip install 'overpaint[export]'"
+    skipped = Run(peer="diffusers", status="skipped", why="no [torch]", install=line)
+    shown = printed(report(run([10.0, 11.0]), skipped))
+    assert f"install it with: {line}" in shown
+    assert "no [torch]" in shown
+
+
 def test_a_report_says_what_was_run_and_on_what(measured: Report) -> None:
     work = measured.work
     assert work is not None

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from overpaint.cli.main import app
+from overpaint.cli.app import app
 from overpaint.engines.backends import BACKENDS
 
 OVERPAINT = Path(sys.executable).with_name("overpaint")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from overpaint.bundle.format.manifest_file import read_manifest
 from overpaint.bundle.importing.library import Library
-from overpaint.cli.main import app
+from overpaint.cli.app import app
 
 
 @pytest.fixture(scope="module")

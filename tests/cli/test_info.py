@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from overpaint.cli.main import app
+from overpaint.cli.app import app
 
 SAID = {
     "tiny_sd1": (

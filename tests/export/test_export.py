@@ -391,3 +391,17 @@ def test_tracing_anew_gives_the_kept_graph(tiny_sd1: Path, tiny_sd1_bundle: Path
     assert fresh.graph.input == bound.graph.input
     assert fresh.graph.output == bound.graph.output
     assert {t.name for t in fresh.graph.initializer} == {t.name for t in bound.graph.initializer}
+
+
+def test_what_is_of_another_family_is_refused(
+    tiny_sd1: Path, tiny_sd3: Path, tmp_path: Path
+) -> None:
+    """Flux has all that an MMDiT's config has, but the size of its table of positions."""
+    flux = copied(tiny_sd3, tmp_path / "flux")
+    edited(flux / "model_index.json", transformer=["diffusers", "FluxTransformer2DModel"])
+    refused(flux, tmp_path, "expected SD3Transformer2DModel, got FluxTransformer2DModel")
+    lacking = copied(tiny_sd1, tmp_path / "lacking")
+    config = lacking / "unet" / "config.json"
+    said = json.loads(config.read_text())
+    config.write_text(json.dumps({n: v for n, v in said.items() if n != "cross_attention_dim"}))
+    refused(lacking, tmp_path, "lacking: its configs lack 'cross_attention_dim'")

@@ -22,7 +22,7 @@ from tests.parity import LIMIT, difference, photograph
 from typer.testing import CliRunner
 
 from overpaint.bundle.format.open import open_bundle
-from overpaint.cli.main import app
+from overpaint.cli.app import app
 from overpaint.runtime import Img2Img
 
 HERE = Path(__file__).parent

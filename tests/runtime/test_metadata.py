@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image
 
 from overpaint.bundle.errors import ImageError
 from overpaint.bundle.facts import Defaults
+from overpaint.bundle.format.manifest import Lora
 from overpaint.runtime.metadata import Painting, Parameters, read_parameters
 from overpaint.runtime.resolved import resolve
 from overpaint.runtime.settings import Settings, options
@@ -23,13 +27,18 @@ def parameters(settings: Settings = ASKED, *, with_image: bool = True) -> Parame
         prompt="夏 → winter, «at night» 🌙",
         resolved=resolve(settings, DEFAULTS, with_image=with_image),
         seed=7,
+        image_sha256=None,
         steps_run=12,
+        sampler_run="euler-a",
+        guidance="classifier-free",
         size=(64, 48),
         model="tiny",
         model_sha256="0" * 64,
+        loras=(Lora(name="ink", sha256="1" * 64, weight=0.8),),
         refiner=None,
         refiner_sha256=None,
         hand_over=None,
+        precision="float32",
         device="NumPy",
     )
 
@@ -100,3 +109,19 @@ def test_a_picture_that_is_not_ours_has_no_parameters(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     with pytest.raises(ImageError, match="carries no parameters"):
         read_parameters(tmp_path / "plain.png")
+
+
+COPIES: dict[str, Callable[[Painting], Painting]] = {
+    "pickle": lambda image: pickle.loads(pickle.dumps(image)),
+    "deepcopy": copy.deepcopy,
+    "copy": copy.copy,
+    "its own copy": Painting.copy,
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_is_a_painting_that_carries_its_parameters(how: str, tmp_path: Path) -> None:
+    copied = COPIES[how](painting())
+    copied.save(tmp_path / "out.png")
+    painting().save(tmp_path / "itself.png")
+    assert (tmp_path / "out.png").read_bytes() == (tmp_path / "itself.png").read_bytes()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.open import open_bundle
-from overpaint.cli.main import app
+from overpaint.cli.app import app
 from overpaint.engines.openvino import compiled
 from overpaint.engines.openvino.bf16 import measured, remember
 from overpaint.runtime import Img2Img, precision_gate

@@ -17,7 +17,7 @@ from tests.parity import LIMIT, PROMPT, SCHEDULERS, SEED, difference, photograph
 from typer.testing import CliRunner
 
 from overpaint.bundle.errors import UsageError
-from overpaint.cli.main import app
+from overpaint.cli.app import app
 from overpaint.runtime import Img2Img
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

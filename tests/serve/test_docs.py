@@ -15,7 +15,7 @@ from tests.programs import needed
 from tests.serve.running import Running, png
 from typer.testing import CliRunner
 
-from overpaint.cli.main import app
+from overpaint.cli.app import app
 
 DOCS = Path(__file__).parents[2] / "docs" / "serving.md"
 

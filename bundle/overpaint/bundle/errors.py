@@ -13,6 +13,7 @@
     ├── SessionError            an engine that cannot be opened or run
     │   └── FeedError           arrays that are not what the engine's metadata asks for
     ├── MissingExtraError       an optional dependency is absent
+    │   └── BrokenExtraError    it is installed, and does not load here
     └── CancelledError          the caller asked to stop
 
 A message says what was expected, what came, which file or field, and how to mend it.
@@ -77,6 +78,22 @@ class MissingExtraError(OverpaintError, ImportError):
 
     def __init__(self, extra: str, module: str) -> None:
         super().__init__(f"{module} is not installed. Install it with: {install_command(extra)}")
+        self.extra = extra
+
+    @classmethod
+    def told_by(cls, error: ImportError, extra: str, module: str) -> MissingExtraError:
+        """What `error`, raised by importing `module`, is: none is there, or it does not load."""
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            return cls(extra, module)
+        return BrokenExtraError(extra, module, error)
+
+
+class BrokenExtraError(MissingExtraError):
+    """An optional dependency is installed and does not load: a system library is missing, say."""
+
+    def __init__(self, extra: str, module: str, error: ImportError) -> None:
+        why = " ".join(str(error).split())
+        ImportError.__init__(self, f"{module} is installed, but does not load here: {why}")
         self.extra = extra
 
 

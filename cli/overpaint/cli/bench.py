@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .json_output import echo_json
 from .options import DEVICES, BundleArgument, Json
 
 EXAMPLES = """**Examples**
@@ -103,8 +104,6 @@ def bench(
     json: Json = False,
 ) -> None:
     """Measure latency, memory and cold start, alone or against peers that do the same work."""
-    import msgspec
-
     from overpaint.bench.command import Asked
     from overpaint.bench.command import bench as measure
     from overpaint.bench.compare import SLOWER_EXIT
@@ -142,7 +141,7 @@ def bench(
     with progress_bar("bench") as advance:
         report = measure(asked, advance)
     if json:
-        typer.echo(msgspec.json.encode(report).decode())
+        echo_json(report)
     else:
         from rich.console import Console
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .json_output import echo_json
 from .options import Force, Json
 
 if TYPE_CHECKING:
@@ -71,8 +72,6 @@ def build(
 
 
 def _onnxruntime(bundle: Bundle, *, json: bool) -> None:
-    import msgspec
-
     from overpaint.engines.onnxruntime.cpu.plans import build_plans
 
     from .progress import progress_bar
@@ -80,7 +79,7 @@ def _onnxruntime(bundle: Bundle, *, json: bool) -> None:
     with progress_bar("building") as advance:
         folder = build_plans(bundle, lambda name, done, total: advance(done, total, name))
     if json:
-        typer.echo(msgspec.json.encode({"engine": "onnxruntime", "folder": str(folder)}).decode())
+        echo_json({"engine": "onnxruntime", "folder": str(folder)})
     else:
         typer.echo(f"{folder}: built. overpaint run --bundle {bundle.folder} opens it from now on")
 
@@ -88,8 +87,6 @@ def _onnxruntime(bundle: Bundle, *, json: bool) -> None:
 def _tensorrt(
     bundle: Bundle, shapes: list[str], *, exact_version: bool, force: bool, json: bool
 ) -> None:
-    import msgspec
-
     from overpaint.engines.tensorrt.build import build as build_plans
     from overpaint.engines.tensorrt.build import prepare_build
     from overpaint.engines.tensorrt.record import folder_of
@@ -108,7 +105,7 @@ def _tensorrt(
         typer.echo("overpaint: stopped; nothing was written", err=True)
         raise
     if json:
-        typer.echo(msgspec.json.encode(record).decode())
+        echo_json(record)
         return
     for name, plan in record.plans.items():
         sizes = f"{len(plan.profiles)} exact shape{'s' * (len(plan.profiles) > 1)}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from .json_output import echo_json
 from .options import BundleArgument, Json
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ MANY: Final = 1 << 16  # more pictures than any bundle takes at a time
 
 def info(bundle: BundleArgument = None, json: Json = False) -> None:
     """Say what a bundle is, what it was made from, what will run it on this machine and why."""
-    import msgspec
-
     from overpaint.bundle.format.open import open_bundle
     from overpaint.engines.describe import describe
     from overpaint.runtime.default_bundle import bundle_or_default
@@ -35,7 +34,7 @@ def info(bundle: BundleArgument = None, json: Json = False) -> None:
     opened = open_bundle(bundle_or_default(bundle))
     description = describe(opened)
     if json:
-        typer.echo(msgspec.json.encode(description).decode())
+        echo_json(description)
         return
     for line in lines(description, opened.manifest):
         typer.echo(line)

@@ -1,78 +1,77 @@
-"""The command line. Above all rooms: a command's module is imported when the command is typed."""
+"""The command `overpaint`: where it begins, and where whatever goes wrong ends.
+
+Nothing is imported here that takes time, so that Ctrl-C finds somebody to hear it.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
-from importlib import import_module
-from typing import Annotated, Any, Final
-
-import typer
-from typer.core import TyperGroup
-
-from overpaint.bundle.errors import OverpaintError, UsageError
-
-COMMANDS: Final = {
-    "run": "run.run",
-    "export": "export.export",
-    "import": "importing.import_",
-    "build": "build.build",
-    "info": "info.info",
-    "verify": "verify.verify",
-    "bench": "bench.bench",
-    "serve": "serve.serve",
-}
-"""Each command: the module of this folder, and its function there."""
-
-
-class Commands(TyperGroup):
-    """No command waits for another's imports."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        file, function = COMMANDS[cmd_name].split(".")
-        module = import_module(f"overpaint.cli.{file}")
-        alone = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-        alone.command(cmd_name, epilog=module.EXAMPLES)(getattr(module, function))
-        return typer.main.get_command(alone)
-
-
-app = typer.Typer(
-    name="overpaint",
-    cls=Commands,
-    help="Repaint images with Stable Diffusion engines that were built once, offline. No PyTorch.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
+from itertools import takewhile
 
 
 def main() -> None:
     """Run the command line: exit code 1 for what went wrong, 2 for what was asked wrongly."""
     try:
+        _let_every_name_be_written()
+        from .app import app
+
         app()
-    except OverpaintError as error:
-        typer.echo(f"overpaint: {error}", err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        sys.exit(_tell(error))
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
+def _tell(error: Exception) -> int:
+    """Say in one line what went wrong, behind the traceback with --debug. The exit code."""
+    import contextlib
 
-        typer.echo(f"overpaint {version('overpaint')}")
-        raise typer.Exit
+    import typer
+
+    from overpaint.bundle.errors import OverpaintError, UsageError
+
+    debug = _debug_is_asked_for()
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, OverpaintError):
+        line = str(error)
+    elif isinstance(error, OSError) and _is_a_streams(error):
+        line = f"the output cannot be written: {error.strerror}"
+        _give_up_stdout()
+    else:
+        from .unexpected import described
+
+        line = described(error, debug=debug)
+    with contextlib.suppress(OSError):  # there is nowhere else to say it
+        typer.echo(f"overpaint: {line}", err=True)
+    return 2 if isinstance(error, UsageError) else 1
 
 
-@app.callback()
-def _overpaint(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="And exit.")
-    ] = False,
-) -> None: ...
+def _debug_is_asked_for() -> bool:
+    """Before the command's name stand the options that concern all of them."""
+    return "--debug" in takewhile(lambda one: one.startswith("-"), sys.argv[1:])
+
+
+def _let_every_name_be_written() -> None:
+    """A file's name or a prompt that the terminal's encoding lacks is written as \\u6d77."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_a_streams(error: OSError) -> bool:
+    """Whether it was no file that could not be written: those are named."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+    return error.filename is None and error.errno in full
+
+
+def _give_up_stdout() -> None:
+    """What is still to be written there would be tried again at the end, and told of again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

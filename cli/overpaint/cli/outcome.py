@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import typer
 from overpaint.bundle.errors import OverpaintError
 from overpaint.runtime.result import Result
 
+from .json_output import echo_json
 from .output import STANDARD
 from .run_options import Options
 from .work import Task, Work
@@ -78,7 +79,7 @@ class Outcome:
                 "not_begun": not_begun,
                 "not_pictures": [str(path) for path in self.work.passed_over],
             }
-            typer.echo(json.dumps(data, ensure_ascii=False))
+            echo_json(data)
         elif self.work.passed_over:
             typer.echo(f"overpaint: {_passed_over(self.work.passed_over)}", err=True)
         if self._skipped:
@@ -139,6 +140,7 @@ def _as_data(
         "seeds": seeds,
         **parameters,
         "devices": result.devices,
+        "version": version("overpaint"),
         "passed_over": result.passed_over,
         "psnr_db": result.decision.psnr_db if result.decision else None,
         "timings": {**asdict(result.timings), "denoise": result.timings.denoise},

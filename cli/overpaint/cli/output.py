@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError
+from overpaint.bundle.files.looking import is_folder
 from overpaint.runtime.metadata import Painting
 
 from .claim import put
@@ -55,7 +56,7 @@ def save(data: bytes | memoryview, path: Path, *, force: bool) -> None:
 
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise OutputExistsError where `write` would, before anything is painted for it."""
-    if path.is_dir():
+    if is_folder(path):
         raise OutputExistsError(f"{path}: expected a file to write, but a folder is there")
     if os.path.lexists(path) and not force:
         raise OutputExistsError(_already_there(path))

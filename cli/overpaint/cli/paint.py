@@ -57,6 +57,7 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
                     _refuse_existing(task, options)  # another run may have taken a name by now
                 request = Request(task.source, work.prompt, plan.settings, refiner)
                 result = _paint(pipe.events(request), task, work.prompt)
+                result = _compared(result, options)
             except OverpaintError as error:
                 outcome.failed(task, error)
                 continue
@@ -130,6 +131,14 @@ def _with_engines(run: FolderRun, pipe: Img2Img, refiner: Refiner | None) -> Fol
         "precision": decision.precision if decision else None,
     }
     return FolderRun(asked=run.asked | engines, pictures=run.pictures)
+
+
+def _compared(result: Result, options: Options) -> Result:
+    """`result`, with a warning for whatever is another than in the picture that is repeated."""
+    if options.again is None:
+        return result
+    differences = options.again.differences(result.parameters)
+    return replace(result, warnings=(*result.warnings, *differences))
 
 
 def _write(result: Result, task: Task, outcome: Outcome, options: Options) -> bool:

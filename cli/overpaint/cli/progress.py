@@ -43,7 +43,7 @@ def progress_bar(
         "percent": TaskProgressColumn(),
     }
     progress = Progress(
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}", markup=False),  # a prompt may hold [/b]
         BarColumn(),
         columns[unit],
         TimeRemainingColumn(),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.settings import Settings
 
 from .flags import with_settings
@@ -38,6 +39,8 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "a lynx" --bundle base/ --refiner refiner/ --hand-over 0.8 -o out.png`
 
+`overpaint run --repeat painted.png photo.jpg -o again.png`
+
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
 """
 
@@ -45,12 +48,13 @@ EXAMPLES = """**Examples**
 @with_settings
 def run(
     arguments: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="IMAGE... PROMPT",
             help="Pictures or folders of them, - is stdin; the last is the prompt.",
         ),
-    ],
+    ] = None,
+    *,
     output: Annotated[
         str,
         typer.Option(
@@ -60,13 +64,18 @@ def run(
             help="A .png, .jpg or .webp file; a folder for several pictures; - is stdout.",
         ),
     ],
+    repeat: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PAINTED.png", help="Paint it again, from IMAGE alone and what it says."
+        ),
+    ] = None,
     bundle: BundleOption = None,
     lora: LoraOption = None,
     like: LikeOption = None,
     text_to_image: Annotated[
         bool, typer.Option("--text-to-image", help="From the prompt alone; needs --size.")
     ] = False,
-    *,
     settings: Settings,
     refiner: Annotated[
         Path | None, typer.Option(metavar="BUNDLE", help="Finishes what the bundle begins.")
@@ -88,9 +97,19 @@ def run(
     """Repaint pictures as a prompt says, or paint one from a prompt alone."""
 
     from .paint import paint
+    from .repeat import Repeat
     from .run_options import Options
     from .work import named
 
+    again = None
+    if repeat is not None:
+        if hand_over is not None or text_to_image:
+            raise UsageError("--hand-over, --text-to-image: leave them out; --repeat knows")
+        again = Repeat.of(repeat)
+        arguments, settings = again.arguments(arguments or []), again.settings(settings)
+        text_to_image, hand_over = again.text_to_image, again.hand_over
+    elif not arguments:
+        raise UsageError("expected IMAGE... PROMPT, or --repeat PAINTED.png; got neither")
     options = Options(
         output=named(output, "--output"),
         bundle=bundle,
@@ -105,5 +124,6 @@ def run(
         force=force,
         skip_existing=skip_existing,
         json=json,
+        again=again,
     )
     paint(arguments, settings, options)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from .repeat import Repeat
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -23,3 +25,4 @@ class Options:
     force: bool
     skip_existing: bool
     json: bool
+    again: Repeat | None = None

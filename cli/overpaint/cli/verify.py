@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .json_output import echo_json
 from .options import BundleArgument, Json
 
 EXAMPLES = """**Example**
@@ -14,8 +15,6 @@ EXAMPLES = """**Example**
 
 def verify(bundle: BundleArgument = None, json: Json = False) -> None:
     """Check every hash and every graph; exit code 1 with what is wrong."""
-    import msgspec
-
     from overpaint.bundle.format.verify import verify_bundle
     from overpaint.runtime.default_bundle import bundle_or_default
 
@@ -25,7 +24,7 @@ def verify(bundle: BundleArgument = None, json: Json = False) -> None:
     with progress_bar("hashing", unit="bytes") as advance:
         report = verify_bundle(folder, advance)
     if json:
-        typer.echo(msgspec.json.encode(report).decode())
+        echo_json(report)
     else:
         for note in report.notes:
             typer.echo(f"overpaint: note: {note}", err=True)

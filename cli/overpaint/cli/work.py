@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from overpaint.bundle.errors import UsageError
+from overpaint.bundle.errors import ImageError, UsageError
+from overpaint.bundle.files.looking import is_folder, is_there
 
 from .output import STANDARD
 from .record import RECORD
@@ -81,11 +82,11 @@ def read_arguments(arguments: Sequence[str], *, text_to_image: bool) -> Work:
     if images.count("-") > 1:
         raise UsageError("-: stdin is one picture, and was named twice")
     paths = [named(image, "IMAGE") for image in images]
-    found = [_look_into(path) if path.is_dir() else ([path], []) for path in paths]
+    found = [_look_into(path) if is_folder(path) else ([path], []) for path in paths]
     return Work(
         images=tuple(picture for pictures, _ in found for picture in pictures),
         prompt=prompt,
-        from_folder=any(path.is_dir() for path in paths),
+        from_folder=any(is_folder(path) for path in paths),
         passed_over=tuple(other for _, others in found for other in others),
     )
 
@@ -107,7 +108,11 @@ def named(text: str, what: str) -> Path:
 def _look_into(folder: Path) -> tuple[list[Path], list[Path]]:
     """The pictures in a folder, and what else is there; hidden files and our own are not told."""
     pictures, others = [], []
-    for path in sorted(folder.iterdir()):
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise ImageError(f"{folder}: cannot be read: {error.strerror}") from None
+    for path in found:
         if path.suffix.lower() in PICTURES and path.is_file():
             pictures.append(path)
         elif not path.name.startswith(".") and path.name != RECORD:
@@ -131,7 +136,7 @@ def plan_outputs(work: Work, seeds: Sequence[int], output: Path) -> tuple[Task, 
             )
         tasks = [Task(images[0], (output,))]
     else:
-        if output.suffix.lower() in WRITABLE and not output.is_dir():
+        if output.suffix.lower() in WRITABLE and not is_folder(output):
             raise UsageError(
                 f"--output {output}: expected a folder for {count} pictures, got a file's name"
             )
@@ -170,15 +175,15 @@ def _file(path: Path) -> tuple[int, int] | None:
 
 def _refuse_unwritable(path: Path) -> None:
     """Better now than after minutes of painting."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir():
+    folder = next(parent for parent in path.absolute().parents if is_there(parent))
+    if not is_folder(folder):
         raise UsageError(f"{path}: cannot be written: {folder} is not a folder")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{path}: cannot be written: no permission to write in {folder}")
 
 
 def _is_folder(output: Path) -> bool:
-    return output.is_dir() or not output.suffix
+    return is_folder(output) or not output.suffix
 
 
 def _stem(image: Path | None) -> str:

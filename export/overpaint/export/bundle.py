@@ -18,7 +18,7 @@ import torch
 from overpaint.bundle import layout
 from overpaint.bundle.checkpoint.folder import Checkpoint, configs_of, open_checkpoint
 from overpaint.bundle.checkpoint.safetensors import Stored
-from overpaint.bundle.errors import UsageError
+from overpaint.bundle.errors import CheckpointError, UsageError
 from overpaint.bundle.families import facts_of
 from overpaint.bundle.files.hashing import sha256_file
 from overpaint.bundle.format.manifest import Component, Manifest, Source
@@ -43,6 +43,11 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 
 COMPUTE_DTYPES: Final = ("float32", "float16")
 PARITIES: Final = ("checkpoint", "reduced")
+_KNOWN: Final = {
+    "unet": "UNet2DConditionModel",
+    "transformer": "SD3Transformer2DModel",
+    "vae": "AutoencoderKL",
+}
 _STEPS_PER_PART: Final = 2
 _PRODUCERS: Final = ("overpaint", "torch", "diffusers", "transformers", "onnx", "onnxscript")
 _NOT_TAKEN: Final = ("safety_checker", "feature_extractor", "image_encoder")
@@ -87,7 +92,7 @@ def export_checkpoint(
         facts = facts_of(
             configs_of(source), f"{source.name} {source.index.get('_name_or_path', '')}"
         )
-        parts = parts_of(source, compute)
+        parts = _parts(source, compute)
         step = _stepper(progress, _STEPS_PER_PART * len(parts) + 3)
         step("reading the checkpoint")
         tensors = {part.source: source.weights(part.source).tensors() for part in parts}
@@ -113,6 +118,20 @@ def export_checkpoint(
         manifest = msgspec.structs.replace(manifest, preview=fit_preview(folder, manifest, decode))
         step("hashing files")
         return finish_bundle(folder, fuse_into(folder, manifest, loras) if loras else manifest)
+
+
+def _parts(source: Checkpoint, compute: DType) -> list[Part]:
+    """`parts_of` a checkpoint of whose networks every class is known."""
+    for component, known in _KNOWN.items():
+        if source.has(component) and source.class_name(component) != known:
+            raise CheckpointError(
+                f"{component}: expected {known}, got {source.class_name(component)}; "
+                "its family is unknown"
+            )
+    try:
+        return parts_of(source, compute)
+    except KeyError as error:
+        raise CheckpointError(f"{source.name}: its configs lack {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

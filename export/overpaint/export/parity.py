@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import ParityError
 from overpaint.bundle.format.manifest import Parity
 from overpaint.bundle.tensor import Range, Tensor
+from overpaint.engines.onnxruntime.library import import_onnxruntime
 
 from .part import Part
 
@@ -55,7 +55,7 @@ def measure(part: Part, folder: Path, cases: Reference) -> Parity:
         ParityError: an output's largest error is more than the limit times its largest value.
     """
     limit = LIMITS[part.compute]
-    session = onnxruntime.InferenceSession(
+    session = import_onnxruntime().InferenceSession(
         folder / layout.GRAPH, providers=["CPUExecutionProvider"]
     )
     worst = Parity(max_abs_error=0.0, max_abs_reference=0.0, limit=limit)

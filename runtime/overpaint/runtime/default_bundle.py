@@ -9,6 +9,7 @@ from typing import Final
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import BundleError
+from overpaint.bundle.files.looking import is_file
 
 EMBEDDED: Final = Path(__file__).parent / "embedded"
 
@@ -39,7 +40,7 @@ def bundle_to_open(
     Raises BundleError, CheckpointError, UsageError.
     """
     folder = bundle_or_default(bundle)
-    if not lora and not like and (folder / layout.MANIFEST).is_file():
+    if not lora and not like and is_file(folder / layout.MANIFEST):
         return folder
     from overpaint.bundle.importing import LoraChoice  # seldom needed, and not for nothing
     from overpaint.bundle.importing.cache import ready_bundle

@@ -2,7 +2,8 @@
 
 A PNG gets two text chunks: `overpaint`, a JSON object that holds everything, and `parameters`, the
 line that AUTOMATIC1111's web UI writes and the field's tools show. JPEG and WEBP carry the latter
-as EXIF UserComment. `read_parameters` gives the JSON object back.
+as EXIF UserComment, where prompts of many thousand words are cut. `read_parameters` gives the JSON
+object back.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image, PngImagePlugin
+from msgspec import to_builtins
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from overpaint.bundle.errors import ImageError
+from overpaint.bundle.format.manifest import Lora
 
 from .resolved import Resolved
 
@@ -24,6 +27,8 @@ INFOTEXT: Final = "parameters"
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _EXIF_IFD: Final = 0x8769
 _USER_COMMENT: Final = 0x9286
+_MOST_COMMENT: Final = 16_000  # characters: four bytes each at most, of 65,533 that EXIF may have
+_CUT: Final = " […]"
 _NOT_A_PICTURES: Final = ("n", "reference_strength")
 """Options of a run that one picture says nothing of: strength says what the second of them said."""
 
@@ -47,19 +52,28 @@ A1111_SAMPLERS: Final = {
 class Parameters:
     """Everything that, with the input picture, makes an image again. `size` is (width, height).
 
-    `passed_over`: the better devices that could not be taken.
+    image_sha256: the input picture's, as `Picture.sha256` has it; None for text to image.
+    sampler_run: what "default" was. guidance: "classifier-free", "embedded" (the denoiser takes the
+    scale itself) or "none". loras: those that are fused into the weights. precision: what the
+    denoiser computed in. device: what ran it, with its version. passed_over: the better devices
+    that could not be taken.
     """
 
     prompt: str
     resolved: Resolved
     seed: int
+    image_sha256: str | None
     steps_run: int
+    sampler_run: str
+    guidance: str
     size: tuple[int, int]
     model: str
     model_sha256: str
+    loras: tuple[Lora, ...]
     refiner: str | None
     refiner_sha256: str | None
     hand_over: float | None
+    precision: str
     device: str
     passed_over: tuple[str, ...] = ()
 
@@ -73,10 +87,15 @@ class Parameters:
         if self.refiner is not None:
             run["denoising_end"] = None  # hand_over says where
         own = {name: getattr(self, name) for name in self.__slots__ if name != "resolved"}
+        own["loras"] = [to_builtins(lora) for lora in self.loras]
         return run | own
 
     def as_json(self) -> str:
         return json.dumps({"version": version("overpaint"), **self.as_dict()}, ensure_ascii=False)
+
+    def as_record(self) -> dict[str, Any]:
+        """What `read_parameters` gives back of a picture that carries them."""
+        return dict(json.loads(self.as_json()))
 
     def infotext(self) -> str:
         """AUTOMATIC1111's three lines: prompt, negative prompt, the rest."""
@@ -84,7 +103,7 @@ class Parameters:
         strength = run.strength if run.denoising_start is None else None  # it had no say
         fields: dict[str, Any] = {
             "Steps": run.steps,
-            "Sampler": A1111_SAMPLERS.get(run.sampler, run.sampler),
+            "Sampler": A1111_SAMPLERS.get(self.sampler_run, self.sampler_run),
             "Schedule type": None if run.sigmas == "default" else run.sigmas.capitalize(),
             "CFG scale": f"{run.guidance_scale:g}",
             "Seed": self.seed,
@@ -120,6 +139,19 @@ class Painting(Image.Image):
         image.parameters = parameters
         return image
 
+    def copy(self) -> Painting:
+        """As PIL's, parameters and all."""
+        return Painting.of(super().copy(), self.parameters)
+
+    __copy__ = copy
+
+    def __getstate__(self) -> list[Any]:
+        return [super().__getstate__(), self.parameters]
+
+    def __setstate__(self, state: list[Any]) -> None:
+        super().__setstate__(state[0])
+        self.parameters = state[1]
+
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
         """As PIL's, and PNG, JPEG and WEBP files carry the parameters."""
         suffix = Path(getattr(fp, "name", "") if hasattr(fp, "write") else fp).suffix
@@ -138,19 +170,31 @@ class Painting(Image.Image):
 
     def _user_comment(self) -> Image.Exif:
         exif = Image.Exif()
-        text = self.parameters.infotext().encode("utf-16-be", "replace")
+        text = _cut(self.parameters.infotext()).encode("utf-16-be", "replace")
         exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
         return exif
 
 
+def _cut(infotext: str) -> str:
+    """What a JPEG's EXIF has room for: of prompts that are too long, their beginning and […]."""
+    prompts, _, last = infotext.rpartition("\n")
+    room = _MOST_COMMENT - len(last) - len(_CUT) - 1
+    return infotext if len(infotext) <= _MOST_COMMENT else f"{prompts[:room]}{_CUT}\n{last}"
+
+
 def read_parameters(path: str | Path) -> dict[str, Any]:
     """The parameters that overpaint wrote into the PNG at `path`."""
-    with Image.open(path) as image:
-        text = image.info.get(CHUNK)
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            text = image.info.get(CHUNK)
+    except UnidentifiedImageError:
+        text = None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
         parameters = json.loads(text) if isinstance(text, str) else None
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         parameters = None
     if not isinstance(parameters, dict):
-        raise ImageError(f"{path}: carries no parameters of overpaint's")
+        raise ImageError(f"{path}: carries no parameters of overpaint's; its PNGs do")
     return parameters

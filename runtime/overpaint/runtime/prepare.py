@@ -30,14 +30,16 @@ class Job:
     """A request with nothing left open.
 
     pixels: (1,3,H,W) float32 in [-1,1], or None for text to image. size: (width, height).
-    batch: how many images go through the denoiser together. guided: whether guidance needs the
-    negative prompt, which doubles the denoiser's batch.
+    image_sha256: of the picture as it was read (`Picture.sha256`). batch: how many images go
+    through the denoiser together. guided: whether guidance needs the negative prompt, which doubles
+    the denoiser's batch.
     """
 
     prompt: str
     resolved: Resolved
     size: tuple[int, int]
     pixels: npt.NDArray[np.float32] | None
+    image_sha256: str | None
     schedule: Schedule
     guided: bool
     batch: int
@@ -58,7 +60,7 @@ def prepare(bundle: Bundle, request: Request) -> Job:
     resolved = resolve(settings, manifest.defaults, with_image=request.image is not None)
     sides = image_sides(manifest)
     size = sides.check(settings.size) if settings.size else None
-    pixels = None
+    pixels = image_sha256 = None
     notes: tuple[str, ...] = ()
     if request.image is not None:
         picture = read(request.image)
@@ -67,6 +69,7 @@ def prepare(bundle: Bundle, request: Request) -> Job:
             size, shrunk = _own_size(picture.image.size, sides)
             notes += shrunk
         pixels = to_pixels(fit(picture.image, size, settings.resize))
+        image_sha256 = picture.sha256
     assert size is not None  # resolve() refuses text to image without a size
     schedule = schedule_for(bundle, resolved, size)
     guided = is_guided(manifest, resolved)
@@ -75,6 +78,7 @@ def prepare(bundle: Bundle, request: Request) -> Job:
         resolved=resolved,
         size=size,
         pixels=pixels,
+        image_sha256=image_sha256,
         schedule=schedule,
         guided=guided,
         batch=batch_size(manifest, settings.n, guided),

@@ -9,6 +9,7 @@ from PIL import Image
 from overpaint.bundle import layout
 
 from .metadata import Painting, Parameters
+from .prompt_warnings import prompt_warnings
 from .result import Result, Timings
 from .stage import Log, Stage
 
@@ -23,6 +24,7 @@ def result(stages: Sequence[Stage], images: Sequence[Image.Image], log: Log) -> 
         for stage in stages
         for warning in (*stage.engines.bundle.inferred, *stage.job.warnings)
     ]
+    warnings += prompt_warnings(base.engines, base.job)
     cut = dict.fromkeys(cut for stage in stages for cut in stage.conditioning.cut)
     warnings += [f"the prompt is too long for the text encoder; cut: {c!r}" for c in cut]
     return Result(
@@ -62,13 +64,31 @@ def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> 
         prompt=base.job.prompt,
         resolved=base.job.resolved,
         seed=seed,
+        image_sha256=base.job.image_sha256,
         steps_run=sum(stage.job.schedule.executed for stage in stages),
+        sampler_run=base.job.schedule.sampler,
+        guidance=_guidance(base),
         size=base.job.size,
         model=manifest.name,
         model_sha256=manifest.source.sha256,
+        loras=manifest.loras,
         refiner=refiner.name if refiner else None,
         refiner_sha256=refiner.source.sha256 if refiner else None,
         hand_over=base.job.resolved.denoising_end if refiner else None,
+        precision=_precision(base),
         device=devices.get(manifest.denoiser) or devices[layout.VAE_DECODER],
         passed_over=tuple(better.device for better in decision.passed_over) if decision else (),
     )
+
+
+def _guidance(base: Stage) -> str:
+    if base.engines.bundle.manifest.guidance_embedding_width is not None:
+        return "embedded"
+    return "classifier-free" if base.job.guided else "none"
+
+
+def _precision(base: Stage) -> str:
+    manifest, decision = base.engines.bundle.manifest, base.engines.decision
+    if decision is not None and decision.precision == "bf16":
+        return "bfloat16"
+    return manifest.components[manifest.denoiser].compute_dtype

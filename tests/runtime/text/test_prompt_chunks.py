@@ -140,7 +140,7 @@ def test_the_file_and_the_command_line_say_how_the_prompt_was_read(
 ) -> None:
     from typer.testing import CliRunner
 
-    from overpaint.cli.main import app
+    from overpaint.cli.app import app
 
     PICTURE.save(tmp_path / "in.png")
     out = tmp_path / "out.png"

@@ -12,6 +12,7 @@ from overpaint.bundle import layout
 from overpaint.bundle.errors import CheckpointError
 from overpaint.bundle.facts import Configs
 from overpaint.bundle.files.json import read_json
+from overpaint.bundle.files.looking import is_file, is_folder
 from overpaint.bundle.tokenizer.files import pad_token_id
 
 from .safetensors import Stored, read_header
@@ -19,6 +20,7 @@ from .safetensors import Stored, read_header
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 _STEMS: Final = ("diffusion_pytorch_model", "model")
 _VARIANTS: Final = (None, "fp16")
+_SINGLE_FILES: Final = (".safetensors", ".ckpt", ".gguf", ".pt", ".pth", ".bin")  # no hub id
 _SHARD: Final = re.compile(r"-\d+-of-\d+\.safetensors$|\.safetensors\.index(\.\w+)?\.json$")
 
 
@@ -123,18 +125,20 @@ def open_checkpoint(source: str | os.PathLike[str]) -> Checkpoint:
         CheckpointError: it is not there, or not a diffusers folder.
     """
     path, name = Path(source), os.fspath(source)
-    if path.is_file():
+    if is_file(path):
         raise CheckpointError(
             f"{path}: a single file; `overpaint import` makes a bundle from it, "
             "`export` from a diffusers folder or a hub id"
         )
-    if not path.is_dir():
-        if not _HUB_ID.fullmatch(name):
+    if not is_folder(path):
+        if name.lower().endswith(_SINGLE_FILES):
+            raise CheckpointError(f"{path}: no such file")
+        if not _HUB_ID.fullmatch(name) or name.startswith("."):
             raise CheckpointError(f"{path}: no such folder, and not a hub id (OWNER/NAME)")
         path = _download(name)
     else:
         name = path.resolve().name
-    if not (path / layout.MODEL_INDEX).is_file():
+    if not is_file(path / layout.MODEL_INDEX):
         raise CheckpointError(f"{path}: not a diffusers folder: it has no {layout.MODEL_INDEX}")
     return Checkpoint(path, name, read_json(path / layout.MODEL_INDEX))
 
@@ -156,19 +160,23 @@ def _files(folder: Path, names: set[str], stem: str, variant: str | None) -> tup
 
 def _download(name: str) -> Path:
     """Fetch what an export reads: configs, tokenizers, and one variant of the weights."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
+    try:
+        from huggingface_hub import HfApi, snapshot_download
+    except ImportError as error:
+        raise CheckpointError(
+            f"{name}: no such folder, and without huggingface_hub no hub is asked ({error})"
+        ) from None
     try:
         files = HfApi().list_repo_files(name)
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
+        return Path(snapshot_download(name, allow_patterns=wanted_files(files)))
+    except Exception as error:  # the client lets its HTTP library's errors through, whichever it is
         try:
             return Path(snapshot_download(name, local_files_only=True))
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        except Exception:
+            why = " ".join(str(error).split())[:300]
             raise CheckpointError(
-                f"{name}: no such folder, and the hub gave nothing under that name ({error})"
+                f"{name}: no such folder, and the hub gave nothing under that name ({why})"
             ) from error
-    return Path(snapshot_download(name, allow_patterns=wanted_files(files)))
 
 
 def wanted_files(files: list[str]) -> list[str]:

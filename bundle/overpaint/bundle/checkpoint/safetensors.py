@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -53,10 +53,13 @@ class Stored:
         return math.prod(self.shape) * ITEM_SIZES[self.dtype]
 
 
+_Int64: TypeAlias = Annotated[int, msgspec.Meta(le=2**63 - 1)]
+
+
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
+    shape: Annotated[list[_Int64], msgspec.Meta(max_length=64)]  # NumPy's limit
+    data_offsets: tuple[_Int64, _Int64]
 
 
 def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
@@ -78,7 +81,7 @@ def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
     try:
         entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         metadata = msgspec.json.decode(entries.pop("__metadata__", b"{}"), type=dict[str, str])
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise _refuse(path, f"its header is not what the format says ({error})") from error
     start = 8 + length
     tensors = {name: _stored(path, name, raw, start) for name, raw in entries.items()}
@@ -93,7 +96,7 @@ def _refuse(path: Path, why: str) -> CheckpointError:
 def _stored(path: Path, name: str, raw: msgspec.Raw, start: int) -> Stored:
     try:
         entry = msgspec.json.decode(raw, type=_Entry)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise _refuse(path, f"the entry of {name!r} is malformed ({error})") from error
     if entry.dtype not in ITEM_SIZES:
         raise _refuse(path, f"{name!r} has the dtype {entry.dtype!r}, which is unknown")

@@ -9,6 +9,7 @@ from typing import get_args
 from overpaint.bundle import layout
 from overpaint.bundle.errors import BundleError, IntegrityError, UsageError
 from overpaint.bundle.files.hashing import Progress
+from overpaint.bundle.files.looking import is_folder, is_there
 
 from . import integrity
 from .bundle import Bundle
@@ -52,8 +53,8 @@ def bundle_folder(path: str | os.PathLike[str]) -> Path:
         BundleError: it is not.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        got = "a file" if folder.exists() else "nothing"
+    if not is_folder(folder):
+        got = "a file" if is_there(folder) else "nothing"
         raise BundleError(f"{folder}: expected a bundle (a folder), found {got} there")
     names = (layout.MANIFEST, layout.MODEL_INDEX)
     if not any(os.path.lexists(folder / name) for name in names):

@@ -15,6 +15,7 @@ from typing import Final
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import OutputExistsError, UsageError
+from overpaint.bundle.files.looking import is_file, is_there
 from overpaint.bundle.files.user_folders import cache_folder
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.lora.file import LoraChoice
@@ -77,13 +78,13 @@ def ready_bundle(
 
 def _is_checkpoint(path: Path) -> bool:
     """A file, or a diffusers folder that holds no graph."""
-    if path.is_file():
+    if is_file(path):
         return True
     graphs = (path / layout.graph_path(component) for component in layout.COMPONENTS)
     return (
-        (path / layout.MODEL_INDEX).is_file()
-        and not (path / layout.MANIFEST).exists()
-        and not any(graph.exists() for graph in graphs)
+        is_file(path / layout.MODEL_INDEX)
+        and not is_there(path / layout.MANIFEST)
+        and not any(is_there(graph) for graph in graphs)
     )
 
 

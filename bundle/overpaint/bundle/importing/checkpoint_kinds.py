@@ -14,6 +14,7 @@ from overpaint.bundle.checkpoint.safetensors import Stored, read_header
 from overpaint.bundle.checkpoint.tensors import Tensors, folder_tensors, single_file_tensors
 from overpaint.bundle.errors import CheckpointError
 from overpaint.bundle.families import FAMILIES
+from overpaint.bundle.files.looking import is_file
 
 _PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _OTHERS: Final = {
@@ -77,10 +78,13 @@ def open_for_import(source: str | os.PathLike[str]) -> Folder | SingleFile:
         CheckpointError: there is nothing, or a pickle, or a broken file.
     """
     path = Path(source)
-    if not path.is_file():
+    if not is_file(path):
         return Folder(open_checkpoint(source))
-    with open(path, "rb") as file:
-        start = file.read(4)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     if start.startswith(_PICKLES) or _PICKLE_NAMES.fullmatch(path.name):
         raise CheckpointError(
             f"{path}: a pickle, which can run any code when it is read; it is not opened. "

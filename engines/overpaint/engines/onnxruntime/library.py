@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, TypeAlias
 
-from overpaint.bundle.errors import MissingExtraError
+from overpaint.bundle.errors import BrokenExtraError, MissingExtraError
 from overpaint.bundle.graph.wire import MalformedError
+from overpaint.bundle.installed import install_command
 
 SPINNING_FROM: Final = 4  # cores
 WEIGHTS_BESIDE: Final = "session.model_external_initializers_file_folder_path"
@@ -22,27 +23,40 @@ Rewrite: TypeAlias = Callable[[bytes], bytes | None]
 """An ONNX model otherwise written; None where it is to stay as it is. Raises MalformedError."""
 
 
-def providers() -> list[str] | None:
-    """ONNX Runtime's execution providers as it was built, None where it is not installed."""
-    try:
-        names: list[str] = import_onnxruntime().get_available_providers()
-    except MissingExtraError:
-        return None
+def providers() -> list[str]:
+    """ONNX Runtime's execution providers as it was built.
+
+    Raises:
+        MissingExtraError: as `import_onnxruntime`.
+    """
+    names: list[str] = import_onnxruntime().get_available_providers()
     return names
 
 
 def import_onnxruntime() -> ModuleType:
     """Import onnxruntime: late, for it takes some 25 ms that `overpaint info` need not spend.
 
+    Since 1.31 it keeps a device id and a database of events under ~/.cache/Microsoft at each run,
+    and has an address to send them to: it is told not to, unless ORT_DISABLE_TELEMETRY says 0.
+
     Raises:
-        MissingExtraError: it is not installed, or does not load.
+        MissingExtraError: it is not installed.
+        BrokenExtraError: it does not load.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingExtraError("cpu", "onnxruntime") from error
+        raise MissingExtraError.told_by(error, "cpu", "onnxruntime") from error
     module: ModuleType = onnxruntime
     return module
+
+
+def why_not(error: MissingExtraError, extra: str = "cpu") -> str:
+    """Why nothing runs on ONNX Runtime, as a clause for people; `extra` would bring it."""
+    if isinstance(error, BrokenExtraError):
+        return str(error)
+    return f"onnxruntime is not installed: {install_command(extra)}"
 
 
 def session_options(runtime: ModuleType, threads: int) -> Any:

@@ -104,7 +104,7 @@ def _openvino() -> ModuleType:
     try:
         import openvino
     except ImportError as error:
-        raise MissingExtraError("openvino", "openvino") from error
+        raise MissingExtraError.told_by(error, "openvino", "openvino") from error
     module: ModuleType = openvino
     return module
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import warnings
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from overpaint.bundle.errors import ImageError
 
+from .colours import to_srgb
 from .formats import FORMATS, reader_of
 
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | npt.NDArray[Any]
@@ -32,14 +34,20 @@ class Picture:
     name: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def sha256(self) -> str:
+        """Of its size and its RGB bytes: of what is painted over, however it was encoded."""
+        width, height = self.image.size
+        return hashlib.sha256(b"%d %d " % (width, height) + self.image.tobytes()).hexdigest()
+
 
 def read(source: ImageLike) -> Picture:
     """Read `source`: a path, a file's bytes, a binary file, a PIL image or a NumPy array.
 
-    Files are recognised by their bytes, never by their names. EXIF orientation is applied, the
-    first frame of an animation is taken, transparency is laid on white, palettes, grey, CMYK and
-    16-bit pictures become 8-bit RGB. Arrays are (H,W), (H,W,1), (H,W,3) or (H,W,4): uint8, or
-    floats in [0,1].
+    Files are recognised by their bytes, never by their names. EXIF orientation is applied, colours
+    of an ICC profile become those of sRGB, the first frame of an animation is taken, transparency
+    is laid on white, palettes, grey, CMYK and 16-bit pictures become 8-bit RGB. Arrays are (H,W),
+    (H,W,1), (H,W,3) or (H,W,4): uint8, or floats in [0,1].
 
     Raises ImageError for whatever is missing, damaged, no picture, or above `MAX_PIXELS`.
     """
@@ -129,6 +137,8 @@ def _to_rgb(image: Image.Image, name: str, notes: list[str]) -> Picture:
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{name}: {_too_large(image.size)}")
     image = ImageOps.exif_transpose(image)
+    image, told = to_srgb(image)
+    notes += [f"{name}: {note}" for note in told]
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_from_deep(np.asarray(image), image.mode, name))
     if image.has_transparency_data:

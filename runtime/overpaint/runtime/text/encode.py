@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Final
@@ -44,6 +45,12 @@ class TextEncoders:
             for encoder in text.encoders
             for prompt in prompts
         )
+
+    def in_pieces(self, encoder: TextEncoder, prompt: str) -> tuple[str, ...]:
+        """The words of `prompt` that are no tokens of their own."""
+        tokenizer = self._tokenizer(encoder)
+        words = dict.fromkeys(re.findall(r"\w+", prompt))
+        return tuple(w for w in words if len(tokenizer.encode(w, add_special_tokens=False)) > 1)
 
     def encode(
         self,
@@ -92,6 +99,9 @@ class TextEncoders:
         return Embedding(np.concatenate(hidden, axis=1), pooled, found.cut)
 
     def _chunked(self, encoder: TextEncoder, prompt: str, prompting: Prompting) -> Chunks:
+        return chunked(self._tokenizer(encoder), prompt, encoder, prompting)
+
+    def _tokenizer(self, encoder: TextEncoder) -> Tokenizer:
         if encoder.tokenizer not in self._tokenizers:
             self._tokenizers[encoder.tokenizer] = load_tokenizer(self._folder / encoder.tokenizer)
-        return chunked(self._tokenizers[encoder.tokenizer], prompt, encoder, prompting)
+        return self._tokenizers[encoder.tokenizer]

@@ -9,7 +9,7 @@ import re
 from types import ModuleType
 from typing import Final
 
-from overpaint.bundle.errors import SessionError
+from overpaint.bundle.errors import MissingExtraError, SessionError
 from overpaint.bundle.installed import install_command
 from overpaint.engines.host.nvidia import NoGpuError, gpu_name
 from overpaint.engines.onnxruntime.library import (
@@ -17,6 +17,7 @@ from overpaint.engines.onnxruntime.library import (
     message_of,
     providers,
     session_options,
+    why_not,
 )
 
 from .options import CUDA, DEVICE
@@ -36,8 +37,10 @@ def start() -> str:
     Raises:
         SessionError: it does not start; the message says why and how to mend it.
     """
-    if (names := providers()) is None:
-        raise SessionError(f"onnxruntime is not installed: {install_command('cuda')}")
+    try:
+        names = providers()
+    except MissingExtraError as error:
+        raise SessionError(why_not(error, extra="cuda")) from None
     if CUDA not in names:
         raise SessionError(
             f"the onnxruntime installed here has no {CUDA}: pip uninstall onnxruntime, then "

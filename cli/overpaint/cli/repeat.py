@@ -1,0 +1,66 @@
+"""`overpaint run --repeat`: what a painted picture says of itself, as what is asked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from overpaint.bundle.errors import UsageError
+from overpaint.runtime.metadata import Parameters, read_parameters
+from overpaint.runtime.settings import Settings, options
+
+_ELSEWHERE: Final = ("mode", "preset", "passed_over")
+"""What they brought is said by strength, steps and guidance_scale; or it changes no pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The parameters in the PNG at `path`."""
+
+    path: Path
+    said: dict[str, Any]
+
+    @classmethod
+    def of(cls, path: Path) -> Repeat:
+        """Raises ImageError where it carries none."""
+        return cls(path, read_parameters(path))
+
+    @property
+    def text_to_image(self) -> bool:
+        return self.said.get("strength") is None
+
+    @property
+    def hand_over(self) -> float | None:
+        return self.said.get("hand_over")
+
+    def arguments(self, images: list[str]) -> list[str]:
+        """IMAGE and PROMPT, as they are typed. Raises UsageError where the picture is missing."""
+        wanted = 0 if self.text_to_image else 1
+        if len(images) != wanted:
+            what = "the one picture that was painted over" if wanted else "none: none was there"
+            raise UsageError(f"--repeat: expected as IMAGE {what}; got {len(images)}")
+        return [*images, str(self.said.get("prompt", ""))]
+
+    def settings(self, asked: Settings) -> Settings:
+        """Those that were run. Raises UsageError where others are `asked` for."""
+        if asked != Settings():
+            raise UsageError(f"--repeat: {self.path} says how it is painted; leave options out")
+        run: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in self.said.items()
+            if name in options() and name not in _ELSEWHERE and value is not None
+        }
+        if "denoising_start" in run:
+            del run["strength"]  # it had no say
+        return Settings(**run)
+
+    def differences(self, now: Parameters) -> Iterator[str]:
+        """What is another than it was: with it, the pixels may be others."""
+        for name, value in now.as_record().items():
+            if name not in _ELSEWHERE and self.said.get(name) != value:
+                yield (
+                    f"--repeat: {self.path} was painted with {name} {self.said.get(name)!r}, this "
+                    f"with {value!r}: the pixels may differ"
+                )
