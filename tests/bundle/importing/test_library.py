@@ -167,3 +167,9 @@ def test_a_bundles_components_are_those_of_its_architecture(library: Library) ->
         for graphs in architecture.graphs.values():
             expected = {*architecture.configs} - {"vae"} | {layout.VAE_ENCODER, layout.VAE_DECODER}
             assert set(graphs) == expected
+
+
+def test_the_documentation_names_every_architecture() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "importing.md").read_text("utf-8")
+    for like in open_library().index.architectures:
+        assert f" | `{like}` |\n" in page
