@@ -1,0 +1,69 @@
+"""axe-core finds nothing to complain of: by day and by night, on a desk and on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+from tests.serve.engine import Knobs
+from tests.serve.page.conftest import Open
+from tests.serve.page.easel import Easel, halves
+from tests.serve.running import Running
+
+DESK = {"viewport": {"width": 1366, "height": 768}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def nothing(easel: Easel) -> None:
+    """The page that stands there, further settings unfolded."""
+
+
+def result(easel: Easel) -> None:
+    easel.bring(halves())
+    easel.repaint("red")
+
+
+def running(easel: Easel) -> None:
+    easel.at("#run").click()
+    expect(easel.at("#progress")).to_be_visible()
+
+
+def words_alone(easel: Easel) -> None:
+    easel.at("#words").click()
+    easel.see("empty")
+
+
+def trouble(easel: Easel) -> None:
+    easel.bring(b"%PDF-1.7 not a picture", "letter.pdf", "application/pdf")
+    easel.says("#notice", "not a picture")
+
+
+@pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("come_to", [nothing, result, running, words_alone, trouble])
+def test_axe_finds_nothing(
+    server: Running,
+    visit: Open,
+    knobs: Knobs,
+    come_to: Callable[[Easel], None],
+    scheme: str,
+    device: dict[str, object],
+) -> None:
+    if come_to is running:
+        knobs.gate.clear()
+    easel = visit(server.url, color_scheme=scheme, **device)
+    easel.settings()
+    come_to(easel)
+    assert _violations(easel) == []
+    knobs.gate.set()
+
+
+def _violations(easel: Easel) -> list[str]:
+    found = Axe().run(easel.page).response["violations"]
+    return [
+        f"{one['id']}: {node['html']}: {node['failureSummary']}"
+        for one in found
+        for node in one["nodes"]
+    ]
