@@ -13,7 +13,7 @@ export function incoming(store, album) {
   });
   window.addEventListener("paste", (event) => {
     const file = imageIn(event.clipboardData);
-    if (!file || store.state.job) return;
+    if (!file) return;
     event.preventDefault();
     bring(file);
   });
@@ -28,7 +28,7 @@ export function incoming(store, album) {
   window.addEventListener("drop", (event) => {
     event.preventDefault();
     store.change({ dragging: false });
-    if (!store.state.job) bring(imageIn(event.dataTransfer));
+    bring(imageIn(event.dataTransfer));
   });
 
   return ({ dragging }) => document.body.toggleAttribute("data-dragging", dragging);
@@ -40,7 +40,7 @@ async function take(file, store, album) {
     const { blob, why } = await fitted(large, store.state.server?.limits);
     const picture = why ? await album.open(blob) : large;
     const notice = why && { kind: "note", text: why };
-    store.change({ picture, original: picture, shown: null, notice });
+    store.change({ picture, original: picture, at: null, notice });
     album.release(store.state);
     say(`Your picture is here: ${picture.width} by ${picture.height} pixels.`);
   } catch {
