@@ -27,7 +27,8 @@ def result(easel: Easel) -> None:
 
 def running(easel: Easel) -> None:
     easel.at("#run").click()
-    expect(easel.at("#progress")).to_be_visible()
+    easel.at("#run").click()
+    expect(easel.at("#jobs .name")).to_have_text(["next", "reading"])
 
 
 def words_alone(easel: Easel) -> None:
@@ -40,9 +41,26 @@ def trouble(easel: Easel) -> None:
     easel.says("#notice", "not a picture")
 
 
+def several(easel: Easel) -> None:
+    easel.at("#n").fill("3")
+    easel.repaint("red")
+    easel.see("sheet")
+
+
+def offer(easel: Easel) -> None:
+    easel.repaint("red")
+    easel.drop(easel.file())
+    expect(easel.at("#take")).to_be_visible()
+
+
+STATES = [nothing, result, running, several, words_alone, trouble, offer]
+
+
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("come_to", [nothing, result, running, words_alone, trouble])
+@pytest.mark.parametrize(
+    "come_to", [nothing, result, running, several, words_alone, trouble, offer]
+)
 def test_axe_finds_nothing(
     server: Running,
     visit: Open,
@@ -58,6 +76,7 @@ def test_axe_finds_nothing(
     come_to(easel)
     assert _violations(easel) == []
     knobs.gate.set()
+    expect(easel.at("#jobs li")).to_have_count(0)
 
 
 def _violations(easel: Easel) -> list[str]:

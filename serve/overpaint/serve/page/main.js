@@ -8,8 +8,10 @@
 import * as access from "./access.js";
 import { createApi } from "./api.js";
 import { pause } from "./job.js";
+import { fieldsOf } from "./fields.js";
 import { createMemory, keepForm, keptForm } from "./memory.js";
 import { easel } from "./parts/easel.js";
+import { further } from "./parts/further.js";
 import { go } from "./parts/go.js";
 import { chosen, head } from "./parts/head.js";
 import { how } from "./parts/how.js";
@@ -38,6 +40,7 @@ const parts = [
   how(store),
   styles(store),
   more(store),
+  further(store),
   seed(store),
   go(store, runner),
   incoming(store, album),
@@ -58,12 +61,12 @@ runner.resume(jobs);
 const server = await greet();
 store.change({ server, away: false, ...beginning(server, before) });
 store.watch(keepForm);
-await offerExample();
+await Promise.all([offerExample(), describeFurther()]);
 
 /** The model and the form to begin with: those of before a reload, or else the first model's. */
 function beginning(server, before) {
   const model = server.models.find(({ name }) => name === before?.model);
-  if (model) return { model, form: before.form };
+  if (model) return { model, form: { ...store.state.form, ...before.form } };
   const form = {
     ...store.state.form,
     styles: (server.styles ?? []).map((row) => ({ ...row, on: true })),
@@ -82,6 +85,13 @@ async function greet() {
       await pause(2000);
     }
   }
+}
+
+/** What else the server takes, as its own schema has it. */
+async function describeFurther() {
+  const schema = await api.schema().catch(() => null);
+  const asked = schema?.components.schemas.JobRequest;
+  if (asked) store.change({ fields: fieldsOf(asked.properties) });
 }
 
 /** A picture to begin with, unless somebody was faster. */

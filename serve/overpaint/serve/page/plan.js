@@ -64,7 +64,7 @@ function area({ form, picture, server }) {
 }
 
 export function duration(seconds) {
-  if (seconds < 1) return "a second";
+  if (seconds < 1.5) return "a second";
   if (seconds < 90) return `${Math.round(seconds)} s`;
   return `${Math.round(seconds / 60)} min`;
 }

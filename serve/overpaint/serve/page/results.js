@@ -1,5 +1,8 @@
 // What a finished job gave: one result a picture, and how fast it went.
 
+import { inWords } from "./fields.js";
+import { OWN } from "./request.js";
+
 /** Results of `job`, which has `ended`; `pictures` are its media, opened. */
 export function resultsOf({ result, fallback, provider }, job, pictures) {
   return pictures.map((picture, i) => ({
@@ -40,6 +43,7 @@ export function describe({ asked, seed, steps, seconds, device, provider, width,
     `${steps} steps`,
     asked.guidance_scale == null ? null : `guidance ${asked.guidance_scale}`,
     asked.sampler === "default" ? null : asked.sampler,
+    ...further(asked),
     `seed ${seed}`,
     `${width} × ${height}`,
     `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s${device ? ` on ${device}` : ""}`,
@@ -48,6 +52,11 @@ export function describe({ asked, seed, steps, seconds, device, provider, width,
     .filter(Boolean)
     .join(" · ");
 }
+
+const further = (asked) =>
+  Object.entries(asked)
+    .filter(([name]) => !OWN.has(name))
+    .map(([name, value]) => (value === true ? inWords(name) : `${inWords(name)} ${value}`));
 
 function manner({ mode, strength }) {
   if (mode === "copy") return "copy";

@@ -12,6 +12,7 @@ export const IDEAS = [
 export const HISTORY = 24; // results that are kept
 
 export const BEGINNING = {
+  fields: [], // of the further settings that the server takes
   server: null, // what /v1/capabilities answered
   model: null, // one of server.models
   picture: null, // {key, blob, url, width, height}: what will be repainted
@@ -29,6 +30,7 @@ export const BEGINNING = {
     locked: false,
     avoid: "",
     styles: [], // {name, words, on}
+    further: {}, // what else was set, by the API's names: see fields.js
   },
   jobs: [], // those under way, in the order they were asked for: see progress.js
   results: [], // newest first: see results.js
@@ -37,7 +39,7 @@ export const BEGINNING = {
   revealing: false,
   pace: {}, // by model, measured by this page: {step, other, words, pixels}
   away: false, // the server has not answered yet
-  notice: null, // {text, kind: "error" | "note"}
+  notice: null, // {text, kind: "error" | "note", settings: of a picture that carries its own}
   dragging: false,
 };
 

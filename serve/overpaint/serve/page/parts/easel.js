@@ -67,7 +67,7 @@ function drawSheet(results, store) {
   const { style } = $("sheet");
   style.setProperty("--columns", columns);
   style.setProperty("--ratio", (columns * width) / (Math.ceil(results.length / columns) * height));
-  const make = () => element("li", {}, element("button", { type: "button" }, element("img")));
+  const make = () => element("li", {}, element("button", { type: "button" }, element("img", { alt: "" })));
   list($("sheet"), results, make, (item, result, i) => {
     const button = item.firstChild;
     set(button, {

@@ -1,6 +1,7 @@
 // The button that starts, its key, and what there is to say about it.
 
 import { $, set } from "../dom.js";
+import { paintedAgain } from "../request.js";
 
 export function go(store, { repaint }) {
   $("controls").addEventListener("submit", (event) => {
@@ -17,6 +18,10 @@ export function go(store, { repaint }) {
   });
   // Unfold what is wrong, so that the browser can point at it. The event does not bubble.
   $("controls").addEventListener("invalid", ({ target }) => unfold(target.closest("details")), true);
+  $("take").addEventListener("click", () => {
+    store.change(paintedAgain(store.state.notice.settings, store.state));
+    $("run").focus(); // what was pressed is hidden now
+  });
   $("dismiss").addEventListener("click", () => store.change({ notice: null }));
 
   return ({ model, picture, notice }) => {
@@ -25,6 +30,7 @@ export function go(store, { repaint }) {
     set($("run-key"), { textContent: startKey() });
     $("notice").hidden = !notice;
     if (notice) $("notice").dataset.kind = notice.kind;
+    $("take").hidden = !notice?.settings;
     set($("notice-text"), { textContent: notice?.text ?? "" });
   };
 }

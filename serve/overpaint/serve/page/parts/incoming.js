@@ -2,6 +2,7 @@
 
 import { $ } from "../dom.js";
 import { say } from "../messages.js";
+import { settingsIn } from "../painted.js";
 import { fitted } from "../pictures.js";
 
 export function incoming(store, album) {
@@ -39,7 +40,9 @@ async function take(file, store, album) {
     const large = await album.open(file);
     const { blob, why } = await fitted(large, store.state.server?.limits);
     const picture = why ? await album.open(blob) : large;
-    const notice = why && { kind: "note", text: why };
+    const settings = await settingsIn(file);
+    const text = [why, settings && carries(settings)].filter(Boolean).join(" ");
+    const notice = text ? { kind: "note", text, settings } : null;
     store.change({ picture, original: picture, at: null, notice });
     album.release(store.state);
     say(`Your picture is here: ${picture.width} by ${picture.height} pixels.`);
@@ -48,6 +51,11 @@ async function take(file, store, album) {
     const text = `${name} is not a picture that can be read. PNG, JPEG and WEBP work.`;
     store.change({ notice: { kind: "error", text } });
   }
+}
+
+function carries({ prompt, seed }) {
+  const words = prompt.length > 80 ? `${prompt.slice(0, 80)}…` : prompt;
+  return `This picture says what it was made with: “${words}”, seed ${seed}.`;
 }
 
 const imageIn = (data) =>
