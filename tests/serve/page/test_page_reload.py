@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,25 @@ def test_a_job_that_ended_meanwhile_is_fetched(easel: Easel, server: Running, kn
     easel.page.goto(easel.url)
     easel.see("result")
     np.testing.assert_array_equal(easel.shown(), decoded(easel.file()))
+
+
+def test_a_job_whose_time_is_over_is_told_once(tmp_path: Path, visit: Open) -> None:
+    knobs = Knobs()
+    with serving(Config(port=0, result_seconds=1), [fake_served(tmp_path, "a", knobs)]) as server:
+        easel = visit(server.url)
+        knobs.gate.clear()
+        easel.at("#run").click()
+        easel.says("#progress-text", "Reading the picture and the prompt…")
+        easel.page.goto("about:blank")
+        knobs.gate.set()
+        while server.state.jobs.busy:
+            time.sleep(0.01)
+        time.sleep(1.1)
+        easel.page.goto(easel.url)
+        easel.says("#notice", "This job ended long ago and is forgotten.")
+        easel.page.reload()
+        easel.see("picture")
+        easel.quiet()
 
 
 def test_a_second_tab_shares_what_was_made_and_what_is_under_way(
