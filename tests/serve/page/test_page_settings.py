@@ -113,10 +113,11 @@ def test_nonsense_in_a_painting_leaves_the_form_as_it_was(easel: Easel) -> None:
     nonsense: dict[str, Any] = {
         name: {"<b>": [1]} for name in PAINTED if name not in ("prompt", "mode", "strength")
     }
-    easel.drop(painting(nonsense | {"prompt": "<b>x</b>" * 99, "strength": 9e9}))
+    easel.drop(painting(nonsense | {"prompt": "<b>x</b>" * 99, "strength": 9e9, "seed": -5}))
     easel.says("#notice", "<b>x</b>")
     easel.at("#take").click()
     assert easel.reading() == before
+    assert easel.at("#seed").input_value() == ""
     easel.repaint(None)
 
 

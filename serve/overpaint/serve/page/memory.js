@@ -18,7 +18,8 @@ export async function createMemory(album) {
     const open = async ({ key, blob, name }) => ({ ...(await album.open(blob, key)), name });
     const readable = (await Promise.all(files.map((file) => open(file).catch(() => null)))).filter(Boolean);
     const pictures = new Map(readable.map((picture) => [picture.key, picture]));
-    const whole = (record) => ({ ...record, ...pictures.get(record.key), from: pictures.get(record.from) ?? null });
+    const origin = (record) => pictures.get(record.from) ?? null;
+    const whole = (record) => ({ ...record, ...pictures.get(record.key), from: origin(record) });
     return {
       jobs: jobs.map(whole).sort((a, b) => a.sent - b.sent),
       results: results
@@ -29,7 +30,7 @@ export async function createMemory(album) {
   }
 
   function keep({ jobs, results }) {
-    const taken = jobs.filter(({ id }) => id); // the server knows of the others as little
+    const taken = jobs.filter(({ id }) => id); // nobody could follow the others: the server has not got them yet
     const [newJobs, goneJobs] = changes(known.jobs, taken);
     const [newResults, goneResults] = changes(known.results, results);
     if (!database || newJobs.size + goneJobs.size + newResults.size + goneResults.size === 0) return;

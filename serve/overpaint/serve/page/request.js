@@ -67,7 +67,7 @@ export function paintedAgain(painted, { server, model: now, form, picture, field
   take("model", (name) => name === model.name);
   take("steps_mode", (mode) => mode === "diffusers");
   for (const name of ["refiner", "denoising_start", "denoising_end"]) take(name, () => false);
-  const seed = take("seed", Number.isSafeInteger, null);
+  const seed = take("seed", (n) => Number.isSafeInteger(n) && n >= 0, null);
   const further = fields
     .map(({ name, fits, fallback }) => [name, take(name, fits, fallback), fallback])
     .filter(([, value, fallback]) => value !== fallback);
@@ -91,7 +91,7 @@ export function paintedAgain(painted, { server, model: now, form, picture, field
   const told = [
     words
       ? "Its settings are in the form: it was painted from words alone."
-      : "Its settings are in the form. The picture that it was made from is not in the file: this repaints the painting.",
+      : "Its settings are in the form. The picture it was made from is not in the file: this repaints the painting.",
     without.length > 0 && `Not to be had here: ${without.join(", ")}.`,
   ];
   const notice = { kind: "note", text: told.filter(Boolean).join(" ") };
