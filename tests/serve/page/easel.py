@@ -21,7 +21,7 @@ new MutationObserver(() => {
 }).observe(document, {subtree: true, childList: true, characterData: true});"""
 
 NEW_RESULT = """known => document.querySelectorAll('#results button').length > known
-    && document.querySelector('#stage').dataset.view === 'result'"""
+    && ['result', 'sheet'].includes(document.querySelector('#stage').dataset.view)"""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -71,7 +71,7 @@ class Easel:
         return self
 
     def see(self, view: str, seconds: float = SECONDS) -> None:
-        """Wait until the easel shows: picture, empty, running or result."""
+        """Wait until the easel shows: picture, empty, running, sheet or result."""
         expect(self.at("#stage")).to_have_attribute("data-view", view, timeout=seconds * 1000)
 
     def at(self, selector: str) -> Locator:

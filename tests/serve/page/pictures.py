@@ -5,10 +5,12 @@ The embedded model paints; seeds are fixed, so that the pictures change only whe
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from tests.serve.page.conftest import QUIET
 from tests.serve.page.easel import Easel
@@ -30,12 +32,15 @@ PHONE: dict[str, Any] = {
 def photograph(browser: Browser, url: str) -> None:
     easel = _visit(browser, url, "light", DESK)
     _save(easel, "page-light.png")
+    easel.repaint(None)
+    easel.at("#compare").fill("45")
+    _save(easel, "page-compare.png")
+
+    easel.at("#run").click()
+    easel.at("#ideas button").last.click()
     easel.at("#run").click()
     easel.page.wait_for_function("() => document.querySelector('#preview.here')")
     _save(easel, "page-running.png")
-    easel.finished()
-    easel.at("#compare").fill("45")
-    _save(easel, "page-compare.png")
 
     easel = _visit(browser, url, "dark", DESK)
     easel.repaint(None)
@@ -59,7 +64,8 @@ def _visit(browser: Browser, url: str, scheme: Any, device: dict[str, Any]) -> E
 def _save(easel: Easel, name: str) -> None:
     easel.page.mouse.move(0, 0)
     easel.page.wait_for_timeout(300)
-    easel.page.screenshot(path=PICTURES / name)
+    photo = Image.open(io.BytesIO(easel.page.screenshot())).convert("RGB")
+    photo.save(PICTURES / name, optimize=True)
 
 
 def main() -> None:

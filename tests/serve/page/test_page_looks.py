@@ -29,6 +29,10 @@ CONTRAST = """selector => {
 ANIMATED = """() => ['.bar span', '#run']
     .map(one => parseFloat(getComputedStyle(document.querySelector(one)).transitionDuration))
     .reduce((sum, seconds) => sum + seconds)"""
+UNDER = """selector => {
+    const box = document.querySelector(selector).getBoundingClientRect();
+    return document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2).id;
+}"""
 TEXTS = (
     "h1",
     "#device",
@@ -57,6 +61,23 @@ def test_nothing_scrolls_sideways_on_a_phone(server: Running, visit: Open, width
     stage = easel.at("#stage").bounding_box()
     assert stage is not None
     assert stage["y"] > -1  # the result came into sight
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 768), (1280, 720)])
+def test_the_button_is_in_sight_on_a_laptop(
+    server: Running, visit: Open, width: int, height: int
+) -> None:
+    easel = visit(server.url, viewport={"width": width, "height": height})
+    assert easel.page.evaluate("document.documentElement.scrollHeight") <= height  # all of it is
+    expect(easel.at("#run")).to_be_in_viewport(ratio=1)
+    easel.settings()
+    easel.bring(b"not a picture", "letter.pdf", "application/pdf")
+    expect(easel.at("#notice")).to_be_visible()
+    expect(easel.at("#run")).to_be_in_viewport(ratio=1)
+    assert easel.page.evaluate("scrollY") == 0
+    easel.at("#seed").focus()
+    under = easel.page.evaluate(UNDER, "#seed")
+    assert under == "seed"  # what is typed in is not hidden by the button
 
 
 def _overflow(easel: Easel) -> int:

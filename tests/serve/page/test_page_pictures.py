@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +14,17 @@ from tests.serve.page.easel import Easel, decoded, difference, flat, halves
 from tests.serve.running import Running
 
 from overpaint.serve.page import FOLDER
+
+KEPT = """async () => {
+    const answered = request => new Promise(resolve => {
+        request.onsuccess = () => resolve(request.result);
+    });
+    const database = await answered(indexedDB.open('overpaint'));
+    const names = [...database.objectStoreNames];
+    const stores = database.transaction(names);
+    const counts = names.map(name => answered(stores.objectStore(name).count()));
+    return Object.fromEntries((await Promise.all(counts)).map((count, i) => [names[i], count]));
+}"""
 
 
 def test_the_example_awaits_a_visitor_with_a_prompt_and_one_clear_button(easel: Easel) -> None:
@@ -143,14 +155,49 @@ def test_its_settings_bring_back_words_strength_seed_and_picture(easel: Easel) -
     np.testing.assert_array_equal(easel.repaint(None), first)
 
 
-def test_several_pictures_at_once_are_as_many_results(easel: Easel) -> None:
+def test_all_pictures_of_one_run_are_shown_and_one_is_chosen(easel: Easel) -> None:
     easel.bring(halves())
     easel.settings()
-    easel.at("#n").fill("3")
+    easel.at("#n").fill("4")
     easel.repaint("red")
-    expect(easel.at("#results button")).to_have_count(3)
+    easel.see("sheet")
+    choices = easel.at("#sheet button")
+    expect(choices).to_have_count(4)
+    expect(easel.at("#results button")).to_have_count(4)
+    for i in range(4):
+        expect(choices.nth(i)).to_be_in_viewport(ratio=1)
+        shown = easel.shown(f"#sheet li:nth-child({i + 1}) img")
+        np.testing.assert_array_equal(shown, decoded(easel.file(media(easel, i))))
+    assert len({easel.file(i) for i in range(4)}) == 4
+    easel.says("#made-of", "4 pictures. Choose one.")
+    expect(easel.at("#download")).to_be_hidden()
+    choices.nth(2).press("Enter")
+    easel.see("result")
+    np.testing.assert_array_equal(easel.shown(), decoded(easel.file(media(easel, 2))))
+    easel.page.keyboard.press("Enter")  # on "All 4", which has the focus now
+    easel.see("sheet")
+    expect(choices.first).to_be_focused()
     seeds = [int(one.split()[-1]) for one in _labels(easel)]
-    assert seeds == [seeds[0], seeds[0] + 1, seeds[0] + 2]
+    assert seeds == [seeds[0], seeds[0] + 1, seeds[0] + 2, seeds[0] + 3]
+
+
+def media(easel: Easel, i: int) -> int:
+    """Where in `easel.media` the page fetched the picture `i` of the last job."""
+    job = httpx.get(f"{easel.url}/v1/jobs/{easel.jobs[-1].json()['id']}").json()
+    return easel.media.index(f"/v1/media/{job['result']['media'][i]}.png")
+
+
+def test_a_result_is_removed_for_good(easel: Easel) -> None:
+    easel.bring(halves())
+    easel.repaint("red")
+    easel.repaint("blue")
+    easel.at("#remove").click()
+    expect(easel.at("#results button")).to_have_count(1)
+    easel.see("picture")
+    easel.page.reload()
+    expect(easel.at("#results button")).to_have_count(1)
+    kept = easel.page.evaluate(KEPT)
+    assert kept == {"jobs": 0, "results": 1, "pictures": 2}
 
 
 def _labels(easel: Easel) -> list[str]:

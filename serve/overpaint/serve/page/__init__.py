@@ -8,14 +8,16 @@ routes themselves the page reads of `GET /v1/capabilities`:
               samplers: [name, ...],
               defaults: {strength, steps, guidance_scale, sampler},
               steps: {maximum, rounding: "down" | "up"},      rounding: of steps * strength
-              pace: {step_s, other_s} | null}]                measured here; null before the first
+              pace: {step_s, other_s} | null}]                measured here, taken for that of the
+                                                              default size; null before the first
     modes: {copy: {strength, steps, guidance_scale}}
     limits: {upload_bytes, upload_pixels, upload_side, n, prompt_characters}
     styles: [{name, words}]                                   prompt additions, shown and editable
     negative_prompt                                           to begin with
 
-The first model is the default. Of modes, limits, styles and the negative prompt the page does
-without what is absent.
+and of `GET /openapi.json` the properties of JobRequest, for the further settings. The first model
+is the default. Of modes, limits, styles and the negative prompt the page does without what is
+absent.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ export function createApi(access) {
 
   return {
     capabilities: () => read("json", "/v1/capabilities"),
+    schema: () => read("json", "/openapi.json"),
     example: () => read("blob", "/page/example.png"),
     job: (id, signal) => read("json", `/v1/jobs/${id}`, { signal }),
     media: (id, signal) => read("blob", `/v1/media/${id}.png`, { signal }),

@@ -25,7 +25,7 @@ export const makeButton = () => element("button", { type: "button" });
 
 /** Make `select` offer [value, text] pairs, and choose one. */
 export function offer(select, choices, chosen) {
-  const make = () => element("option");
+  const make = () => element("option", { value: "" }); // or its text would be its value
   list(select, choices, make, (option, [value, text]) => set(option, { value, textContent: text }));
   if (chosen != null) set(select, { value: chosen });
 }

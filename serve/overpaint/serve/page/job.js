@@ -43,7 +43,7 @@ export async function follow(api, id, tell, signal) {
   let after = 0;
   for (let unheard = 1; ; unheard += 1) {
     const job = await patiently(() => api.job(id, signal), tell, signal).catch((problem) => {
-      throw problem.status === 404 || problem.status === 410 ? LOST : problem;
+      throw problem.status === 404 ? LOST : problem;
     });
     if (!["queued", "running"].includes(job.status)) return job;
     tell(standing(job));

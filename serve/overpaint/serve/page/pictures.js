@@ -1,4 +1,6 @@
-// Pictures in memory: {blob, url, width, height}, decoded and ready to show.
+// Pictures in memory: {key, blob, url, width, height}, decoded and ready to show.
+
+import { newKey } from "./state.js";
 
 const READABLE = ["image/png", "image/jpeg", "image/webp"];
 
@@ -7,17 +9,18 @@ export function createAlbum() {
   const urls = new Set();
   return {
     /** Throws where the browser cannot read it. */
-    async open(blob) {
+    async open(blob, key = newKey()) {
       const url = URL.createObjectURL(blob);
       urls.add(url);
       const image = new Image();
       image.src = url;
       await image.decode();
-      return { blob, url, width: image.naturalWidth, height: image.naturalHeight };
+      return { key, blob, url, width: image.naturalWidth, height: image.naturalHeight };
     },
     /** Let go of what this state does not show, and may not show again. */
-    release({ picture, original, results }) {
-      const used = [picture, original, ...results.flatMap((result) => [result, result.from])];
+    release({ picture, original, jobs, results }) {
+      const from = [...jobs, ...results].map((one) => one.from);
+      const used = [picture, original, ...results, ...from];
       const kept = new Set(used.map((one) => one?.url));
       for (const url of urls) {
         if (!kept.has(url) && urls.delete(url)) URL.revokeObjectURL(url);

@@ -47,10 +47,13 @@ function expected(state) {
   const { k, guidance } = planned(state);
   const own = pace[model?.name];
   if (own) {
-    const step = own.step * (area(state) / own.pixels) * (guidance > 1 ? 2 : 1);
-    return (step * k + own.other) * form.n;
+    const calls = k * (guidance > 1 ? 2 : 1);
+    return own.words + (own.step * calls + own.other) * form.n * (area(state) / own.pixels);
   }
-  return model?.pace ? (model.pace.step_s * k + model.pace.other_s) * form.n : null;
+  if (!model?.pace) return null;
+  const { step_s: step, other_s: other } = model.pace;
+  const { width, height } = model.sizes.default;
+  return (step * k + other) * form.n * (area(state) / (width * height));
 }
 
 /** Pixels of what will be painted; the server shrinks to `upload_side`. */
@@ -61,7 +64,7 @@ function area({ form, picture, server }) {
 }
 
 export function duration(seconds) {
-  if (seconds < 1) return "a second";
+  if (seconds < 1.5) return "a second";
   if (seconds < 90) return `${Math.round(seconds)} s`;
   return `${Math.round(seconds / 60)} min`;
 }

@@ -1,12 +1,15 @@
-// How far a job is: {phase, position, left, step, total, since, eta, preview}, and in words.
+// How far a job is, and in words: {key, id, asked, from, phase, position, left, step, total, since, eta,
+// preview}. `id` is the server's, once it has the job; `from` is the picture that is repainted, or null.
 
 import { duration } from "./plan.js";
 
-export const SENDING = { phase: "sending" };
+export const ASKED = { id: null, phase: "asked" };
 
 /** The job after `event`, heard at `now` in milliseconds. */
 export function advanced(job, event, now) {
   switch (event.type) {
+    case "taken":
+      return { ...job, id: event.id };
     case "queued":
       return { ...job, phase: "queued", position: event.position };
     case "started":
@@ -16,6 +19,7 @@ export function advanced(job, event, now) {
     case "full":
     case "loading":
       return { ...job, phase: event.type, left: event.left };
+    case "sending":
     case "lost":
     case "fetching":
       return { ...job, phase: event.type };
@@ -33,6 +37,8 @@ function stepped(job, { index, total, preview = job.preview }, now) {
 
 export function progressText(job) {
   switch (job.phase) {
+    case "asked":
+      return "Sent after the one before it.";
     case "sending":
       return "Sending it…";
     case "loading":
@@ -52,6 +58,13 @@ export function progressText(job) {
       if (job.step >= job.total) return "The last touch…";
       return `Step ${job.step} of ${job.total}${job.eta ? ` · about ${duration(job.eta)} left` : ""}`;
   }
+}
+
+/** The same in two words, where there is little room. */
+export function progressWord({ phase, step, total, position }) {
+  if (phase === "running" && total) return `${step} of ${total}`;
+  if (phase === "queued" && position > 0) return `${position} before`;
+  return { queued: "next", running: "reading", fetching: "done", lost: "lost" }[phase] ?? "waiting";
 }
 
 /** What screen readers hear of an event: the quarters, not every step. Null for nothing. */

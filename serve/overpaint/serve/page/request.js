@@ -2,10 +2,17 @@
 
 import { planned } from "./plan.js";
 
+/** What the form has controls of its own for, or leaves to the server. All else is in `form.further`. */
+export const OWN = new Set(
+  `prompt image model styles strength reference_strength mode preset steps steps_mode guidance_scale
+  negative_prompt sampler denoising_start denoising_end seed n size resize`.split(/\s+/),
+);
+
 /** The job to submit, but for the id of its picture's upload. */
 export function requestOf(state, seed) {
   const { form, model, picture } = state;
-  const request = { model: model.name, prompt: form.prompt.trim(), n: form.n, seed, sampler: form.sampler };
+  const { n, sampler, further } = form;
+  const request = { model: model.name, prompt: form.prompt.trim(), n, seed, sampler, ...further };
   if (form.avoid.trim()) request.negative_prompt = form.avoid.trim();
   if (!picture) return { ...request, size: form.size, steps: form.steps, guidance_scale: form.guidance };
   if (form.mode === "copy") return { ...request, mode: "copy" };
@@ -40,5 +47,53 @@ export function formOf({ asked, seed }, form) {
     locked: true,
     avoid: asked.negative_prompt ?? "",
     styles: asked.styles ? styles : form.styles,
+    further: Object.fromEntries(Object.entries(asked).filter(([name]) => !OWN.has(name))),
   };
+}
+
+/**
+ * The state in which the form asks for what a picture says of itself: `painted`, as it lies in the file.
+ * What cannot be asked for here stays as it is, and is told.
+ */
+export function paintedAgain(painted, { server, model: now, form, picture, fields }) {
+  const model = server.models.find(({ name }) => name === painted.model) ?? now;
+  const without = [];
+  const take = (name, fits, instead) => {
+    if (fits(painted[name])) return painted[name];
+    if (painted[name] != null) without.push(`${name} ${painted[name]}`);
+    return instead;
+  };
+  const between = (low, high) => (value) => typeof value === "number" && low <= value && value <= high;
+  take("model", (name) => name === model.name);
+  take("steps_mode", (mode) => mode === "diffusers");
+  for (const name of ["refiner", "denoising_start", "denoising_end"]) take(name, () => false);
+  const seed = take("seed", (n) => Number.isSafeInteger(n) && n >= 0, null);
+  const further = fields
+    .map(({ name, fits, fallback }) => [name, take(name, fits, fallback), fallback])
+    .filter(([, value, fallback]) => value !== fallback);
+  const words = painted.strength == null;
+  const asked = {
+    ...form,
+    prompt: painted.prompt,
+    mode: painted.mode === "copy" ? "copy" : "modify",
+    strength: take("strength", between(0, 1), form.strength),
+    steps: take("steps", (n) => Number.isInteger(n) && between(1, model.steps.maximum)(n), form.steps),
+    guidance: take("guidance_scale", between(0, 50), form.guidance),
+    sampler: take("sampler", (name) => model.samplers.includes(name), form.sampler),
+    avoid: take("negative_prompt", (text) => typeof text === "string", ""),
+    size: take("size", (size) => size?.length === 2 && size.every(Number.isInteger), []).join("x") || form.size,
+    seed: seed === null ? "" : String(seed),
+    locked: seed !== null,
+    n: 1,
+    styles: form.styles.map((row) => ({ ...row, on: false })), // the prompt has them already
+    further: Object.fromEntries(further),
+  };
+  const told = [
+    words
+      ? "Its settings are in the form: it was painted from words alone."
+      : "Its settings are in the form. The picture it was made from is not in the file: this repaints the painting.",
+    without.length > 0 && `Not to be had here: ${without.join(", ")}.`,
+  ];
+  const notice = { kind: "note", text: told.filter(Boolean).join(" ") };
+  return { model, form: asked, picture: words ? null : picture, at: null, notice };
 }

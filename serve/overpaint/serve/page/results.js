@@ -1,11 +1,16 @@
 // What a finished job gave: one result a picture, and how fast it went.
 
-/** Results of `job`, as `asked`, from the picture `from`; `pictures` are its media, opened. */
-export function resultsOf({ result, fallback, provider }, asked, from, pictures) {
+import { inWords } from "./fields.js";
+import { OWN } from "./request.js";
+
+/** Results of `job`, which has `ended`; `pictures` are its media, opened. */
+export function resultsOf({ result, fallback, provider }, job, pictures) {
   return pictures.map((picture, i) => ({
-    ...picture, // blob, url, width, height
-    asked,
-    from,
+    ...picture, // key, blob, url, width, height
+    job: job.key,
+    asked: job.asked,
+    from: job.from,
+    made: Date.now() - i, // the newest first, and those of one job in their order
     seed: result.seeds[i],
     steps: result.steps_run,
     seconds: result.timings.total,
@@ -16,15 +21,17 @@ export function resultsOf({ result, fallback, provider }, asked, from, pictures)
   }));
 }
 
-/** {step, other, pixels}: seconds of one call of the denoiser at so many pixels, and of all else that
- * a picture takes. Undefined where no step ran. */
+/** {step, other, words, pixels}: seconds of one call of the denoiser at so many pixels, of all else that
+ * a picture of that size takes, and of reading the prompt. Undefined where no step ran. */
 export function paceOf({ steps_run: steps, timings }, asked, pictures) {
   const calls = steps * pictures.length * ((asked.guidance_scale ?? 1) > 1 ? 2 : 1);
   if (!calls) return undefined;
+  const { total, load, text, denoise } = timings;
   const [{ width, height }] = pictures;
   return {
-    step: timings.denoise / calls,
-    other: (timings.total - timings.denoise) / pictures.length,
+    step: denoise / calls,
+    other: (total - load - text - denoise) / pictures.length,
+    words: text,
     pixels: width * height,
   };
 }
@@ -36,6 +43,7 @@ export function describe({ asked, seed, steps, seconds, device, provider, width,
     `${steps} steps`,
     asked.guidance_scale == null ? null : `guidance ${asked.guidance_scale}`,
     asked.sampler === "default" ? null : asked.sampler,
+    ...further(asked),
     `seed ${seed}`,
     `${width} × ${height}`,
     `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s${device ? ` on ${device}` : ""}`,
@@ -44,6 +52,11 @@ export function describe({ asked, seed, steps, seconds, device, provider, width,
     .filter(Boolean)
     .join(" · ");
 }
+
+const further = (asked) =>
+  Object.entries(asked)
+    .filter(([name]) => !OWN.has(name))
+    .map(([name, value]) => (value === true ? inWords(name) : `${inWords(name)} ${value}`));
 
 function manner({ mode, strength }) {
   if (mode === "copy") return "copy";

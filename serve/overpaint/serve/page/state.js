@@ -9,10 +9,13 @@ export const IDEAS = [
   "the desert at noon, poster",
 ];
 
+export const HISTORY = 24; // results that are kept
+
 export const BEGINNING = {
+  fields: [], // of the further settings that the server takes
   server: null, // what /v1/capabilities answered
   model: null, // one of server.models
-  picture: null, // {blob, url, width, height}: what will be repainted
+  picture: null, // {key, blob, url, width, height}: what will be repainted
   original: null, // the last picture that a person brought; results are used as input too
   form: {
     prompt: IDEAS[0],
@@ -27,17 +30,33 @@ export const BEGINNING = {
     locked: false,
     avoid: "",
     styles: [], // {name, words, on}
+    further: {}, // what else was set, by the API's names: see fields.js
   },
-  job: null, // the one under way: see progress.js
+  jobs: [], // those under way, in the order they were asked for: see progress.js
   results: [], // newest first: see results.js
-  shown: null, // the one on the easel; null shows the picture itself
+  at: null, // the key of the job or the result on the easel; null shows the picture itself
   split: 0, // how much of it is still the picture before, in per cent
   revealing: false,
-  pace: {}, // by model, measured by this page: {step, other, pixels}
+  pace: {}, // by model, measured by this page: {step, other, words, pixels}
   away: false, // the server has not answered yet
-  notice: null, // {text, kind: "error" | "note"}
+  notice: null, // {text, kind: "error" | "note", settings: of a picture that carries its own}
   dragging: false,
 };
+
+/** What is on the easel: a `job`, a `result`, or the `sheet` of all that one job made; or none of them. */
+export function onEasel({ at, jobs, results }) {
+  const sheet = results.filter(({ job }) => job === at);
+  return {
+    job: jobs.find(({ key }) => key === at),
+    result: results.find(({ key }) => key === at),
+    sheet: sheet.length > 0 ? sheet : undefined,
+  };
+}
+
+/** A name of our own for a job or a picture. (`randomUUID` is kept from pages without TLS.) */
+export function newKey() {
+  return [...crypto.getRandomValues(new Uint32Array(4))].map((one) => one.toString(36)).join("");
+}
 
 export function createStore(beginning) {
   const watchers = [];

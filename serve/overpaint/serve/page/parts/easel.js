@@ -1,7 +1,9 @@
-// The picture, and over it what was made of it: a slider compares the two.
+// The picture, and over it what was made of it: a slider compares the two. Several that were made at
+// once lie side by side, to choose from.
 
-import { $, set, show } from "../dom.js";
+import { $, element, list, set, show } from "../dom.js";
 import { sizeOf } from "../plan.js";
+import { onEasel } from "../state.js";
 
 export function easel(store) {
   const stage = $("stage");
@@ -17,33 +19,39 @@ export function easel(store) {
   });
 
   return (state) => {
-    const { picture, shown, job, split, revealing } = state;
+    const { split, revealing } = state;
+    const { job, result, sheet } = onEasel(state);
     const view = viewOf(state);
-    const compare = view === "result" && Boolean(shown.from);
+    const before = job || result ? (job ?? result).from : state.picture;
+    const compare = view === "result" && Boolean(before);
     stage.dataset.view = view;
     stage.toggleAttribute("data-compare", compare);
     stage.toggleAttribute("data-both", compare && split > 0 && split < 100);
     stage.toggleAttribute("data-before", compare && split > 0);
     stage.toggleAttribute("data-reveal", compare && revealing);
-    drawFrame(frameOf(state), compare ? split : 0);
-    show($("before"), (shown ? shown.from : picture)?.url, shown ? "The picture before" : "Your picture");
-    show($("after"), shown?.url, shown ? `Repainted: ${shown.asked.prompt}` : "");
+    drawFrame(frameOf(job, result ?? before), compare ? split : 0);
+    show($("before"), before?.url, result ? "The picture before" : "Your picture");
+    show($("after"), result?.url, result ? `Repainted: ${result.asked.prompt}` : "");
     show($("preview"), job?.preview);
     $("preview").classList.toggle("here", Boolean(job?.preview));
     set($("compare"), { value: String(split), ariaValueText: `${split} % of the picture before` });
+    drawSheet(sheet ?? [], store);
   };
 }
 
-function viewOf({ server, picture, shown, job }) {
+function viewOf(state) {
+  const { job, result, sheet } = onEasel(state);
   if (job) return "running";
-  if (shown) return "result";
-  if (picture) return "picture";
-  return server ? "empty" : "loading";
+  if (result) return "result";
+  if (sheet) return "sheet";
+  if (state.picture) return "picture";
+  return state.server ? "empty" : "loading";
 }
 
 /** Words alone have no picture to dim while they are painted: the frame takes the asked size. */
-function frameOf({ picture, shown, job, form }) {
-  return shown ?? picture ?? (job ? sizeOf(form) : { width: 1, height: 1 });
+function frameOf(job, picture) {
+  if (picture) return picture;
+  return job ? sizeOf(job.asked) : { width: 1, height: 1 };
 }
 
 function drawFrame({ width, height }, split) {
@@ -51,4 +59,24 @@ function drawFrame({ width, height }, split) {
   style.setProperty("--ratio", width / height);
   style.setProperty("--natural", `${width}px`);
   style.setProperty("--split", `${split}%`);
+}
+
+function drawSheet(results, store) {
+  const columns = results.length < 4 ? results.length : Math.ceil(Math.sqrt(results.length));
+  const { width, height } = results[0] ?? { width: 1, height: 1 };
+  const { style } = $("sheet");
+  style.setProperty("--columns", columns);
+  style.setProperty("--ratio", (columns * width) / (Math.ceil(results.length / columns) * height));
+  const make = () => element("li", {}, element("button", { type: "button" }, element("img", { alt: "" })));
+  list($("sheet"), results, make, (item, result, i) => {
+    const button = item.firstChild;
+    set(button, {
+      ariaLabel: `Choose ${i + 1} of ${results.length}, seed ${result.seed}`,
+      onclick: () => {
+        store.change({ at: result.key, split: 0, revealing: false });
+        $("sheet-again").focus(); // the button that was pressed is hidden now
+      },
+    });
+    show(button.firstChild, result.url);
+  });
 }

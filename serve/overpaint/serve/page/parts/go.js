@@ -1,34 +1,37 @@
-// The button that starts and cancels, its keys, and what there is to say about it.
+// The button that starts, its key, and what there is to say about it.
 
 import { $, set } from "../dom.js";
+import { paintedAgain } from "../request.js";
 
-export function go(store, { repaint, cancel }) {
+export function go(store, { repaint }) {
   $("controls").addEventListener("submit", (event) => {
     event.preventDefault();
-    if (store.state.job) cancel();
-    else repaint();
+    repaint();
+  });
+  $("run").addEventListener("click", (event) => {
+    if (event.detail > 1) event.preventDefault(); // a double click asks for one picture, not for two
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !store.state.job) {
-      event.preventDefault();
-      repaint();
-    }
-    if (event.key === "Escape") cancel();
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    if (!event.repeat) repaint();
   });
   // Unfold what is wrong, so that the browser can point at it. The event does not bubble.
   $("controls").addEventListener("invalid", ({ target }) => unfold(target.closest("details")), true);
+  $("take").addEventListener("click", () => {
+    store.change(paintedAgain(store.state.notice.settings, store.state));
+    $("run").focus(); // what was pressed is hidden now
+  });
   $("dismiss").addEventListener("click", () => store.change({ notice: null }));
 
-  return ({ job, model, picture, notice }) => {
+  return ({ model, picture, notice }) => {
     set($("run"), { disabled: !model });
-    $("run").classList.toggle("stop", Boolean(job));
-    const start = picture ? "Repaint" : "Paint";
-    set($("run-text"), { textContent: job ? "Cancel" : start });
-    set($("run-key"), { textContent: job ? "Esc" : startKey() });
+    set($("run-text"), { textContent: picture ? "Repaint" : "Paint" });
+    set($("run-key"), { textContent: startKey() });
     $("notice").hidden = !notice;
     if (notice) $("notice").dataset.kind = notice.kind;
+    $("take").hidden = !notice?.settings;
     set($("notice-text"), { textContent: notice?.text ?? "" });
-    document.title = job?.total ? `${job.step}/${job.total} · overpaint` : "overpaint";
   };
 }
 

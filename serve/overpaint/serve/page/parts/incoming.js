@@ -2,6 +2,7 @@
 
 import { $ } from "../dom.js";
 import { say } from "../messages.js";
+import { settingsIn } from "../painted.js";
 import { fitted } from "../pictures.js";
 
 export function incoming(store, album) {
@@ -13,7 +14,7 @@ export function incoming(store, album) {
   });
   window.addEventListener("paste", (event) => {
     const file = imageIn(event.clipboardData);
-    if (!file || store.state.job) return;
+    if (!file) return;
     event.preventDefault();
     bring(file);
   });
@@ -28,7 +29,7 @@ export function incoming(store, album) {
   window.addEventListener("drop", (event) => {
     event.preventDefault();
     store.change({ dragging: false });
-    if (!store.state.job) bring(imageIn(event.dataTransfer));
+    bring(imageIn(event.dataTransfer));
   });
 
   return ({ dragging }) => document.body.toggleAttribute("data-dragging", dragging);
@@ -39,8 +40,10 @@ async function take(file, store, album) {
     const large = await album.open(file);
     const { blob, why } = await fitted(large, store.state.server?.limits);
     const picture = why ? await album.open(blob) : large;
-    const notice = why && { kind: "note", text: why };
-    store.change({ picture, original: picture, shown: null, notice });
+    const settings = await settingsIn(file);
+    const text = [why, settings && carries(settings)].filter(Boolean).join(" ");
+    const notice = text ? { kind: "note", text, settings } : null;
+    store.change({ picture, original: picture, at: null, notice });
     album.release(store.state);
     say(`Your picture is here: ${picture.width} by ${picture.height} pixels.`);
   } catch {
@@ -48,6 +51,11 @@ async function take(file, store, album) {
     const text = `${name} is not a picture that can be read. PNG, JPEG and WEBP work.`;
     store.change({ notice: { kind: "error", text } });
   }
+}
+
+function carries({ prompt, seed }) {
+  const words = prompt.length > 80 ? `${prompt.slice(0, 80)}…` : prompt;
+  return `This picture says what it was made with: “${words}”, seed ${seed}.`;
 }
 
 const imageIn = (data) =>

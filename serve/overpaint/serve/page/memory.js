@@ -1,0 +1,104 @@
+// What outlives a reload: in this browser's database the jobs under way and everything that was made, in
+// this tab the form. Where a browser keeps nothing, or no more, the page forgets and works as well.
+
+const STORES = ["jobs", "results", "pictures"];
+
+/** {load, keep}: what was there, and how to keep what is there now. Several tabs share one memory. */
+export async function createMemory(album) {
+  let database = await opened().catch(() => null);
+  if (database) database.onclose = () => (database = null); // somebody cleared what this site keeps
+  const known = { jobs: new Set(), results: new Set() }; // keys of what this tab knows to be there
+
+  async function load() {
+    if (!database) return { jobs: [], results: [] };
+    const stores = database.transaction(STORES);
+    const [jobs, results, files] = await Promise.all(STORES.map((name) => all(stores, name)));
+    for (const { key } of jobs) known.jobs.add(key);
+    for (const { key } of results) known.results.add(key);
+    const open = async ({ key, blob, name }) => ({ ...(await album.open(blob, key)), name });
+    const readable = (await Promise.all(files.map((file) => open(file).catch(() => null)))).filter(Boolean);
+    const pictures = new Map(readable.map((picture) => [picture.key, picture]));
+    const origin = (record) => pictures.get(record.from) ?? null;
+    const whole = (record) => ({ ...record, ...pictures.get(record.key), from: origin(record) });
+    return {
+      jobs: jobs.map(whole).sort((a, b) => a.sent - b.sent),
+      results: results
+        .filter(({ key }) => pictures.has(key))
+        .map(whole)
+        .sort((a, b) => b.made - a.made),
+    };
+  }
+
+  function keep({ jobs, results }) {
+    const taken = jobs.filter(({ id }) => id); // nobody could follow the others: the server has not got them yet
+    const [newJobs, goneJobs] = changes(known.jobs, taken);
+    const [newResults, goneResults] = changes(known.results, results);
+    if (!database || newJobs.size + goneJobs.size + newResults.size + goneResults.size === 0) return;
+    const stores = database.transaction(STORES, "readwrite");
+    for (const job of newJobs) put(stores, "jobs", jobRecord(job), known.jobs);
+    for (const result of newResults) put(stores, "results", resultRecord(result), known.results);
+    const origins = [...newJobs, ...newResults].map(({ from }) => from).filter(Boolean);
+    for (const { key, blob, name } of new Set([...newResults, ...origins])) {
+      put(stores, "pictures", { key, blob, name });
+    }
+    for (const key of goneJobs) remove(stores, "jobs", key, known.jobs);
+    for (const key of goneResults) remove(stores, "results", key, known.results);
+    sweep(stores).catch(() => {}); // a full disk undoes all of this
+  }
+
+  return { load, keep };
+}
+
+/** What of `ones` is not among the `known` keys, and the keys that are left over. */
+function changes(known, ones) {
+  const keys = new Set(ones.map(({ key }) => key));
+  return [
+    new Set(ones.filter(({ key }) => !known.has(key))),
+    new Set([...known].filter((key) => !keys.has(key))),
+  ];
+}
+
+function put(stores, name, record, known) {
+  stores.objectStore(name).put(record);
+  known?.add(record.key);
+}
+
+function remove(stores, name, key, known) {
+  stores.objectStore(name).delete(key);
+  known?.delete(key);
+}
+
+const jobRecord = ({ key, id, asked, sent, from }) => ({ key, id, asked, sent, from: from?.key });
+
+const resultRecord = ({ blob, url, from, ...rest }) => ({ ...rest, from: from?.key });
+
+/** Let go of pictures that belong to nothing any more. */
+async function sweep(stores) {
+  const [jobs, results, pictures] = await Promise.all(STORES.map((name) => all(stores, name)));
+  const used = new Set([...jobs, ...results].flatMap(({ key, from }) => [key, from]));
+  for (const { key } of pictures) if (!used.has(key)) remove(stores, "pictures", key);
+}
+
+async function opened() {
+  const request = indexedDB.open("overpaint", 1);
+  request.onupgradeneeded = () => {
+    for (const name of STORES) request.result.createObjectStore(name, { keyPath: "key" });
+  };
+  return answered(request);
+}
+
+const all = (stores, name) => answered(stores.objectStore(name).getAll());
+
+function answered(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+/** The form of this tab, with the model, the pace and what is on the easel; null where nothing is kept. */
+export const keptForm = () => JSON.parse(sessionStorage.getItem("form"));
+
+export function keepForm({ form, model, pace, at }) {
+  if (model) sessionStorage.setItem("form", JSON.stringify({ form, model: model.name, pace, at }));
+}
