@@ -14,7 +14,7 @@ from overpaint.serve.jobs.protocol import Provider
 from overpaint.serve.jobs.providers import make_of
 from overpaint.serve.jobs.resources import Resources
 from overpaint.serve.jobs.service import JobService
-from overpaint.serve.pictures.intake import Intake
+from overpaint.serve.pictures.reader import Intake
 from overpaint.serve.pictures.sources import Sources
 from overpaint.serve.store.kept import Kept
 from overpaint.serve.telemetry.journal import describe, note_error
@@ -69,6 +69,7 @@ class State:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.jobs.cancel_all("the server shut down")
             await self.jobs.idle()
+            self.sources.intake.close()
             closed = await asyncio.gather(*(one.close() for one in self.jobs.providers))
             self.hanging = not all(closed)
 
