@@ -13,6 +13,7 @@ from PIL import Image
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import Running, data_url, png, serving
 
+from overpaint.runtime.request import Request
 from overpaint.runtime.settings import Settings
 from overpaint.serve.config import Config
 
@@ -49,7 +50,8 @@ def test_the_server_paints_the_pixels_that_the_pipeline_paints(
 ) -> None:
     picture = png(72, 48)
     pipeline: Any = fake_served(folder).open()
-    alone = pipeline.run(picture, "green", Settings(strength=0.7, steps=6, seed=5)).images[0]
+    settings = Settings(strength=0.7, steps=6, seed=5)
+    alone = pipeline.run(Request(picture, "green", settings)).images[0]
     for image in (server.upload(picture), data_url(picture)):
         job = server.submit(image=image, prompt="green", strength=0.7, steps=6, seed=5)
         media = server.ended(job["id"])["result"]["media"][0]

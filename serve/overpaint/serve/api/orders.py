@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from dataclasses import fields
 
 from starlette.requests import Request as HTTPRequest
@@ -13,14 +12,14 @@ from overpaint.runtime.resolved import Resolved, resolve
 from overpaint.runtime.settings import Settings
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.jobs.capabilities import ModelCapabilities
-from overpaint.serve.jobs.protocol import HOP, Cancelled, Failed, Order
+from overpaint.serve.jobs.protocol import HOP, Cancelled, Failed, Order, check_memory
 from overpaint.serve.jobs.record import Complete, Job
 from overpaint.serve.jobs.service import NoProviderError, UnknownModelError
 from overpaint.serve.state import State
 
 LOOK_SECONDS = 0.2
-STATUS = {"invalid_request": 422, "timeout": 504, "unreachable": 502}
-FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image"}
+STATUS = {"invalid_request": 422, "timeout": 504, "too_large": 413, "unreachable": 502}
+FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image", "size"}
 
 
 async def find_model(
@@ -74,7 +73,8 @@ def check(order: Order, model: ModelCapabilities) -> None:
         if settings.size is not None:
             model.sides.check(settings.size)
         elif order.image is not None:
-            model.sides.floor(png_size(order.image))
+            model.sides.floor(order.size)
+        check_memory(order, model)
     except UsageError as error:
         raise invalid(error, field) from None
 
@@ -101,12 +101,6 @@ def invalid(error: UsageError, field: str | None = None) -> ApiError:
     head = str(error).split(maxsplit=1)[0].rstrip(":,")
     field = head if head in FIELDS else field
     return ApiError(422, "invalid_request", str(error), field=field)
-
-
-def png_size(png: bytes) -> tuple[int, int]:
-    """(width, height) from the header of a PNG that was written here."""
-    width, height = struct.unpack(">II", png[16:24])
-    return width, height
 
 
 async def wait_for(state: State, job: Job, request: HTTPRequest) -> None:

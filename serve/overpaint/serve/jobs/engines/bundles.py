@@ -12,6 +12,7 @@ from typing import Final, cast
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.backends import check_device
 from overpaint.engines.session.candidate import Device
@@ -23,10 +24,12 @@ from overpaint.runtime.schedule import SAMPLERS, make_schedule, read_scheduler_c
 from overpaint.runtime.warming import warm_up
 
 from .models import Served
+from .price import Price, measure
 from .worker import Pipeline
 
 COMMON_SIDE = 512
 SETTLING: Final[frozenset[Device]] = frozenset({"cuda", "ort-tensorrt"})
+HOSTED: Final[frozenset[Device]] = frozenset({"cpu", "openvino"})
 
 log = logging.getLogger("overpaint.serve")
 
@@ -67,7 +70,16 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
         side=side,
         samplers=samplers_of(bundle),
         open=lambda: open_warm(path, opening, (side, side)),
+        measure=lambda pipeline: priced(pipeline, manifest, side),
     )
+
+
+def priced(pipeline: Pipeline, manifest: Manifest, side: int) -> Price | None:
+    """What jobs cost, where they take this machine's own memory and not a GPU's."""
+    decision = cast(Img2Img, pipeline).decision
+    if decision is None or decision.chosen.device not in HOSTED:
+        return None
+    return measure(pipeline, manifest, image_sides(manifest), side)
 
 
 def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> Pipeline:

@@ -17,7 +17,9 @@ from overpaint.runtime.result import Result
 from overpaint.serve.ids import new_id
 from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.jobs.engines.lane import Lane, Ticket
+from overpaint.serve.jobs.engines.memory import is_out_of_memory
 from overpaint.serve.jobs.engines.models import Model, Models
+from overpaint.serve.jobs.engines.price import LARGE, paint_small
 from overpaint.serve.jobs.engines.times import JobTimes, expected_seconds
 from overpaint.serve.jobs.engines.worker import Pipeline, as_files, repaint
 from overpaint.serve.jobs.protocol import (
@@ -31,6 +33,7 @@ from overpaint.serve.jobs.protocol import (
     Started,
     State,
     Step,
+    check_memory,
 )
 from overpaint.serve.jobs.resources import Resources
 from overpaint.serve.telemetry.journal import describe, note_error
@@ -122,10 +125,19 @@ class LocalProvider(Provider):
             rounding="up" if manifest.family == "sd3" else "down",
             max_steps=self._resources.max_steps,
             max_images=self._resources.max_images,
+            most_pixels=self._most_pixels(model),
             device=model.device,
             open=model.pipeline is not None,
             pace=times.pace if times else None,
         )
+
+    def _most_pixels(self, model: Model) -> tuple[int, ...]:
+        room = self.models.room(model.served.name)
+        if room is None or model.price is None:
+            return ()
+        counts = range(1, self._resources.max_images + 1)
+        price = model.price
+        return tuple(price.most_pixels(room, n) for n in counts)
 
     async def submit(self, order: Order) -> str:
         lane = self._lanes.get(order.model)
@@ -171,8 +183,17 @@ class LocalProvider(Provider):
             self._resources.metrics.wait.observe(time.monotonic() - ticket.queued_at)
             ticket.feed.publish(Started())
             try:
-                async with self.models.use(model.served.name) as pipeline:
-                    result = await self._run(model, lane, ticket, pipeline)
+                order = ticket.order
+                cost = model.cost(order.pixels, order.settings.n)
+                async with self.models.use(model.served.name, cost) as pipeline:
+                    check_memory(
+                        order, self._describe(model)
+                    )  # a model opened just now has a price
+                    try:
+                        result = await self._run(model, lane, ticket, pipeline)
+                    finally:
+                        if cost > LARGE * model.cost(model.served.side**2, 1):
+                            await self._give_back(model, pipeline)
             except (UsageError, ImageError) as error:
                 self._fail(ticket, "invalid_request", str(error), new_id(), elsewhere=False)
             except CancelledError:
@@ -216,6 +237,14 @@ class LocalProvider(Provider):
             raise error
         return None
 
+    async def _give_back(self, model: Model, pipeline: Pipeline) -> None:
+        """What a large job took, engines hold until they run a small one."""
+        loop, sides = asyncio.get_running_loop(), image_sides(model.served.manifest)
+        try:
+            await loop.run_in_executor(model.thread, paint_small, pipeline, sides)
+        except Exception as error:
+            note_error(error, f"the engine of {model.served.name} failed to give memory back")
+
     async def _finish(self, ticket: Ticket, result: Result) -> None:
         """Write the files beside the engine, which goes on with the next job meanwhile."""
         try:
@@ -231,6 +260,15 @@ class LocalProvider(Provider):
         self, model: Model, lane: Lane, ticket: Ticket, error: Exception
     ) -> None:
         error_id = note_error(error, f"the engine of {model.served.name} failed a job")
+        order, native = ticket.order, model.served.side**2
+        if is_out_of_memory(error) and order.pixels * order.settings.n > native:
+            width, height = order.size
+            message = (
+                f"{order.settings.n} of {width}x{height} took more memory than there is; ask for a "
+                "smaller size or for fewer pictures"
+            )
+            self._fail(ticket, "too_large", message, error_id, elsewhere=True)
+            return
         message = "the engine failed while it ran this job; the server's log says more"
         self._fail(ticket, "engine_failed", message, error_id, elsewhere=True)
         if lane.failed():

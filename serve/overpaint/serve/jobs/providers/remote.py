@@ -231,6 +231,7 @@ def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilit
         rounding=view["steps"]["rounding"],
         max_steps=view["steps"]["maximum"],
         max_images=max_images,
+        most_pixels=tuple(map(int, sizes.get("most_pixels", ()))),
         device=f"{view['device']} at {server}" if view["device"] else None,
         open=view["open"],
         pace=Pace(step_s=pace["step_s"], other_s=pace["other_s"]) if pace else None,
