@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from overpaint.serve.http.clients import Share
 from overpaint.serve.jobs.engines.models import Served
 from overpaint.serve.jobs.protocol import Provider
 from overpaint.serve.jobs.providers import make_of
@@ -53,6 +54,8 @@ class State:
             metrics=self.metrics,
         )
         self.sources = Sources(self.uploads, Intake(config.limits), config.image_hosts)
+        self.clients = Share(config.limits.client_jobs)
+        self.connections = Share(config.limits.client_connections)
         self.draining = False
         self.broken: Exception | None = None
         self.hanging = False

@@ -32,6 +32,17 @@ async def find_model(
         raise ApiError(404, "model_not_found", str(error), field="model") from None
 
 
+def expect_room(state: State, request: HTTPRequest) -> None:
+    """Before the work of reading a picture: raises what `place` would raise for any job."""
+    if state.draining:
+        raise ApiError(503, "draining", "the server is shutting down", retry_after=10)
+    try:
+        state.jobs.expect_room(passed_on=HOP in request.headers)
+    except NoProviderError as nobody:
+        state.metrics.refused.labels(nobody.reason).inc()
+        raise
+
+
 async def place(
     state: State,
     request: HTTPRequest,
@@ -45,14 +56,23 @@ async def place(
 
     Raises ApiError: 404 for a model, 422 for values, 503 when draining; and NoProviderError.
     """
-    if state.draining:
-        raise ApiError(503, "draining", "the server is shutting down", retry_after=10)
+    expect_room(state, request)
     passed_on = HOP in request.headers
+    client = request.client.host if request.client else None
     try:
         found = await find_model(state, model, passed_on=passed_on)
         order = Order(model=found.name, prompt=prompt, image=image, settings=settings)
         check(order, found)
-        return await state.jobs.submit(order, passed_on=passed_on)
+        if not state.clients.take(client):
+            message = "this address has as many jobs here as it may; wait for one to end"
+            raise ApiError(429, "too_many_jobs", message, retry_after=5)
+        try:
+            job = await state.jobs.submit(order, passed_on=passed_on)
+        except BaseException:
+            state.clients.give_back(client)
+            raise
+        state.jobs.when_ended(job, lambda: state.clients.give_back(client))
+        return job
     except NoProviderError as nobody:
         state.metrics.refused.labels(nobody.reason).inc()
         raise

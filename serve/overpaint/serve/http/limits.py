@@ -20,6 +20,10 @@ class Limits:
     body_seconds: float = 30.0
     header_seconds: float = 10.0
     bodies_at_once: int = 256_000_000
+    head_bytes: int = 16 * 1024
+    write_seconds: float = 30.0
+    client_connections: int = 64
+    client_jobs: int = 8
     fetch_seconds: float = 10.0
     prompt: int = 10_000
     steps: int = 150

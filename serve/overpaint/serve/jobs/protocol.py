@@ -158,6 +158,10 @@ class Provider(Protocol):
         """Its models as of now, the default one first. RefusedError where it cannot tell."""
         ...
 
+    def refusal(self) -> RefusedError | None:
+        """What `submit` would raise for any job, as far as that is known without asking."""
+        return None
+
     async def submit(self, order: Order) -> str:
         """Take the job and return its ticket, or raise RefusedError at once."""
         ...

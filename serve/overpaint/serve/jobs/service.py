@@ -7,9 +7,10 @@ keeps what it made, and goes to the next provider where an engine, and not the r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from .protocol import Cancelled, Failed, Health, Order, Painted, Provider, Refus
 from .record import STATUS, Complete, Job, JobEvent, Tried
 
 CANCEL_SECONDS = 5.0
+PLACE_SECONDS = 0.5
 NOBODY = "this server has no engines of its own, and passes nothing on that was passed on to it"
 
 
@@ -104,6 +106,13 @@ class JobService:
                 known.append(model.name)
         raise UnknownModelError(known) if known else NoProviderError(refusals)
 
+    def expect_room(self, *, passed_on: bool = False) -> None:
+        """Raises NoProviderError where every provider is known to refuse any job now."""
+        providers = self._those_for(passed_on)
+        refusals = [(one.name, refused) for one in providers if (refused := one.refusal())]
+        if len(refusals) == len(providers):
+            raise NoProviderError(refusals)
+
     async def submit(self, order: Order, *, passed_on: bool = False) -> Job:
         """Give `order` to the first provider that takes it; NoProviderError where none does."""
         providers = self._those_for(passed_on)
@@ -118,7 +127,17 @@ class JobService:
         task = asyncio.create_task(self._see_through(job, order, provider, rest))
         self._tasks[job.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        with contextlib.suppress(TimeoutError):  # its place in the queue is told at once
+            async with asyncio.timeout(PLACE_SECONDS):
+                await anext(job.feed.follow())
         return job
+
+    def when_ended(self, job: Job, then: Callable[[], None]) -> None:
+        """Call `then` once `job` has ended, at once where it has."""
+        if (task := self._tasks.get(job.id)) is None:
+            then()
+        else:
+            task.add_done_callback(lambda _: then())
 
     def live(self, job_id: str) -> Job | None:
         """The job, while it waits or runs."""

@@ -13,8 +13,9 @@ from fastapi.responses import JSONResponse
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.metadata import CHUNK, INFOTEXT
-from overpaint.serve.api.orders import invalid, job_headers, place, result_of
+from overpaint.serve.api.orders import expect_room, invalid, job_headers, place, result_of
 from overpaint.serve.http.problems import ApiError
+from overpaint.serve.http.strict_json import StrictRoute, loads_shallow
 from overpaint.serve.jobs.record import Complete
 from overpaint.serve.pictures.intake import texts
 from overpaint.serve.pictures.sources import decode_base64
@@ -33,13 +34,14 @@ def shape(problem: ApiError) -> tuple[int, Any]:
 
 
 def routes(state: State) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=StrictRoute)
     router.include_router(about.routes(state))
     webui = WebUIState(state)
 
     @router.post("/sdapi/v1/img2img")
     async def img2img(wanted: ImageToImage, request: Request) -> JSONResponse:
         wanted.refuse_scripts()
+        expect_room(state, request)
         data = decode_base64(wanted.init_images[0], "init_images")
         image = await state.sources.intake.receive(data, "init_images")
         settings = {
@@ -167,7 +169,7 @@ def _info(wanted: Generation, complete: Complete, files: list[bytes]) -> dict[st
 def _read_info(said: dict[str, str]) -> dict[str, Any]:
     """What the texts of a PNG say about how it was made; empty where they say nothing."""
     try:
-        parameters = json.loads(said.get(CHUNK, "{}"))
-    except (ValueError, RecursionError):
+        parameters = loads_shallow(said.get(CHUNK, "{}"))
+    except ValueError:
         parameters = {}
     return {"info": said.get(INFOTEXT, ""), "items": said, "parameters": parameters}

@@ -60,6 +60,7 @@ class LocalProvider(Provider):
     def __init__(self, resources: Resources) -> None:
         self.models = Models(resources.served, resources.memory_budget)
         self._resources = resources
+        self._began = time.monotonic()
         self._state: State = "loading"
         self._detail = "the first bundle is being opened"
         self._lanes = {name: Lane() for name in self.models.names}
@@ -143,18 +144,25 @@ class LocalProvider(Provider):
         lane = self._lanes.get(order.model)
         if lane is None:
             raise RefusedError("no_model", f"there is no model {order.model!r} here")
-        one_job = expected_seconds(lane.times, 1)
-        if self._state != "ready":
-            raise RefusedError(self._state, f"the engine is {self._state}", one_job)
+        if (refused := self.refusal()) is not None:
+            raise refused
         if lane.trouble:
-            raise RefusedError("unhealthy", lane.trouble, one_job)
-        if (waiting := self._waiting()) >= self._resources.queue:
-            message = f"{waiting} jobs are waiting already, and no more than that may"
-            raise RefusedError("full", message, expected_seconds(lane.times, waiting + 1))
+            wait = lane.rest or expected_seconds(lane.times, 1)
+            raise RefusedError("unhealthy", lane.trouble, wait)
         ticket = Ticket(id=new_id(), order=order)
         self._tickets[ticket.id] = ticket
         lane.append(ticket)
         return ticket.id
+
+    def refusal(self) -> RefusedError | None:
+        if self._state != "ready":
+            loading_for = time.monotonic() - self._began  # it takes as long again, for all we know
+            return RefusedError(self._state, f"the engine is {self._state}", max(5.0, loading_for))
+        if (waiting := self._waiting()) >= self._resources.queue:
+            message = f"{waiting} jobs are waiting already, and no more than that may"
+            times = self._lanes[self.models.names[0]].times
+            return RefusedError("full", message, expected_seconds(times, waiting + 1))
+        return None
 
     async def progress(self, ticket: str) -> AsyncIterator[Event]:
         try:
