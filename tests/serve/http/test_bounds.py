@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -55,10 +56,9 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(folder: Path) -> None:
             connection.sendall(ask.encode())
             time.sleep(2.0)
             size = 0
-            with pytest.raises(ConnectionError):
+            with contextlib.suppress(ConnectionError):
                 while chunk := connection.recv(1 << 20):
                     size += len(chunk)
-                raise ConnectionResetError
             assert size < 30_000_000
 
 

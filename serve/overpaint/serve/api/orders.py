@@ -18,6 +18,8 @@ from overpaint.serve.jobs.service import NoProviderError, UnknownModelError
 from overpaint.serve.state import State
 
 LOOK_SECONDS = 0.2
+CLIENT = "X-Overpaint-Client"
+NAME_LENGTH = 64
 STATUS = {"invalid_request": 422, "timeout": 504, "too_large": 413, "unreachable": 502}
 FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image", "size"}
 
@@ -67,7 +69,7 @@ async def place(
             message = "this address has as many jobs here as it may; wait for one to end"
             raise ApiError(429, "too_many_jobs", message, retry_after=5)
         try:
-            job = await state.jobs.submit(order, passed_on=passed_on)
+            job = await state.jobs.submit(order, passed_on=passed_on, client=client_of(request))
         except BaseException:
             state.clients.give_back(client)
             raise
@@ -76,6 +78,14 @@ async def place(
     except NoProviderError as nobody:
         state.metrics.refused.labels(nobody.reason).inc()
         raise
+
+
+def client_of(request: HTTPRequest) -> str | None:
+    """Who asks: by a name of its own choice, or else by its address."""
+    name = request.headers.get(CLIENT, "")
+    if 0 < len(name) <= NAME_LENGTH:
+        return f"name {name}"
+    return request.client.host if request.client else None
 
 
 def check(order: Order, model: ModelCapabilities) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from overpaint.bundle.errors import UsageError
-from overpaint.serve.api.orders import expect_room, invalid, job_headers, place
+from overpaint.serve.api.orders import client_of, expect_room, invalid, job_headers, place
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.http.strict_json import StrictRoute
 from overpaint.serve.jobs.record import Job
@@ -19,6 +19,8 @@ from overpaint.serve.store.kept import GoneError, UnknownKeyError
 from .answers import problems
 from .schema import JobRequest
 from .views import JobView
+
+RECENT = 100
 
 
 def routes(state: State) -> APIRouter:
@@ -36,6 +38,12 @@ def routes(state: State) -> APIRouter:
         response.headers.update(job_headers(job) | {"Location": f"/v1/jobs/{job.id}"})
         view = job.view()
         return view | {"queue_position": view["queue_position"] or 0}
+
+    @router.get("/v1/jobs", response_model=list[JobView], responses=problems())
+    async def recent(request: Request) -> list[dict[str, Any]]:
+        """The client's jobs that wait, run or are still kept, the newest first, 100 at most. A
+        client is told by its header X-Overpaint-Client, or else by its address."""
+        return await state.jobs.recent(client_of(request), RECENT)
 
     @router.get("/v1/jobs/{job_id}", response_model=JobView, responses=problems(404, 410))
     async def look(job_id: str, response: Response) -> dict[str, Any]:

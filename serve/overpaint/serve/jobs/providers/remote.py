@@ -44,7 +44,7 @@ CONNECT_SECONDS = 2.0
 FRESH_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 RECONNECTS = 5
-NOT_THE_REQUEST = ("engine_failed", "internal_error", "not_found", "gone")
+NOT_THE_REQUEST = ("engine_failed", "internal_error", "not_found", "gone", "restarted")
 
 
 def make(url: str, resources: Resources) -> RemoteProvider:
