@@ -86,6 +86,8 @@ def test_one_address_has_so_many_jobs_and_connections(
         refused = server.client.post("/v1/jobs", json=body)
         assert refused.status_code == 429
         assert refused.json()["error"]["code"] == "too_many_jobs"
+        passed_on = server.client.post("/v1/jobs", json=body, headers={"X-Overpaint-Hop": "1"})
+        assert passed_on.status_code == 202
         knobs.gate.set()
         assert all(server.ended(job)["status"] == "completed" for job in jobs)
         assert server.client.post("/v1/jobs", json=body).status_code == 202

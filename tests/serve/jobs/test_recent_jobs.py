@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import httpx
@@ -59,3 +60,16 @@ def test_jobs_that_a_restart_ended_say_so(folder: Path) -> None:
         assert {one["id"] for one in listed} == {done, *jobs}
     with started(folder) as server:
         assert server.status(jobs[0]) == "failed"
+
+
+def test_a_result_that_only_memory_holds_is_told_of_after_a_restart(folder: Path) -> None:
+    """The disk was full when the job ended: its record went with the process, and that is said."""
+    with started(folder, step_seconds=0.3) as server:
+        job = server.submit(steps=3)
+        limit = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (100, limit[1]))
+        wait_until(lambda: server.status(job) == "completed")
+        server.process.kill()
+        server.process.wait()
+    with started(folder) as server:
+        assert server.client.get(f"/v1/jobs/{job}").json()["error"]["code"] == "restarted"

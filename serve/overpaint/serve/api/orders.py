@@ -60,7 +60,7 @@ async def place(
     """
     expect_room(state, request)
     passed_on = HOP in request.headers
-    client = request.client.host if request.client else None
+    client = request.client.host if request.client and not passed_on else None
     try:
         found = await find_model(state, model, passed_on=passed_on)
         order = Order(model=found.name, prompt=prompt, image=image, settings=settings)

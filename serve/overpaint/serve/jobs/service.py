@@ -256,7 +256,8 @@ class JobService:
         finally:
             job.note(last, last=True)
             del self._live[job.id]
-            self._accepted.drop(job.id)
+            if self._finished.on_disk(job.id) or not self._accepted.on_disk(job.id):
+                self._accepted.drop(job.id)  # else a restart loses the record, and should say so
 
     async def _follow(
         self, job: Job, order: Order, provider: Provider, rest: Sequence[Provider]

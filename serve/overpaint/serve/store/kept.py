@@ -110,6 +110,11 @@ class Kept:
             if (entry := self._entries.pop(key, None)) is not None:
                 self._remove(key, entry)
 
+    def on_disk(self, key: str) -> bool:
+        """Whether a restart finds it."""
+        with self._lock:
+            return (entry := self._entries.get(key)) is not None and entry.data is None
+
     def newest(self, most: int) -> list[str]:
         """The keys that were kept last, the last one first."""
         with self._lock:
