@@ -66,6 +66,7 @@ class State:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start the providers in the background, so that the server answers while they load."""
+        self.sources.intake.start()
         tasks = [asyncio.create_task(self._open()), asyncio.create_task(self._sweep())]
         try:
             yield

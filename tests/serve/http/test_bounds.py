@@ -204,7 +204,7 @@ def test_slow_names_do_not_hold_the_threads_of_others(
         began = time.monotonic()
         assert running.client.post("/v1/uploads", files={"file": png()}).status_code == 201
         assert running.client.get(f"/v1/media/{'A' * 22}.png").status_code == 404
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 6  # of the ten that a name takes
         held.set()
         for thread in threads:
             thread.join()

@@ -32,15 +32,20 @@ START: Final = "import json, sys; sys.path = json.loads(sys.argv[1]); import {0}
 
 
 class Intake:
-    """Reads pictures, so many at once as there are readers; they start when they are wanted."""
+    """Reads pictures, so many at once as there are readers; they start when they are wanted, the
+    first of them with the server."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="pictures")
         self._readers = tuple(Reader(limits) for _ in range(READERS))
-        self._free: queue.SimpleQueue[Reader] = queue.SimpleQueue()
+        self._free: queue.LifoQueue[Reader] = queue.LifoQueue()  # one that has started, if any
         for reader in self._readers:
             self._free.put(reader)
+
+    def start(self) -> None:
+        """So that the first picture need not wait for it."""
+        self._readers[-1].start()
 
     async def receive(self, data: bytes, field: str) -> Received:
         """Raises ApiError: 413 too large, 415 no such picture, 422 damaged."""
@@ -102,6 +107,10 @@ class Reader:
         if "status" in answer:
             raise ApiError(answer["status"], answer["code"], answer["message"], field=field)
         return answer, body
+
+    def start(self) -> None:
+        """Begin the process, where there is none; it gets ready by itself."""
+        self._running()
 
     def close(self) -> None:
         """Whoever waits for an answer gets none. From any thread."""
