@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +19,7 @@ from tests.serve.running import Running, data_url, png, serving
 
 from overpaint.serve.config import Config
 from overpaint.serve.http.limits import Limits
+from overpaint.serve.pictures.reader import Reader
 
 SHORT = replace(Limits(), body_seconds=0.6, header_seconds=0.5)
 
@@ -207,3 +211,31 @@ def test_what_is_no_proper_json_is_refused_in_one_line(server: Running, body: by
     )
     assert answer.status_code in (400, 422)
     assert answer.json()["error"]["message"]
+
+
+def test_bodies_are_counted_until_their_pictures_are_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred uploads that had arrived and waited for a decoder took ten times the limit."""
+    reading = threading.Event()
+    real = Reader.ask
+
+    def slow(self: Reader, task: str, data: bytes, field: str) -> Any:
+        reading.wait(10)
+        return real(self, task, data, field)
+
+    monkeypatch.setattr(Reader, "ask", slow)
+    limits = replace(Limits(), bodies_at_once=3_000_000)
+    with serving(Config(port=0, limits=limits), [fake_served(folder)]) as server:
+        files = {"file": png() + bytes(900_000)}
+
+        def upload() -> int:
+            return httpx.post(f"{server.url}/v1/uploads", files=files, timeout=30).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            uploads = [pool.submit(upload) for _ in range(8)]
+            time.sleep(1.0)
+            reading.set()
+            answers = sorted(one.result() for one in uploads)
+        assert answers == [201] * 3 + [503] * 5
+        assert upload() == 201

@@ -25,6 +25,7 @@ class Backend:
     precisions: what it can compute in. "f32" is what the graph says.
     settles: whether the first runs of a size have work of their own to do, which a server does
         before the first job.
+    in_host_memory: whether weights and pictures lie in the host's memory, and not in a GPU's.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Backend:
     open_session: Callable[[Bundle, str, str], Session]
     precisions: tuple[str, ...] = ("f32",)
     settles: bool = False
+    in_host_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)

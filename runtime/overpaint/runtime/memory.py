@@ -28,6 +28,7 @@ from overpaint.bundle.errors import BundleError, UsageError
 from overpaint.bundle.files.json import read_json
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.graph.count import count
+from overpaint.engines.backends import BACKENDS
 from overpaint.engines.host.memory import memory_limit
 
 from .engines import Engines
@@ -37,7 +38,6 @@ BASE: Final = 130e6
 """Python, the libraries and an engine runtime."""
 VAE: Final = 0.7
 DENOISER: Final = 1.2
-_IN_HOST_MEMORY: Final = ("cpu", "openvino")
 
 
 def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
@@ -51,7 +51,7 @@ def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
     needed = BASE
     for engines, job in stages:
         device = engines.decision.chosen.device if engines.decision else None
-        if device not in _IN_HOST_MEMORY:
+        if device is None or not BACKENDS[device].in_host_memory:
             return
         manifest = engines.bundle.manifest
         points = prod(job.latent_shape(manifest)[1:])

@@ -59,6 +59,7 @@ def create_app(config: Config, served: Sequence[Served]) -> FastAPI:
                 host=config.host,
                 names=config.allowed_hosts,
                 token=config.token,
+                head_bytes=config.limits.head_bytes,
                 open_paths={*FILES, "/healthz", "/readyz"},
                 shapes=shapes,
             ),

@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from overpaint.bundle.errors import UsageError
+from overpaint.serve.http.clients import Share
 from overpaint.serve.telemetry.journal import describe
 
 from .config import Config
@@ -104,14 +105,25 @@ class Server(uvicorn.Server):
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, which waits for ever for a request's head; this one does not."""
+    """uvicorn's HTTP/1.1, which waits for ever for a request's head, and for a client that does not
+    read its answer; this one does not. An address has its `share` of connections."""
 
     head_seconds = 10.0
+    write_seconds = 30.0
+    share = Share(CONNECTIONS)
     _deadline: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
+    _address: str | None = None
+    _counted = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait_for_head()
+        self._address = self.client[0] if self.client else None
+        self._counted = self.share.take(self._address)
+        if self._counted:
+            self._wait_for_head()
+        else:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -122,7 +134,24 @@ class PatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._goes_on()
+        if self._counted:
+            self._counted = False
+            self.share.give_back(self._address)
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._goes_on()
+        super().resume_writing()
+
+    def _goes_on(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def _wait_for_head(self) -> None:
         if self._deadline is None:
@@ -136,7 +165,14 @@ class PatientProtocol(H11Protocol):
 
 def uvicorn_config(app: FastAPI, config: Config) -> uvicorn.Config:
     """A body may be slow or large only within limits; nothing of a request is logged."""
-    patient = type("Patient", (PatientProtocol,), {"head_seconds": config.limits.header_seconds})
+    state: State = app.state.server
+    limits = config.limits
+    own = {
+        "head_seconds": limits.header_seconds,
+        "write_seconds": limits.write_seconds,
+        "share": state.connections,
+    }
+    patient = type("Patient", (PatientProtocol,), own)
     return uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", patient),
@@ -149,5 +185,6 @@ def uvicorn_config(app: FastAPI, config: Config) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         limit_concurrency=CONNECTIONS,
+        h11_max_incomplete_event_size=limits.head_bytes,
         timeout_graceful_shutdown=CLOSE_SECONDS,
     )

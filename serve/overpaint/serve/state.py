@@ -8,15 +8,17 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO
 
+from overpaint.serve.http.clients import Share
 from overpaint.serve.jobs.engines.models import Served
 from overpaint.serve.jobs.protocol import Provider
 from overpaint.serve.jobs.providers import make_of
 from overpaint.serve.jobs.resources import Resources
 from overpaint.serve.jobs.service import JobService
-from overpaint.serve.pictures.intake import Intake
+from overpaint.serve.pictures.reader import Intake
 from overpaint.serve.pictures.sources import Sources
-from overpaint.serve.store.kept import Kept
+from overpaint.serve.store.kept import Kept, lock
 from overpaint.serve.telemetry.journal import describe, note_error
 from overpaint.serve.telemetry.metrics import Metrics
 
@@ -44,15 +46,19 @@ class State:
             metrics=self.metrics,
         )
         self.uploads = Kept(seconds=config.upload_seconds, max_bytes=config.upload_bytes)
-        self.media = self._results("media", ".png")
-        self.finished = self._results("jobs", ".json")
+        self._lock, folder = _own(config.folder)
+        self.media = self._results(folder, "media", ".png")
+        self.finished = self._results(folder, "jobs", ".json")
         self.jobs = JobService(
             [make_of(url)(url, resources) for url in config.providers],
             media=self.media,
             finished=self.finished,
+            accepted=self._results(folder, "accepted", ".json"),
             metrics=self.metrics,
         )
         self.sources = Sources(self.uploads, Intake(config.limits), config.image_hosts)
+        self.clients = Share(config.limits.client_jobs)
+        self.connections = Share(config.limits.client_connections)
         self.draining = False
         self.broken: Exception | None = None
         self.hanging = False
@@ -60,6 +66,7 @@ class State:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start the providers in the background, so that the server answers while they load."""
+        self.sources.intake.start()
         tasks = [asyncio.create_task(self._open()), asyncio.create_task(self._sweep())]
         try:
             yield
@@ -69,8 +76,11 @@ class State:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.jobs.cancel_all("the server shut down")
             await self.jobs.idle()
+            self.sources.intake.close()
             closed = await asyncio.gather(*(one.close() for one in self.jobs.providers))
             self.hanging = not all(closed)
+            if self._lock is not None:
+                self._lock.close()
 
     async def drain(self) -> bool:
         """Take nothing new; return when every job has ended, by itself or by the deadline. False
@@ -101,15 +111,17 @@ class State:
             for kept in (self.uploads, self.media, self.finished):
                 await asyncio.to_thread(kept.sweep)
 
-    def _results(self, kind: str, suffix: str) -> Kept:
+    def _results(self, base: Path | None, kind: str, suffix: str) -> Kept:
         """Finished work: on disk, so that a restart loses none; in memory where that fails."""
 
         def refused(error: OSError) -> None:
+            if kind == "accepted":
+                return  # no result: what is lost is why a restart ended the job
             self.metrics.unsaved.inc()
             log.warning("a result stays in memory, the disk refused it: %s", error.strerror)
 
         seconds, most = self.config.result_seconds, self.config.result_bytes
-        folder: Path | None = self.config.folder and self.config.folder / kind
+        folder = base and base / kind
         try:
             return Kept(
                 seconds=seconds, max_bytes=most, folder=folder, suffix=suffix, refused=refused
@@ -117,6 +129,23 @@ class State:
         except OSError as error:
             log.warning("results stay in memory: %s (%s)", describe(error), error.strerror)
             return Kept(seconds=seconds, max_bytes=most)
+
+
+def _own(folder: Path | None) -> tuple[IO[bytes] | None, Path | None]:
+    """The lock on `folder` and the folder itself; neither where it cannot be had."""
+    if folder is None:
+        return None, None
+    try:
+        return lock(folder), folder
+    except BlockingIOError:
+        log.warning(
+            "results stay in memory: another server keeps its own in %s; "
+            "give this one a folder with --results",
+            folder,
+        )
+    except OSError as error:
+        log.warning("results stay in memory: %s (%s)", describe(error), error.strerror)
+    return None, None
 
 
 async def _start(provider: Provider) -> Exception | None:

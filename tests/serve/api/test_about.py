@@ -22,6 +22,7 @@ def test_capabilities_are_those_of_this_bundle_here(server: Running) -> None:
         "minimum": 8,
         "maximum": 1024,
         "default": {"width": 64, "height": 64},
+        "most_pixels": [],
     }
     assert model["defaults"] == {
         "strength": 0.5,

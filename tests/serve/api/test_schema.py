@@ -24,6 +24,7 @@ CHECKS = [
 OPERATIONS = {
     ("POST", "/v1/uploads"): 10,
     ("POST", "/v1/jobs"): 60,
+    ("GET", "/v1/jobs"): 4,
     ("GET", "/v1/jobs/{job_id}"): 10,
     ("DELETE", "/v1/jobs/{job_id}"): 10,
     ("GET", "/v1/media/{media_id}.png"): 10,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from tests.serve.running import png, serving
 
 from overpaint.serve.config import Config
 from overpaint.serve.ids import new_id
-from overpaint.serve.store.kept import GoneError, Kept, UnknownKeyError
+from overpaint.serve.store.kept import GoneError, Kept, UnknownKeyError, lock
 
 
 def kept(folder: Path | None = None, **options: float) -> Kept:
@@ -150,3 +152,65 @@ def test_where_the_folder_cannot_be_made_results_stay_in_memory(
         done = server.ended(server.submit(image=server.upload(png()), steps=2)["id"])
         assert server.pixels(done["result"]["media"][0]).shape == (64, 64, 3)
     assert "stay in memory" in caplog.text
+
+
+@pytest.mark.parametrize("jump", [-10_000_000, 10_000_000])
+def test_a_clock_that_is_set_neither_stops_nor_hastens_the_end(
+    monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    shelf, key = kept(seconds=0.3), new_id()
+    shelf.put(key, b"a")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    assert shelf.get(key) == b"a"
+    time.sleep(0.4)
+    with pytest.raises(GoneError):
+        shelf.get(key)
+
+
+def test_a_file_from_the_future_is_kept_no_longer_than_others(folder: Path) -> None:
+    key = new_id()
+    path = folder / f"{key}.bin"
+    path.write_bytes(b"a")
+    os.utime(path, (time.time() + 10**6,) * 2)
+    shelf = kept(folder, seconds=0.2)
+    assert shelf.get(key) == b"a"
+    time.sleep(0.3)
+    with pytest.raises(GoneError):
+        shelf.get(key)
+
+
+def test_a_folder_that_is_deleted_is_made_again(folder: Path) -> None:
+    shelf, first, second = kept(folder / "kept"), new_id(), new_id()
+    shelf.put(first, b"a")
+    shutil.rmtree(folder / "kept")
+    with pytest.raises(GoneError):
+        shelf.get(first)
+    shelf.put(second, b"b")
+    assert shelf.get(second) == b"b"
+    assert (folder / "kept" / f"{second}.bin").read_bytes() == b"b"
+
+
+def test_a_folder_belongs_to_one_process_at_a_time(folder: Path) -> None:
+    with lock(folder / "mine"), pytest.raises(BlockingIOError):
+        lock(folder / "mine")
+    lock(folder / "mine").close()
+
+
+def test_a_second_server_leaves_the_results_of_the_first_alone(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Config(port=0, folder=folder / "results", result_seconds=60)
+    with serving(config, [fake_served(folder, "one")]) as first:
+        job = first.ended(first.submit(size="64x64", steps=1)["id"])
+        short = replace(config, result_seconds=0.1)
+        with serving(short, [fake_served(folder, "two")]) as second:
+            second.ended(second.submit(size="64x64", steps=1)["id"])
+            time.sleep(0.3)
+            second.state.media.sweep()
+        said = [one.getMessage() for one in caplog.records if "another server" in one.getMessage()]
+        assert len(said) == 1
+        assert "--results" in said[0]
+        assert first.client.get(f"/v1/media/{job['result']['media'][0]}.png").status_code == 200
+    with serving(config, [fake_served(folder, "three")]) as third:
+        assert third.job(job["id"])["status"] == "completed"

@@ -37,5 +37,10 @@ def open_session(bundle: Bundle, component: str, precision: str) -> Session:
 
 
 BACKEND = Backend(
-    name="openvino", rank=None, how=how, open_session=open_session, precisions=("f32", "bf16")
+    name="openvino",
+    rank=None,
+    how=how,
+    open_session=open_session,
+    precisions=("f32", "bf16"),
+    in_host_memory=True,
 )

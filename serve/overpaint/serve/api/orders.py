@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from dataclasses import fields
 
 from starlette.requests import Request as HTTPRequest
@@ -13,14 +12,16 @@ from overpaint.runtime.resolved import Resolved, resolve
 from overpaint.runtime.settings import Settings
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.jobs.capabilities import ModelCapabilities
-from overpaint.serve.jobs.protocol import HOP, Cancelled, Failed, Order
+from overpaint.serve.jobs.protocol import HOP, Cancelled, Failed, Order, check_memory
 from overpaint.serve.jobs.record import Complete, Job
 from overpaint.serve.jobs.service import NoProviderError, UnknownModelError
 from overpaint.serve.state import State
 
 LOOK_SECONDS = 0.2
-STATUS = {"invalid_request": 422, "timeout": 504, "unreachable": 502}
-FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image"}
+CLIENT = "X-Overpaint-Client"
+NAME_LENGTH = 64
+STATUS = {"invalid_request": 422, "timeout": 504, "too_large": 413, "unreachable": 502}
+FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image", "size"}
 
 
 async def find_model(
@@ -31,6 +32,17 @@ async def find_model(
         return await state.jobs.model(name, passed_on=passed_on)
     except UnknownModelError as error:
         raise ApiError(404, "model_not_found", str(error), field="model") from None
+
+
+def expect_room(state: State, request: HTTPRequest) -> None:
+    """Before the work of reading a picture: raises what `place` would raise for any job."""
+    if state.draining:
+        raise ApiError(503, "draining", "the server is shutting down", retry_after=10)
+    try:
+        state.jobs.expect_room(passed_on=HOP in request.headers)
+    except NoProviderError as nobody:
+        state.metrics.refused.labels(nobody.reason).inc()
+        raise
 
 
 async def place(
@@ -46,17 +58,34 @@ async def place(
 
     Raises ApiError: 404 for a model, 422 for values, 503 when draining; and NoProviderError.
     """
-    if state.draining:
-        raise ApiError(503, "draining", "the server is shutting down", retry_after=10)
+    expect_room(state, request)
     passed_on = HOP in request.headers
+    client = request.client.host if request.client and not passed_on else None
     try:
         found = await find_model(state, model, passed_on=passed_on)
         order = Order(model=found.name, prompt=prompt, image=image, settings=settings)
         check(order, found)
-        return await state.jobs.submit(order, passed_on=passed_on)
+        if not state.clients.take(client):
+            message = "this address has as many jobs here as it may; wait for one to end"
+            raise ApiError(429, "too_many_jobs", message, retry_after=5)
+        try:
+            job = await state.jobs.submit(order, passed_on=passed_on, client=client_of(request))
+        except BaseException:
+            state.clients.give_back(client)
+            raise
+        state.jobs.when_ended(job, lambda: state.clients.give_back(client))
+        return job
     except NoProviderError as nobody:
         state.metrics.refused.labels(nobody.reason).inc()
         raise
+
+
+def client_of(request: HTTPRequest) -> str | None:
+    """Who asks: by a name of its own choice, or else by its address."""
+    name = request.headers.get(CLIENT, "")
+    if 0 < len(name) <= NAME_LENGTH:
+        return f"name {name}"
+    return request.client.host if request.client else None
 
 
 def check(order: Order, model: ModelCapabilities) -> None:
@@ -74,7 +103,8 @@ def check(order: Order, model: ModelCapabilities) -> None:
         if settings.size is not None:
             model.sides.check(settings.size)
         elif order.image is not None:
-            model.sides.floor(png_size(order.image))
+            model.sides.floor(order.size)
+        check_memory(order, model)
     except UsageError as error:
         raise invalid(error, field) from None
 
@@ -101,12 +131,6 @@ def invalid(error: UsageError, field: str | None = None) -> ApiError:
     head = str(error).split(maxsplit=1)[0].rstrip(":,")
     field = head if head in FIELDS else field
     return ApiError(422, "invalid_request", str(error), field=field)
-
-
-def png_size(png: bytes) -> tuple[int, int]:
-    """(width, height) from the header of a PNG that was written here."""
-    width, height = struct.unpack(">II", png[16:24])
-    return width, height
 
 
 async def wait_for(state: State, job: Job, request: HTTPRequest) -> None:

@@ -1,7 +1,9 @@
 """A request's body, whole and within its limits, before any parser sees a byte of it.
 
 Bytes are counted as they arrive. A body that is too large, too slow, or one too many is refused
-here; whoever sent it gets a moment to finish, so that the answer is read and not lost in a reset.
+here; what all bodies hold together is counted until their requests are answered, for handlers keep
+them that long. Whoever sent a body that is refused gets a moment to finish, so that the answer is
+read and not lost in a reset.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from overpaint.serve.http.limits import Limits
 
 from .problems import ApiError, Shapes
 
+PIECE = 1 << 20
 LISTEN_ON_SECONDS = 2.0
 LISTEN_ON_BYTES = 64_000_000
 
@@ -49,6 +52,7 @@ class BodyLimit:
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 await self._collect(scope, receive, body)
+                size = len(body)
         except ClientLeftError:
             release()
         except TimeoutError:
@@ -62,9 +66,10 @@ class BodyLimit:
                 await _listen_on(receive)
             await self._refuse(scope, receive, send, problem)
         else:
-            whole = bytes(body)
-            release()
-            await self._app(scope, _replay(whole, receive), send)
+            try:
+                await self._app(scope, _replay(body, receive), send)
+            finally:
+                self._held -= size
 
     async def _collect(self, scope: Scope, receive: Receive, body: bytearray) -> None:
         limit = self._limit_of(scope["path"])
@@ -97,12 +102,19 @@ def _has_body(scope: Scope) -> bool:
     return "content-length" in headers or "transfer-encoding" in headers
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The collected body as one message; after that whatever comes, which is the disconnect."""
-    left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def _replay(body: bytearray, receive: Receive) -> Receive:
+    """The collected body in pieces, each let go of here as it is handed on; after that whatever
+    comes, which is the disconnect."""
+    ended = False
 
     async def replay() -> Message:
-        return left.pop() if left else await receive()
+        nonlocal ended
+        if ended:
+            return await receive()
+        piece = bytes(body[:PIECE])
+        del body[:PIECE]
+        ended = not body
+        return {"type": "http.request", "body": piece, "more_body": not ended}
 
     return replay
 

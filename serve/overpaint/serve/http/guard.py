@@ -21,9 +21,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
+from .links import is_signed
 from .problems import ApiError, Shapes
 
 SUBPROTOCOL = "overpaint.v1"
+SIGNED = "/v1/images/"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Guard:
@@ -40,6 +43,7 @@ class Guard:
         host: str,
         names: Collection[str],
         token: str | None,
+        head_bytes: int,
         open_paths: Collection[str],
         shapes: Shapes,
     ) -> None:
@@ -47,6 +51,7 @@ class Guard:
         self._shapes = shapes
         self._host_allowed = allowed_host(host, names)
         self._token = token.encode() if token else None
+        self._head_bytes = head_bytes
         self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,6 +67,8 @@ class Guard:
             await self._shapes.answer(scope["path"], problem)(scope, receive, send)
 
     def _problem(self, scope: Scope) -> ApiError | None:
+        if (problem := _too_much(scope, self._head_bytes)) is not None:
+            return problem
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._host_allowed(hosts[0]):
@@ -70,6 +77,10 @@ class Guard:
         if not _same_origin(headers, hosts[0], scope):
             return ApiError(403, "cross_origin", "pages of other sites may not call this server")
         if self._token is None or scope["path"] in self._open_paths:
+            return None
+        if scope["path"].startswith(SIGNED) and is_signed(
+            scope["path"], scope.get("query_string", b""), self._token
+        ):
             return None
         if not any(compare_digest(self._token, one) for one in _tokens(headers)):
             challenge = {"WWW-Authenticate": 'Bearer realm="overpaint"'}
@@ -94,6 +105,16 @@ def allowed_host(host: str, names: Collection[str]) -> Callable[[str], bool]:
         return name in known or (any_address and _is_address(name))
 
     return allowed
+
+
+def _too_much(scope: Scope, head_bytes: int) -> ApiError | None:
+    if scope.get("method", "GET") not in METHODS:
+        return ApiError(405, "method_not_allowed", "there is no such method here")
+    size = sum(len(name) + len(value) for name, value in scope["headers"])
+    if size + len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")) > head_bytes:
+        message = f"expected a request's head of {head_bytes} bytes or fewer"
+        return ApiError(431, "head_too_large", message, headers={"Connection": "close"})
+    return None
 
 
 def _is_address(name: str) -> bool:

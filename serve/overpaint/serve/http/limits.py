@@ -7,16 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """In bytes, pixels and seconds; `prompt` in characters. `steps` and `n` hold for the engines
-    here: another server has its own."""
+    """In bytes, pixels and seconds; `prompt` in characters. `decode_seconds` of a core and
+    `decode_bytes` of address space are what reading one picture may take. `steps` and `n` hold for
+    the engines here: another server has its own."""
 
     image_bytes: int = 10_000_000
     image_pixels: int = 16_000_000
     image_side: int = 1024
+    decode_seconds: float = 10.0
+    decode_bytes: int = 1_200_000_000
     small_body: int = 64 * 1024
     body_seconds: float = 30.0
     header_seconds: float = 10.0
     bodies_at_once: int = 256_000_000
+    head_bytes: int = 16 * 1024
+    write_seconds: float = 30.0
+    client_connections: int = 64
+    client_jobs: int = 8
     fetch_seconds: float = 10.0
     prompt: int = 10_000
     steps: int = 150

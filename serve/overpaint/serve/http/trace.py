@@ -15,6 +15,7 @@ from overpaint.serve.ids import new_id
 from overpaint.serve.telemetry.journal import note_error
 from overpaint.serve.telemetry.metrics import Metrics
 
+from .guard import METHODS
 from .problems import ApiError, Shapes
 
 log = logging.getLogger("overpaint.serve.access")
@@ -69,4 +70,5 @@ class Trace:
         self._metrics.requests.labels(route, str(status)).inc()
         seconds = time.monotonic() - started
         level = logging.DEBUG if route in QUIET else logging.INFO
-        log.log(level, "%s %s %s %.3fs %s", scope["method"], route, status, seconds, request_id)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        log.log(level, "%s %s %s %.3fs %s", method, route, status, seconds, request_id)

@@ -26,6 +26,8 @@ class ModelCapabilities:
     sides, native: what sides its pictures may have, and the (width, height) that suits it best.
     samplers: those that run it, each with the noise levels (sigmas) that it can be given.
     rounding: of steps x strength, which is how many steps are run.
+    most_pixels: of each picture of a job with one, two, … pictures, as the memory there is enough
+    for; empty where that is not known.
     device, pace: None before it has run.
     """
 
@@ -39,6 +41,7 @@ class ModelCapabilities:
     rounding: Rounding
     max_steps: int
     max_images: int
+    most_pixels: tuple[int, ...] = ()
     device: str | None = None
     open: bool = False
     pace: Pace | None = None

@@ -11,11 +11,12 @@ to the next are the service's.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-from overpaint.bundle.errors import OverpaintError
+from overpaint.bundle.errors import OverpaintError, UsageError
 from overpaint.runtime.settings import Settings
 
 from .capabilities import ModelCapabilities
@@ -39,6 +40,31 @@ class Order:
     prompt: str
     image: bytes | None = None
     settings: Settings = field(default_factory=Settings)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) that it asks for, or else of its image."""
+        if self.settings.size is not None or self.image is None:
+            return self.settings.size or (0, 0)
+        width, height = struct.unpack(">II", self.image[16:24])  # PNG's header
+        return width, height
+
+    @property
+    def pixels(self) -> int:
+        """Of each of its pictures."""
+        width, height = self.size
+        return width * height
+
+
+def check_memory(order: Order, model: ModelCapabilities) -> None:
+    """Raises UsageError for a job that needs more memory than the model's server has."""
+    n = order.settings.n
+    if model.most_pixels and order.pixels > (most := model.most_pixels[n - 1]):
+        width, height = order.size
+        raise UsageError(
+            f"size: {model.name} has memory for {most} pixels a picture with n={n}, "
+            f"got {width}x{height}, which is {order.pixels}; ask for a smaller size or fewer"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +157,10 @@ class Provider(Protocol):
     async def capabilities(self) -> tuple[ModelCapabilities, ...]:
         """Its models as of now, the default one first. RefusedError where it cannot tell."""
         ...
+
+    def refusal(self) -> RefusedError | None:
+        """What `submit` would raise for any job, as far as that is known without asking."""
+        return None
 
     async def submit(self, order: Order) -> str:
         """Take the job and return its ticket, or raise RefusedError at once."""

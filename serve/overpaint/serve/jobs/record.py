@@ -42,12 +42,14 @@ STATUS: dict[type[Event] | type[Complete], Status] = {
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Job:
-    """`provider` has it; `tried` are the providers before that one."""
+    """`provider` has it; `tried` are the providers before that one. `client` is who asked for it,
+    by a name of its own or by its address."""
 
     id: str
     model: str
     provider: str
     ticket: str
+    client: str | None = None
     tried: list[Tried] = field(default_factory=list)
     feed: Feed[JobEvent] = field(default_factory=Feed)
     cancelled: Cancelled | None = None
@@ -63,7 +65,7 @@ class Job:
         if not isinstance(event, Queued) and self.started_at is None:
             self.started_at = now
         if isinstance(event, Step) and self.first_step is None:
-            self.first_step = (now, event.index)
+            self.first_step = (time.monotonic(), event.index)
         self.feed.publish(event, last=last)
 
     @property
@@ -76,7 +78,7 @@ class Job:
         if self.first_step is None or step.index <= self.first_step[1]:
             return None
         since, index = self.first_step
-        return (time.time() - since) / (step.index - index) * (step.total - step.index)
+        return (time.monotonic() - since) / (step.index - index) * (step.total - step.index)
 
     def view(self, last: JobEvent | None = None) -> dict[str, Any]:
         """What GET /v1/jobs/{id} answers; with `last`, the event that is about to end it."""

@@ -7,9 +7,10 @@ keeps what it made, and goes to the next provider where an engine, and not the r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,9 @@ from .protocol import Cancelled, Failed, Health, Order, Painted, Provider, Refus
 from .record import STATUS, Complete, Job, JobEvent, Tried
 
 CANCEL_SECONDS = 5.0
+PLACE_SECONDS = 0.5
+LOOKED_THROUGH = 1000
+RESTARTED = "the server was restarted before this job had ended; submit it again"
 NOBODY = "this server has no engines of its own, and passes nothing on that was passed on to it"
 
 
@@ -55,7 +59,13 @@ class JobService:
     """
 
     def __init__(
-        self, providers: Sequence[Provider], *, media: Kept, finished: Kept, metrics: Metrics
+        self,
+        providers: Sequence[Provider],
+        *,
+        media: Kept,
+        finished: Kept,
+        accepted: Kept,
+        metrics: Metrics,
     ) -> None:
         self.providers = tuple(providers)
         names = [one.name for one in self.providers]
@@ -63,9 +73,11 @@ class JobService:
             raise UsageError(f"--fallback: expected each provider once, got {', '.join(names)}")
         self.media = media
         self._finished = finished
+        self._accepted = accepted
         self._metrics = metrics
         self._live: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._end_what_a_restart_ended()
 
     def _those_for(self, passed_on: bool) -> tuple[Provider, ...]:
         return tuple(one for one in self.providers if not (passed_on and one.passes_on))
@@ -104,13 +116,27 @@ class JobService:
                 known.append(model.name)
         raise UnknownModelError(known) if known else NoProviderError(refusals)
 
-    async def submit(self, order: Order, *, passed_on: bool = False) -> Job:
+    def expect_room(self, *, passed_on: bool = False) -> None:
+        """Raises NoProviderError where every provider is known to refuse any job now."""
+        providers = self._those_for(passed_on)
+        refusals = [(one.name, refused) for one in providers if (refused := one.refusal())]
+        if len(refusals) == len(providers):
+            raise NoProviderError(refusals)
+
+    async def submit(
+        self, order: Order, *, passed_on: bool = False, client: str | None = None
+    ) -> Job:
         """Give `order` to the first provider that takes it; NoProviderError where none does."""
         providers = self._those_for(passed_on)
         provider, ticket, refusals = await _hand_over(order, providers)
         tried = [Tried(name, one.reason, str(one)) for name, one in refusals]
         job = Job(
-            id=new_id(), model=order.model, provider=provider.name, ticket=ticket, tried=tried
+            id=new_id(),
+            model=order.model,
+            provider=provider.name,
+            ticket=ticket,
+            tried=tried,
+            client=client,
         )
         self._note_fallback(job)
         self._live[job.id] = job
@@ -118,7 +144,21 @@ class JobService:
         task = asyncio.create_task(self._see_through(job, order, provider, rest))
         self._tasks[job.id] = task
         task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        with contextlib.suppress(TimeoutError):  # its place in the queue is told at once
+            async with asyncio.timeout(PLACE_SECONDS):
+                await anext(job.feed.follow())
+        if job.id in self._live:
+            await asyncio.to_thread(self._accepted.put, job.id, _record(job))
+        if job.id not in self._live:  # it has ended meanwhile
+            self._accepted.drop(job.id)
         return job
+
+    def when_ended(self, job: Job, then: Callable[[], None]) -> None:
+        """Call `then` once `job` has ended, at once where it has."""
+        if (task := self._tasks.get(job.id)) is None:
+            then()
+        else:
+            task.add_done_callback(lambda _: then())
 
     def live(self, job_id: str) -> Job | None:
         """The job, while it waits or runs."""
@@ -130,6 +170,43 @@ class JobService:
             return job.view()
         kept: dict[str, Any] = json.loads(await asyncio.to_thread(self._finished.get, job_id))
         return kept
+
+    async def recent(self, client: str | None, most: int) -> list[dict[str, Any]]:
+        """The jobs of `client` that wait, run, or are still kept, the newest first."""
+        live = [job.view() for job in reversed(self._live.values()) if job.client == client]
+        kept = await asyncio.to_thread(self._kept_of, client, most)
+        seen = {view["id"] for view in live}
+        return [*live, *(view for view in kept if view["id"] not in seen)][:most]
+
+    def _kept_of(self, client: str | None, most: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for key in self._finished.newest(LOOKED_THROUGH):
+            with contextlib.suppress(OverpaintError):  # its time may be over by now
+                view = json.loads(self._finished.get(key))
+                found += [view] if view.get("client") == client else []
+            if len(found) >= most:
+                break
+        return found
+
+    def _end_what_a_restart_ended(self) -> None:
+        """Jobs that an earlier process had accepted and not ended: their clients are told why."""
+        ended = set(self._finished.newest(LOOKED_THROUGH))
+        for key in reversed(self._accepted.newest(LOOKED_THROUGH)):
+            if key in ended:
+                self._accepted.drop(key)
+                continue
+            with contextlib.suppress(OverpaintError, ValueError):
+                view = json.loads(self._accepted.get(key))
+                now = time.time()
+                view |= {
+                    "status": "failed",
+                    "queue_position": None,
+                    "finished_at": now,
+                    "expires_at": now + self._finished.seconds,
+                    "error": {"code": "restarted", "message": RESTARTED, "id": None},
+                }
+                self._finished.put(key, json.dumps(view).encode())
+            self._accepted.drop(key)
 
     async def cancel(self, job_id: str, why: str = "cancelled by the client") -> None:
         """Stop a job that waits or runs; one that has ended stays as it is. Returns when it has
@@ -172,14 +249,15 @@ class JobService:
         job.expires_at = job.finished_at + self._finished.seconds
         self._count(job, last)
         # Kept before anybody is told: what a client was told is not lost with the process.
-        record = json.dumps(job.view(last)).encode()
         try:
-            await asyncio.to_thread(self._finished.put, job.id, record)
+            await asyncio.to_thread(self._finished.put, job.id, _record(job, last))
         except Exception as error:
             note_error(error, "the record of a job could not be kept")
         finally:
             job.note(last, last=True)
             del self._live[job.id]
+            if self._finished.on_disk(job.id) or not self._accepted.on_disk(job.id):
+                self._accepted.drop(job.id)  # else a restart loses the record, and should say so
 
     async def _follow(
         self, job: Job, order: Order, provider: Provider, rest: Sequence[Provider]
@@ -229,6 +307,10 @@ class JobService:
         if isinstance(last, Complete):
             for stage, seconds in last.painted.timings.items():
                 self._metrics.stages.labels(job.model, stage).observe(seconds)
+
+
+def _record(job: Job, last: JobEvent | None = None) -> bytes:
+    return json.dumps(job.view(last) | {"client": job.client}).encode()
 
 
 async def _hand_over(

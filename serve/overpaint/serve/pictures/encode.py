@@ -31,6 +31,13 @@ def _encode(png: bytes, kind: str, quality: int) -> Encoded:
     return Encoded(convert(image, kind, quality), image.size)
 
 
+def media_type(data: bytes) -> str:
+    """Of a picture that was encoded here: PNG, WEBP or JPEG."""
+    if data[:4] == b"RIFF":
+        return "image/webp"
+    return "image/jpeg" if data[:2] == b"\xff\xd8" else "image/png"
+
+
 def convert(image: Image.Image, kind: str, quality: int) -> bytes:
     """`quality` 100 is lossless for WEBP, and as good as JPEG gets."""
     file = io.BytesIO()

@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
@@ -22,6 +23,7 @@ HTTPS = 443
 TRANSITION = tuple(
     map(ipaddress.ip_network, ("::ffff:0:0/96", "64:ff9b::/96", "2002::/16", "2001::/32"))
 )
+RESOLVERS = ThreadPoolExecutor(4, thread_name_prefix="names")  # a slow one delays nobody else
 Resolve = Callable[[str, int], Sequence[str]]
 
 
@@ -63,7 +65,8 @@ def _allowed(url: str, allowed: tuple[str, ...]) -> str:
 
 
 async def _public_address(host: str, resolver: Resolve) -> str:
-    addresses = await asyncio.to_thread(resolver, host, HTTPS)
+    loop = asyncio.get_running_loop()
+    addresses = await loop.run_in_executor(RESOLVERS, resolver, host, HTTPS)
     if not addresses or not all(_is_public(address) for address in addresses):
         raise _problem(f"{host} does not lie on the public internet")
     return addresses[0]

@@ -2,12 +2,11 @@
 
 What a file is, its bytes say. Its size in pixels is read from the header and checked before a pixel
 is decoded; one frame is taken; and because the result is encoded anew, nothing else that the file
-may have carried survives. All of it happens in a thread, two pictures at a time.
+may have carried survives. All of it happens in processes that may be killed: `reader`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import io
 import warnings
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
+SCANS: Final = 500  # of a JPEG; ten are usual, and each goes over the whole picture
+START_OF_SCAN: Final = b"\xff\xda"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +33,9 @@ class Received:
     original: tuple[int, int]
 
 
-class Intake:
-    """Reads pictures, at most two at once: one of 16 MP is 200 MB while it is being read."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self._turns = asyncio.Semaphore(2)
-
-    async def receive(self, data: bytes, field: str) -> Received:
-        """Raises ApiError: 413 too large, 415 no such picture, 422 damaged."""
-        if len(data) > self.limits.image_bytes:
-            most = self.limits.image_bytes // 10**6
-            message = f"expected a picture of {most} MB or less, got {len(data) / 1e6:.1f} MB"
-            raise ApiError(413, "image_too_large", message, field=field)
-        async with self._turns:
-            return await asyncio.to_thread(clean, data, self.limits, field)
-
-
 def clean(data: bytes, limits: Limits, field: str) -> Received:
-    """The picture in `data` and nothing else of it; blocks. Raises ApiError as `receive` does."""
+    """The picture in `data` and nothing else of it; blocks. Raises ApiError: 413 too large, 415 no
+    such picture, 422 damaged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
@@ -63,7 +48,19 @@ def clean(data: bytes, limits: Limits, field: str) -> Received:
     with image:
         if image.width * image.height > limits.image_pixels:
             raise _too_many_pixels(limits, field)
+        if image.format == "JPEG" and data.count(START_OF_SCAN) > SCANS:
+            message = f"expected a JPEG of {SCANS} scans or fewer"
+            raise ApiError(422, "invalid_image", message, field=field)
         return _upright_png(image, limits, field)
+
+
+def texts(data: bytes, field: str) -> dict[str, str]:
+    """What a PNG says beside its pixels, by keyword. Raises ApiError 422."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            return {str(key): text for key, text in image.info.items() if isinstance(text, str)}
+    except Exception:  # a decoder may fail on hostile bytes with any exception at all
+        raise ApiError(422, "invalid_image", "expected a PNG", field=field) from None
 
 
 def _upright_png(image: Image.Image, limits: Limits, field: str) -> Received:

@@ -10,7 +10,7 @@ from overpaint.serve.http.problems import ApiError
 from overpaint.serve.store.kept import GoneError, Kept, UnknownKeyError
 
 from .fetch import fetch
-from .intake import Intake
+from .reader import Intake
 
 DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w.+=/-]+)*;base64,", re.ASCII)
 

@@ -8,6 +8,8 @@ Keys are made here, never by a client; a client's key is only ever looked up.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import itertools
 import os
 import tempfile
 import threading
@@ -16,11 +18,25 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from overpaint.bundle.errors import OverpaintError
 from overpaint.serve.ids import is_id
 
 GONE_REMEMBERED = 10_000
+
+
+def lock(folder: Path) -> IO[bytes]:
+    """Make `folder` this process' own until the returned file is closed. Raises OSError, and
+    BlockingIOError where another process has it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = (folder / ".lock").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 class UnknownKeyError(OverpaintError):
@@ -33,9 +49,10 @@ class GoneError(OverpaintError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`data` is None where the bytes lie in the folder."""
+    """`until` is on the monotonic clock, which nobody sets. `data` is None where the bytes lie in
+    the folder."""
 
-    expires_at: float
+    until: float
     size: int
     data: bytes | None
 
@@ -67,11 +84,11 @@ class Kept:
     def put(self, key: str, data: bytes) -> float:
         """Keep `data`; returns when it expires (seconds since the epoch)."""
         saved = self._folder is not None and self._save(self._folder, key, data)
-        entry = Entry(time.time() + self.seconds, len(data), None if saved else data)
+        entry = Entry(time.monotonic() + self.seconds, len(data), None if saved else data)
         with self._lock:
             self._add(key, entry)
             self._sweep()
-        return entry.expires_at
+        return time.time() + self.seconds
 
     def get(self, key: str) -> bytes:
         """Raises GoneError after its time, UnknownKeyError for what never was here."""
@@ -86,6 +103,23 @@ class Kept:
             return self._path(key).read_bytes()
         except FileNotFoundError:
             raise GoneError(key) from None
+
+    def drop(self, key: str) -> None:
+        """Let go of one, as if it had never been kept."""
+        with self._lock:
+            if (entry := self._entries.pop(key, None)) is not None:
+                self._remove(key, entry)
+
+    def on_disk(self, key: str) -> bool:
+        """Whether a restart finds it."""
+        with self._lock:
+            return (entry := self._entries.get(key)) is not None and entry.data is None
+
+    def newest(self, most: int) -> list[str]:
+        """The keys that were kept last, the last one first."""
+        with self._lock:
+            self._sweep()
+            return list(itertools.islice(reversed(self._entries), most))
 
     def sweep(self) -> None:
         """Let go of what has expired."""
@@ -105,20 +139,23 @@ class Kept:
         self._bytes += entry.size
 
     def _sweep(self) -> None:
-        now = time.time()
+        now = time.monotonic()
         while self._entries:
             key, entry = next(iter(self._entries.items()))
             over = self._bytes > self.max_bytes and len(self._entries) > 1
-            if entry.expires_at > now and not over:
+            if entry.until > now and not over:
                 break
             del self._entries[key]
-            self._bytes -= entry.size
+            self._remove(key, entry)
             self._gone[key] = None
-            if entry.data is None:
-                with contextlib.suppress(OSError):
-                    self._path(key).unlink(missing_ok=True)
         while len(self._gone) > GONE_REMEMBERED:
             self._gone.popitem(last=False)
+
+    def _remove(self, key: str, entry: Entry) -> None:
+        self._bytes -= entry.size
+        if entry.data is None:
+            with contextlib.suppress(OSError):
+                self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         assert self._folder is not None
@@ -128,6 +165,7 @@ class Kept:
         """Whether the file is on disk, whole. What is half written goes away again."""
         beside: str | None = None
         try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted it
             descriptor, beside = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
@@ -150,5 +188,7 @@ class Kept:
         found = [path for path in folder.glob(f"*{self._suffix}") if is_id(path.stem)]
         for path in sorted(found, key=lambda path: path.stat().st_mtime):
             status = path.stat()
-            self._add(path.stem, Entry(status.st_mtime + self.seconds, status.st_size, None))
+            age = max(0.0, time.time() - status.st_mtime)
+            until = time.monotonic() + self.seconds - age
+            self._add(path.stem, Entry(until, status.st_size, None))
         self._sweep()

@@ -27,6 +27,8 @@ from overpaint.engines.session.session import Session
 from .doubling import convolve_before_doubling
 
 PROVIDER: Final = "CPUExecutionProvider"
+SMALLER: Final = 4
+"""A run on so many times fewer bytes than the largest before it gives the arena's memory back."""
 
 
 def cpu_session(
@@ -80,14 +82,27 @@ class CpuEngine:
         self._name = name
         self._outputs = [tensor.name for tensor in component.outputs]
         self._engine: Any = engine
+        self._giving_back = runtime.RunOptions()
+        self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._largest = 0
 
     def run(self, feed: Mapping[str, Array], held: Mapping[str, Array]) -> Mapping[str, Array]:
         """The provider reads arrays where they lie: what is held is as near as what is not."""
         try:
-            outputs = self._engine.run(self._outputs, feed)
+            outputs = self._engine.run(self._outputs, feed, self._run_options(feed))
         except Exception as error:
             raise SessionError(f"{self._name}: the engine failed: {message_of(error)}") from error
         return dict(zip(self._outputs, outputs, strict=True))
+
+    def _run_options(self, feed: Mapping[str, Array]) -> Any | None:
+        """The arena keeps the most that any run has taken, gigabytes after a large picture, so that
+        the next run need not ask for it: it is given back once smaller ones are run."""
+        size = sum(array.nbytes for array in feed.values())
+        if size * SMALLER <= self._largest:
+            self._largest = size
+            return self._giving_back
+        self._largest = max(self._largest, size)
+        return None
 
     def close(self) -> None:
         """Nothing to do: ONNX Runtime's memory goes with its session, and that with this."""

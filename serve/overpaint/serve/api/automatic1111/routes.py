@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import json
 from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Body, Request
 from fastapi.responses import JSONResponse
-from PIL import Image
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.metadata import CHUNK, INFOTEXT
-from overpaint.serve.api.orders import invalid, job_headers, place, result_of
+from overpaint.serve.api.orders import expect_room, invalid, job_headers, place, result_of
 from overpaint.serve.http.problems import ApiError
+from overpaint.serve.http.strict_json import StrictRoute, loads_shallow
 from overpaint.serve.jobs.record import Complete
+from overpaint.serve.pictures.intake import texts
 from overpaint.serve.pictures.sources import decode_base64
 from overpaint.serve.state import State
 
@@ -34,13 +34,14 @@ def shape(problem: ApiError) -> tuple[int, Any]:
 
 
 def routes(state: State) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=StrictRoute)
     router.include_router(about.routes(state))
     webui = WebUIState(state)
 
     @router.post("/sdapi/v1/img2img")
     async def img2img(wanted: ImageToImage, request: Request) -> JSONResponse:
         wanted.refuse_scripts()
+        expect_room(state, request)
         data = decode_base64(wanted.init_images[0], "init_images")
         image = await state.sources.intake.receive(data, "init_images")
         settings = {
@@ -83,7 +84,8 @@ def routes(state: State) -> APIRouter:
 
     @router.post("/sdapi/v1/png-info")
     async def png_info(image: str = Body(embed=True)) -> dict[str, Any]:
-        return await asyncio.to_thread(_read_info, decode_base64(image, "image"))
+        data = decode_base64(image, "image")
+        return _read_info(await state.sources.intake.texts(data, "image"))
 
     return router
 
@@ -155,7 +157,7 @@ def _info(wanted: Generation, complete: Complete, files: list[bytes]) -> dict[st
         "denoising_strength": settings["strength"],
         "extra_generation_params": {},
         "index_of_first_image": 0,
-        "infotexts": [_read_info(file)["info"] for file in files],
+        "infotexts": [texts(file, "image").get(INFOTEXT, "") for file in files],
         "styles": [],
         "job_timestamp": "0",
         "clip_skip": 1,
@@ -164,15 +166,10 @@ def _info(wanted: Generation, complete: Complete, files: list[bytes]) -> dict[st
     }
 
 
-def _read_info(data: bytes) -> dict[str, Any]:
-    """What a PNG says about how it was made; empty where it says nothing."""
+def _read_info(said: dict[str, str]) -> dict[str, Any]:
+    """What the texts of a PNG say about how it was made; empty where they say nothing."""
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            texts = {key: text for key, text in image.info.items() if isinstance(text, str)}
-    except Exception:  # a decoder may fail on hostile bytes with any exception at all
-        raise ApiError(422, "invalid_image", "expected a PNG", field="image") from None
-    try:
-        parameters = json.loads(texts.get(CHUNK, "{}"))
+        parameters = loads_shallow(said.get(CHUNK, "{}"))
     except ValueError:
         parameters = {}
-    return {"info": texts.get(INFOTEXT, ""), "items": texts, "parameters": parameters}
+    return {"info": said.get(INFOTEXT, ""), "items": said, "parameters": parameters}

@@ -121,6 +121,7 @@ def _model(model: ModelCapabilities, limits: Limits) -> ModelView:
             minimum=sides.minimum,
             maximum=sides.maximum,
             default=Area(width=width, height=height),
+            most_pixels=[*model.most_pixels],
         ),
         samplers=[*model.samplers],
         sigmas={name: [*sigmas] for name, sigmas in model.samplers.items()},

@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from overpaint.bundle.errors import UsageError
-from overpaint.serve.api.orders import invalid, job_headers, place
+from overpaint.serve.api.orders import client_of, expect_room, invalid, job_headers, place
 from overpaint.serve.http.problems import ApiError
+from overpaint.serve.http.strict_json import StrictRoute
 from overpaint.serve.jobs.record import Job
 from overpaint.serve.jobs.styles import dress
 from overpaint.serve.state import State
@@ -19,9 +20,11 @@ from .answers import problems
 from .schema import JobRequest
 from .views import JobView
 
+RECENT = 100
+
 
 def routes(state: State) -> APIRouter:
-    router = APIRouter(tags=["jobs"])
+    router = APIRouter(tags=["jobs"], route_class=StrictRoute)
 
     @router.post(
         "/v1/jobs",
@@ -33,7 +36,14 @@ def routes(state: State) -> APIRouter:
         """Queue a picture to be repainted or, without `image`, painted."""
         job = await _place(state, request, wanted)
         response.headers.update(job_headers(job) | {"Location": f"/v1/jobs/{job.id}"})
-        return job.view()
+        view = job.view()
+        return view | {"queue_position": view["queue_position"] or 0}
+
+    @router.get("/v1/jobs", response_model=list[JobView], responses=problems())
+    async def recent(request: Request) -> list[dict[str, Any]]:
+        """The client's jobs that wait, run or are still kept, the newest first, 100 at most. A
+        client is told by its header X-Overpaint-Client, or else by its address."""
+        return await state.jobs.recent(client_of(request), RECENT)
 
     @router.get("/v1/jobs/{job_id}", response_model=JobView, responses=problems(404, 410))
     async def look(job_id: str, response: Response) -> dict[str, Any]:
@@ -65,6 +75,7 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
         )
     except UsageError as error:
         raise invalid(error) from None
+    expect_room(state, request)
     image = None if wanted.image is None else await state.sources.png(wanted.image)
     return await place(
         state,

@@ -7,6 +7,7 @@ import asyncio
 from fastapi import APIRouter, Response
 
 from overpaint.serve.http.problems import ApiError
+from overpaint.serve.pictures.encode import media_type
 from overpaint.serve.state import State
 from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
@@ -30,6 +31,6 @@ def routes(state: State) -> APIRouter:
         except UnknownKeyError:
             raise ApiError(404, "not_found", "there is no such picture") from None
         headers = {"Cache-Control": "private, no-store", "Content-Disposition": "inline"}
-        return Response(png, media_type="image/png", headers=headers)
+        return Response(png, media_type=media_type(png), headers=headers)
 
     return router

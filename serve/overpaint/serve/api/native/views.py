@@ -79,12 +79,14 @@ class ProblemView(BaseModel):
 
 
 class SizesView(BaseModel):
-    """Sides in pixels; `default` is for text to image."""
+    """Sides in pixels; `default` is for text to image. `most_pixels`: of each picture of a job with
+    one, two, … pictures, as the memory there is enough for; empty where that is not known."""
 
     multiple: int
     minimum: int
     maximum: int
     default: Area
+    most_pixels: list[int] = []
 
 
 class DefaultsView(BaseModel):

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from PIL import Image
 
 from overpaint.bundle.errors import UsageError
-from overpaint.serve.api.orders import find_model, invalid, job_headers, place, result_of
+from overpaint.serve.api.orders import (
+    expect_room,
+    find_model,
+    invalid,
+    job_headers,
+    place,
+    result_of,
+)
 from overpaint.serve.http.forms import read_form
+from overpaint.serve.http.links import signed
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.ids import new_id
 from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.jobs.record import Complete
-from overpaint.serve.pictures.encode import encoded
+from overpaint.serve.pictures.encode import encoded, media_type
 from overpaint.serve.state import State
 from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
@@ -33,7 +39,6 @@ from .stream import events
 PREFIXES = ("/v1/images", "/v1/models")
 FORM_FIELDS = 64
 FORM_FILES = 16
-MEDIA_TYPES = {"png": "image/png", "webp": "image/webp", "jpeg": "image/jpeg"}
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 CODES = {"unauthorized": "invalid_api_key", "full": "rate_limit_exceeded"}
 
@@ -59,6 +64,7 @@ def routes(state: State) -> APIRouter:
         async with read_form(request, max_files=FORM_FILES, max_fields=FORM_FIELDS) as form:
             wanted, image = parse(form)
             data = await image.read()
+        expect_room(state, request)
         received = await state.sources.intake.receive(data, "image")
         try:
             settings = wanted.settings()
@@ -98,10 +104,10 @@ def routes(state: State) -> APIRouter:
             raise ApiError(410, "gone", "this picture's time is over") from None
         except UnknownKeyError:
             raise ApiError(404, "not_found", "there is no such picture") from None
-        if kind not in MEDIA_TYPES or Image.open(io.BytesIO(data)).format != kind.upper():
+        if media_type(data) != f"image/{kind}":
             raise ApiError(404, "not_found", "there is no such picture")
         headers = {"Cache-Control": "private, no-store"}
-        return Response(data, media_type=MEDIA_TYPES[kind], headers=headers)
+        return Response(data, media_type=media_type(data), headers=headers)
 
     return router
 
@@ -116,7 +122,8 @@ async def _body(state: State, complete: Complete, wanted: EditForm, base: str) -
         else:
             key = new_id()
             await asyncio.to_thread(state.media.put, key, picture.data)
-            data.append({"url": f"{base}v1/images/{key}.{wanted.output_format}"})
+            path = signed(f"/v1/images/{key}.{wanted.output_format}", state.config.token)
+            data.append({"url": base.rstrip("/") + path})
     return {
         "created": int(time.time()),
         "data": data,

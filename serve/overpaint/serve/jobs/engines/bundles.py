@@ -12,6 +12,7 @@ from typing import cast
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import check_device
@@ -23,6 +24,7 @@ from overpaint.runtime.schedule import SAMPLERS, make_schedule, read_scheduler_c
 from overpaint.runtime.warming import warm_up
 
 from .models import Served
+from .price import Price, measure
 from .worker import Pipeline
 
 COMMON_SIDE = 512
@@ -66,7 +68,16 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
         side=side,
         samplers=samplers_of(bundle),
         open=lambda: open_warm(path, opening, (side, side)),
+        measure=lambda pipeline: priced(pipeline, manifest, side),
     )
+
+
+def priced(pipeline: Pipeline, manifest: Manifest, side: int) -> Price | None:
+    """What jobs cost, where they take this machine's own memory and not a GPU's."""
+    decision = cast(Img2Img, pipeline).decision
+    if decision is None or not BACKENDS[decision.chosen.device].in_host_memory:
+        return None
+    return measure(pipeline, manifest, image_sides(manifest), side)
 
 
 def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> Pipeline:

@@ -88,10 +88,16 @@ class Lane:
         return True
 
     @property
+    def rest(self) -> float:
+        """Seconds until an engine that failed too often is tried again; 0 where it works."""
+        left = self._rest_until - time.monotonic()
+        return max(0.0, left) if self._failures >= FAILURES else 0.0
+
+    @property
     def trouble(self) -> str:
         """Why no job should come here now; empty where all is well."""
         if self.stuck:
             return "a job ran past its time and its step has not returned yet"
-        if self._failures >= FAILURES and time.monotonic() < self._rest_until:
+        if self.rest:
             return f"the last {self._failures} jobs failed in the engine"
         return ""

@@ -1,13 +1,15 @@
-"""How much memory open bundles may take."""
+"""How much memory open bundles and their jobs may take."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from overpaint.bundle.errors import UsageError
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MEMORY_SHARE = 0.8
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def parse_bytes(text: str) -> int:
@@ -24,5 +26,22 @@ def parse_bytes(text: str) -> int:
 
 
 def default_budget() -> int:
-    """Four fifths of this machine's memory."""
-    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * MEMORY_SHARE)
+    """Four fifths of the memory of this machine, or of the container that this process is in."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(min(machine, container_limit() or machine) * MEMORY_SHARE)
+
+
+def container_limit(file: Path = CGROUP_LIMIT) -> int | None:
+    """Bytes that this process' control group may take; None without a limit."""
+    try:
+        text = file.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None  # or "max"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an engine failed for want of memory: its library's words, for there is no type."""
+    text = f"{type(error).__name__}: {error}".lower()
+    words = ("memoryerror", "bad_alloc", "out of memory", "failed to allocate", "bfcarena")
+    return any(word in text for word in words)

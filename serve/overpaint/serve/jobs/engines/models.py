@@ -13,6 +13,7 @@ from typing import TypeVar
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.manifest import Manifest
 
+from .price import Price
 from .worker import Pipeline
 
 T = TypeVar("T")
@@ -25,7 +26,8 @@ class Served:
     that of the pictures it was trained on, in pixels; `samplers` are those that run it, each with
     the noise levels (sigmas) that it can be given.
 
-    `open` blocks until every engine is loaded; it is called in the model's own thread.
+    `open` blocks until every engine is loaded; it is called in the model's own thread. So is
+    `measure`, which says what jobs cost; None where they do not take this machine's memory.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Served:
     side: int
     samplers: Mapping[str, tuple[str, ...]]
     open: Callable[[], Pipeline]
+    measure: Callable[[Pipeline], Price | None] = lambda pipeline: None
 
 
 class Model:
@@ -43,12 +46,16 @@ class Model:
         self.served = served
         self.pipeline: Pipeline | None = None
         self.device: str | None = None
+        self.price: Price | None = None
         self.in_use = False
+        self.job_bytes = 0
         self.last_used = 0
         self.thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=served.name)
 
     async def open(self) -> None:
-        self.pipeline = await self._in_thread(self.served.open)
+        self.pipeline = pipeline = await self._in_thread(self.served.open)
+        if self.price is None:
+            self.price = await self._in_thread(lambda: self.served.measure(pipeline))
         log.info("opened %s", self.served.name)
 
     async def close(self) -> None:
@@ -57,12 +64,17 @@ class Model:
             await self._in_thread(pipeline.close)
             log.info("closed %s", self.served.name)
 
+    def cost(self, pixels: int, n: int) -> int:
+        """Bytes for a job of `n` pictures; 0 where that is not known, as before it was opened."""
+        return self.price.of(pixels, n) if self.price is not None else 0
+
     def _in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self.thread, function)
 
 
 class Models:
-    """All served bundles; `budget` is in bytes, None for no limit. The first is the default.
+    """All served bundles; `budget` is in bytes, None for no limit: for the weights of those that
+    are open and the jobs that they run. The first is the default.
 
     Whoever finds its model open takes it at once, unless another waits for memory: then the line
     is kept, so that a busy model cannot starve the others.
@@ -95,39 +107,48 @@ class Models:
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
+    def room(self, name: str) -> int | None:
+        """The bytes that a job of `name` may take, beside the weights; None for no limit."""
+        return None if self._budget is None else self._budget - self._models[name].served.bytes
+
     @asynccontextmanager
-    async def use(self, name: str) -> AsyncIterator[Pipeline]:
-        """The open pipeline of `name`, for one caller at a time (its lane sees to that)."""
+    async def use(self, name: str, job_bytes: int = 0) -> AsyncIterator[Pipeline]:
+        """The open pipeline of `name`, for one caller at a time (its lane sees to that), and room
+        for its job."""
         model = self._models[name]
-        if model.pipeline is None or self._line.locked():
-            async with self._line:
-                if model.pipeline is None:
-                    await self._make_room(model.served.bytes)
-                    await model.open()
-                model.in_use = True
-        pipeline = model.pipeline
-        assert pipeline is not None
-        model.in_use = True
-        self._uses += 1
-        model.last_used = self._uses
         try:
-            yield pipeline
+            if model.pipeline is None or self._line.locked() or not self._fits(job_bytes):
+                async with self._line:
+                    model.in_use = True
+                    weights = 0 if model.pipeline else model.served.bytes
+                    await self._make_room(weights + job_bytes, model)
+                    if model.pipeline is None:
+                        await model.open()
+            model.in_use, model.job_bytes = True, job_bytes
+            self._uses += 1
+            model.last_used = self._uses
+            assert model.pipeline is not None
+            yield model.pipeline
         finally:
-            model.in_use = False
+            model.in_use, model.job_bytes = False, 0
             self._released.set()
 
-    async def _make_room(self, wanted: int) -> None:
-        """Close idle models, least recently used first, until `wanted` bytes fit."""
-        while self._budget is not None and self._held() + wanted > self._budget:
+    async def _make_room(self, wanted: int, mine: Model) -> None:
+        """Close idle models, least recently used first, until `wanted` bytes fit; then wait for
+        those that run, as long as any does."""
+        while not self._fits(wanted):
             idle = [model for model in self if model.pipeline and not model.in_use]
             if idle:
                 await min(idle, key=lambda model: model.last_used).close()
-            else:
+            elif any(model.in_use for model in self if model is not mine):
                 self._released.clear()
                 await self._released.wait()
+            else:
+                return
 
-    def _held(self) -> int:
-        return sum(model.served.bytes for model in self if model.pipeline is not None)
+    def _fits(self, wanted: int) -> bool:
+        held = sum(model.served.bytes + model.job_bytes for model in self if model.pipeline)
+        return self._budget is None or held + wanted <= self._budget
 
     async def close(self) -> None:
         """Close every model that nobody uses."""

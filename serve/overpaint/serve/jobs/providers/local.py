@@ -18,7 +18,9 @@ from overpaint.runtime.result import Result
 from overpaint.serve.ids import new_id
 from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.jobs.engines.lane import Lane, Ticket
+from overpaint.serve.jobs.engines.memory import is_out_of_memory
 from overpaint.serve.jobs.engines.models import Model, Models
+from overpaint.serve.jobs.engines.price import LARGE, paint_small
 from overpaint.serve.jobs.engines.times import JobTimes, expected_seconds
 from overpaint.serve.jobs.engines.worker import Pipeline, as_files, repaint
 from overpaint.serve.jobs.protocol import (
@@ -32,6 +34,7 @@ from overpaint.serve.jobs.protocol import (
     Started,
     State,
     Step,
+    check_memory,
 )
 from overpaint.serve.jobs.resources import Resources
 from overpaint.serve.telemetry.journal import describe, note_error
@@ -58,6 +61,7 @@ class LocalProvider(Provider):
     def __init__(self, resources: Resources) -> None:
         self.models = Models(resources.served, resources.memory_budget)
         self._resources = resources
+        self._began = time.monotonic()
         self._state: State = "loading"
         self._detail = "the first bundle is being opened"
         self._lanes = {name: Lane() for name in self.models.names}
@@ -123,27 +127,43 @@ class LocalProvider(Provider):
             rounding=FAMILIES[manifest.family].rounding,
             max_steps=self._resources.max_steps,
             max_images=self._resources.max_images,
+            most_pixels=self._most_pixels(model),
             device=model.device,
             open=model.pipeline is not None,
             pace=times.pace if times else None,
         )
 
+    def _most_pixels(self, model: Model) -> tuple[int, ...]:
+        room = self.models.room(model.served.name)
+        if room is None or model.price is None:
+            return ()
+        counts = range(1, self._resources.max_images + 1)
+        price = model.price
+        return tuple(price.most_pixels(room, n) for n in counts)
+
     async def submit(self, order: Order) -> str:
         lane = self._lanes.get(order.model)
         if lane is None:
             raise RefusedError("no_model", f"there is no model {order.model!r} here")
-        one_job = expected_seconds(lane.times, 1)
-        if self._state != "ready":
-            raise RefusedError(self._state, f"the engine is {self._state}", one_job)
+        if (refused := self.refusal()) is not None:
+            raise refused
         if lane.trouble:
-            raise RefusedError("unhealthy", lane.trouble, one_job)
-        if (waiting := self._waiting()) >= self._resources.queue:
-            message = f"{waiting} jobs are waiting already, and no more than that may"
-            raise RefusedError("full", message, expected_seconds(lane.times, waiting + 1))
+            wait = lane.rest or expected_seconds(lane.times, 1)
+            raise RefusedError("unhealthy", lane.trouble, wait)
         ticket = Ticket(id=new_id(), order=order)
         self._tickets[ticket.id] = ticket
         lane.append(ticket)
         return ticket.id
+
+    def refusal(self) -> RefusedError | None:
+        if self._state != "ready":
+            loading_for = time.monotonic() - self._began  # it takes as long again, for all we know
+            return RefusedError(self._state, f"the engine is {self._state}", max(5.0, loading_for))
+        if (waiting := self._waiting()) >= self._resources.queue:
+            message = f"{waiting} jobs are waiting already, and no more than that may"
+            times = self._lanes[self.models.names[0]].times
+            return RefusedError("full", message, expected_seconds(times, waiting + 1))
+        return None
 
     async def progress(self, ticket: str) -> AsyncIterator[Event]:
         try:
@@ -172,8 +192,17 @@ class LocalProvider(Provider):
             self._resources.metrics.wait.observe(time.monotonic() - ticket.queued_at)
             ticket.feed.publish(Started())
             try:
-                async with self.models.use(model.served.name) as pipeline:
-                    result = await self._run(model, lane, ticket, pipeline)
+                order = ticket.order
+                cost = model.cost(order.pixels, order.settings.n)
+                async with self.models.use(model.served.name, cost) as pipeline:
+                    check_memory(
+                        order, self._describe(model)
+                    )  # a model opened just now has a price
+                    try:
+                        result = await self._run(model, lane, ticket, pipeline)
+                    finally:
+                        if cost > LARGE * model.cost(model.served.side**2, 1):
+                            await self._give_back(model, pipeline)
             except (UsageError, ImageError) as error:
                 self._fail(ticket, "invalid_request", str(error), new_id(), elsewhere=False)
             except CancelledError:
@@ -217,6 +246,14 @@ class LocalProvider(Provider):
             raise error
         return None
 
+    async def _give_back(self, model: Model, pipeline: Pipeline) -> None:
+        """What a large job took, engines hold until they run a small one."""
+        loop, sides = asyncio.get_running_loop(), image_sides(model.served.manifest)
+        try:
+            await loop.run_in_executor(model.thread, paint_small, pipeline, sides)
+        except Exception as error:
+            note_error(error, f"the engine of {model.served.name} failed to give memory back")
+
     async def _finish(self, ticket: Ticket, result: Result) -> None:
         """Write the files beside the engine, which goes on with the next job meanwhile."""
         try:
@@ -232,6 +269,15 @@ class LocalProvider(Provider):
         self, model: Model, lane: Lane, ticket: Ticket, error: Exception
     ) -> None:
         error_id = note_error(error, f"the engine of {model.served.name} failed a job")
+        order, native = ticket.order, model.served.side**2
+        if is_out_of_memory(error) and order.pixels * order.settings.n > native:
+            width, height = order.size
+            message = (
+                f"{order.settings.n} of {width}x{height} took more memory than there is; ask for a "
+                "smaller size or for fewer pictures"
+            )
+            self._fail(ticket, "too_large", message, error_id, elsewhere=True)
+            return
         message = "the engine failed while it ran this job; the server's log says more"
         self._fail(ticket, "engine_failed", message, error_id, elsewhere=True)
         if lane.failed():

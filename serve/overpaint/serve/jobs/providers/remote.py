@@ -44,7 +44,7 @@ CONNECT_SECONDS = 2.0
 FRESH_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 RECONNECTS = 5
-NOT_THE_REQUEST = ("engine_failed", "internal_error", "not_found", "gone")
+NOT_THE_REQUEST = ("engine_failed", "internal_error", "not_found", "gone", "restarted")
 
 
 def make(url: str, resources: Resources) -> RemoteProvider:
@@ -231,6 +231,7 @@ def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilit
         rounding=view["steps"]["rounding"],
         max_steps=view["steps"]["maximum"],
         max_images=max_images,
+        most_pixels=tuple(map(int, sizes.get("most_pixels", ()))),
         device=f"{view['device']} at {server}" if view["device"] else None,
         open=view["open"],
         pace=Pace(step_s=pace["step_s"], other_s=pace["other_s"]) if pace else None,

@@ -1,0 +1,114 @@
+"""What a job costs is known before it runs, and what is too large is that job's own fault."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.serve.engine import Knobs, fake_served
+from tests.serve.running import data_url, png, serving
+
+from overpaint.bundle.errors import SessionError
+from overpaint.bundle.format.open import open_bundle
+from overpaint.runtime import Img2Img
+from overpaint.runtime.default_bundle import bundle_or_default
+from overpaint.runtime.prepare import image_sides
+from overpaint.serve.config import Config
+from overpaint.serve.jobs.engines import price as pricing
+from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
+from overpaint.serve.jobs.engines.memory import container_limit, is_out_of_memory
+from overpaint.serve.jobs.engines.price import Price, measure, paint_small
+
+SMALL = Price(pixels=64 * 64, denoise=1_000_000, decode=500_000, batch=2)
+
+
+def test_a_price_grows_with_pixels_and_pictures_and_is_read_backwards() -> None:
+    assert SMALL.of(64 * 64, 1) == 1_500_000
+    assert SMALL.of(128 * 128, 1) == 8_000_000 + 2_000_000
+    assert SMALL.of(64 * 64, 2) == SMALL.of(64 * 64, 9) == 2_500_000  # two at a time at most
+    for room, n in itertools.product((0, 10_000, 3_000_000, 10**10), (1, 2)):
+        most = SMALL.most_pixels(room, n)
+        assert SMALL.of(most, n) <= room < SMALL.of(most + 1, n)
+
+
+def test_a_model_is_priced_as_it_is_opened_and_its_large_jobs_leave_nothing_behind() -> None:
+    served = served_bundle(None, Opening(device="cpu"))
+    bundle = open_bundle(bundle_or_default(None))
+    sides = image_sides(bundle.manifest)
+    with Img2Img.open(None, device="cpu") as pipeline:
+        pipeline.wait()
+        price = measure(pipeline, bundle.manifest, sides, served.side)
+        before = pricing._resident()
+        pipeline(None, "a picture", size=(512, 512), steps=1, seed=0)
+        held = pricing._resident() - before
+        assert held > 100_000_000
+        assert held < price.of(512 * 512, 1) < 12 * held
+        paint_small(pipeline, sides)
+        assert pricing._resident() - before < held / 3
+
+
+def test_jobs_that_do_not_fit_are_refused_with_figures_by_every_face(folder: Path) -> None:
+    served = replace(fake_served(folder), measure=lambda pipeline: SMALL)
+    budget = served.bytes + SMALL.of(64 * 64, 2)
+    with serving(Config(port=0, memory_budget=budget), [served]) as server:
+        sizes = server.client.get("/v1/capabilities").json()["models"][0]["sizes"]
+        assert sizes["most_pixels"][1] == 64 * 64
+        assert sizes["most_pixels"][0] > 64 * 64
+        job = server.submit(size="64x64", n=2, steps=1)
+        assert server.ended(job["id"])["status"] == "completed"
+        wide = {"prompt": "x", "size": "128x128", "steps": 1}
+        for body in (wide, {"prompt": "x", "image": data_url(png(128, 128)), "n": 2}):
+            answer = server.client.post("/v1/jobs", json=body)
+            assert answer.status_code == 422
+            assert answer.json()["error"]["field"] == "size"
+            assert "128x128, which is 16384" in answer.json()["error"]["message"]
+        a1111 = {"prompt": "x", "width": 128, "height": 128}
+        assert server.client.post("/sdapi/v1/txt2img", json=a1111).status_code == 422
+        edit = {"prompt": "x", "size": "128x128"}
+        answer = server.client.post("/v1/images/edits", data=edit, files={"image": png()})
+        assert answer.status_code == 400
+
+
+def test_a_job_that_was_too_large_after_all_is_not_the_engines_failure(folder: Path) -> None:
+    said = "unet: the engine failed: Failed to allocate memory for requested buffer of size 86"
+    knobs = Knobs(failures=[SessionError(said) for _ in range(4)])
+    with serving(Config(port=0), [fake_served(folder, knobs=knobs)]) as server:
+        for _ in range(4):
+            job = server.ended(server.submit(size="128x128", steps=1)["id"])
+            assert job["error"]["code"] == "too_large"
+            assert "1 of 128x128" in job["error"]["message"]
+        assert server.client.get("/readyz").status_code == 200
+        assert server.ended(server.submit(size="64x64", steps=1)["id"])["status"] == "completed"
+
+
+def test_an_engine_that_has_no_memory_for_its_own_size_is_not_well(folder: Path) -> None:
+    knobs = Knobs(failures=[SessionError("Failed to allocate memory") for _ in range(3)])
+    with serving(Config(port=0), [fake_served(folder, knobs=knobs)]) as server:
+        for _ in range(3):
+            job = server.ended(server.submit(size="64x64", steps=1)["id"])
+            assert job["error"]["code"] == "engine_failed"
+        assert server.client.get("/readyz").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (MemoryError(), True),
+        (SessionError("BFCArena: Available memory of 1 is smaller than requested"), True),
+        (SessionError("std::bad_alloc"), True),
+        (SessionError("Non-zero status code returned while running Conv"), False),
+    ],
+)
+def test_want_of_memory_is_told_by_its_words(error: Exception, memory: bool) -> None:
+    assert is_out_of_memory(error) is memory
+
+
+def test_a_containers_limit_counts(tmp_path: Path) -> None:
+    file = tmp_path / "memory.max"
+    file.write_text("1000000\n")
+    assert container_limit(file) == 1_000_000
+    file.write_text("max\n")
+    assert container_limit(file) is None
+    assert container_limit(tmp_path / "none") is None
