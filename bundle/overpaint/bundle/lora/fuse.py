@@ -59,7 +59,7 @@ def fuse_loras(
     """
     if bundle.inferred:
         raise BundleError(
-            f"{bundle.folder}: without a manifest it is unknown which weight is which; "
+            f"{bundle.folder}: it has no manifest to tell its weights apart; "
             "a LoRA can be fused into what overpaint export or overpaint import made"
         )
     steps = Steps(progress, 0, loras=True)
