@@ -18,7 +18,7 @@ from overpaint.runtime.prepare import image_sides
 from overpaint.serve.config import Config
 from overpaint.serve.jobs.engines import price as pricing
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
-from overpaint.serve.jobs.engines.memory import container_limit, is_out_of_memory
+from overpaint.serve.jobs.engines.memory import is_out_of_memory
 from overpaint.serve.jobs.engines.price import Price, measure, paint_small
 
 SMALL = Price(pixels=64 * 64, denoise=1_000_000, decode=500_000, batch=2)
@@ -103,12 +103,3 @@ def test_an_engine_that_has_no_memory_for_its_own_size_is_not_well(folder: Path)
 )
 def test_want_of_memory_is_told_by_its_words(error: Exception, memory: bool) -> None:
     assert is_out_of_memory(error) is memory
-
-
-def test_a_containers_limit_counts(tmp_path: Path) -> None:
-    file = tmp_path / "memory.max"
-    file.write_text("1000000\n")
-    assert container_limit(file) == 1_000_000
-    file.write_text("max\n")
-    assert container_limit(file) is None
-    assert container_limit(tmp_path / "none") is None

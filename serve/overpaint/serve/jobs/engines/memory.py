@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from overpaint.bundle.errors import UsageError
+from overpaint.engines.host.memory import memory_limit
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 MEMORY_SHARE = 0.8
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def parse_bytes(text: str) -> int:
@@ -25,19 +22,10 @@ def parse_bytes(text: str) -> int:
     return count
 
 
-def default_budget() -> int:
-    """Four fifths of the memory of this machine, or of the container that this process is in."""
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(min(machine, container_limit() or machine) * MEMORY_SHARE)
-
-
-def container_limit(file: Path = CGROUP_LIMIT) -> int | None:
-    """Bytes that this process' control group may take; None without a limit."""
-    try:
-        text = file.read_text().strip()
-    except OSError:
-        return None
-    return int(text) if text.isdecimal() else None  # or "max"
+def default_budget() -> int | None:
+    """Four fifths of the memory that this process may come to use; None where nothing tells."""
+    limit = memory_limit()
+    return None if limit is None else int(limit * MEMORY_SHARE)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
