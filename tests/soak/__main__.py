@@ -37,7 +37,7 @@ CLIENTS = 64
 ENDS = ("completed", "failed", "cancelled")
 TURNED_AWAY = (409, 410, 429, 503)
 PICTURE = png()
-GROWTH = 1.25  # of memory, from the second half's begin to its end
+GROWTH = 1.25  # of memory, threads, descriptors, from the second half's begin to its end
 
 
 class Machine:
@@ -114,11 +114,14 @@ class Client(threading.Thread):
             except Exception as error:
                 self.tally.trouble.append(f"{type(error).__name__}: {error}")
 
-    def seen(self, answer: httpx.Response) -> bool:
-        """Whether it was taken; a 500 is trouble."""
+    def seen(self, answer: httpx.Response, *, may_be_gone: bool = False) -> bool:
+        """Whether it was taken; a 500 is trouble. `may_be_gone`: a 404 is none, once a server was
+        killed that had in memory what is asked for."""
         self.tally.counts[f"{answer.request.url.path.split('/')[1:3]} {answer.status_code}"] += 1
         if answer.status_code in TURNED_AWAY:
             time.sleep(0.2 + self.random.random())
+            return False
+        if may_be_gone and answer.status_code == 404 and self.machine.kills:
             return False
         if answer.status_code >= 400:
             self.tally.trouble.append(f"{answer.status_code}: {answer.text[:200]}")
@@ -138,9 +141,7 @@ class Client(threading.Thread):
                 body["image"] = upload.json()["id"]
         full = self.machine.full
         answer = self.client.post("/v1/jobs", json=body)
-        if not self.seen(answer):
-            if answer.status_code == 404 and self.machine.kills:
-                self.tally.trouble.pop()  # the upload was in the memory of a server that is gone
+        if not self.seen(answer, may_be_gone=True):  # the upload was in that server's memory
             return None
         job = str(answer.json()["id"])
         self.tally.jobs.append(job)
@@ -244,7 +245,7 @@ def _figures(machine: Machine, tally: Tally, samples: list[dict[str, float]]) ->
     lost = sum(count for end, count in ends.items() if end.startswith("lost ("))
     unended = sum(count for end, count in ends.items() if end in ("queued", "running"))
     doubled = sum(count - 1 for count in media.values()) + len(tally.jobs) - len({*tally.jobs})
-    flat = grew["rss_mb"][1] <= GROWTH * grew["rss_mb"][0]
+    flat = all(last <= GROWTH * first for first, last in grew.values())
     return {
         "kills": machine.kills,
         "accepted": len(tally.jobs),
