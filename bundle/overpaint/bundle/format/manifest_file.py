@@ -12,10 +12,10 @@ import msgspec
 from overpaint.bundle.errors import ManifestError
 from overpaint.bundle.installed import upgrade_command
 from overpaint.bundle.layout import MANIFEST
+from overpaint.bundle.schema_errors import explain
 
 from .manifest import FORMAT, VERSION, Manifest
 from .rules import problems
-from .schema_errors import explain
 
 LARGEST: Final = 16 << 20  # bytes; a manifest is some tens of kilobytes
 
