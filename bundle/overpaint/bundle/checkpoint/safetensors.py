@@ -12,17 +12,19 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
-from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.errors import CheckpointError, one_line
 
 Array: TypeAlias = npt.NDArray[Any]
 
 MAX_HEADER: Final = 100_000_000
+MOST_DIMENSIONS: Final = 64  # as NumPy has it
 ITEM_SIZES: Final[dict[str, int]] = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 8),
     **dict.fromkeys(("F32", "I32", "U32"), 4),
@@ -53,10 +55,13 @@ class Stored:
         return math.prod(self.shape) * ITEM_SIZES[self.dtype]
 
 
+_Size: TypeAlias = Annotated[int, Meta(le=2**63 - 1)]
+
+
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
+    shape: Annotated[list[_Size], Meta(max_length=MOST_DIMENSIONS)]
+    data_offsets: tuple[_Size, _Size]
 
 
 def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
@@ -78,7 +83,7 @@ def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
     try:
         entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
         metadata = msgspec.json.decode(entries.pop("__metadata__", b"{}"), type=dict[str, str])
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise _refuse(path, f"its header is not what the format says ({error})") from error
     start = 8 + length
     tensors = {name: _stored(path, name, raw, start) for name, raw in entries.items()}
@@ -87,13 +92,13 @@ def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
 
 
 def _refuse(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(f"{path} is not a whole safetensors file: {why}")
+    return CheckpointError(one_line(f"{path} is not a whole safetensors file: {why}"))
 
 
 def _stored(path: Path, name: str, raw: msgspec.Raw, start: int) -> Stored:
     try:
         entry = msgspec.json.decode(raw, type=_Entry)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise _refuse(path, f"the entry of {name!r} is malformed ({error})") from error
     if entry.dtype not in ITEM_SIZES:
         raise _refuse(path, f"{name!r} has the dtype {entry.dtype!r}, which is unknown")

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from overpaint.bundle import layout
-from overpaint.bundle.errors import BundleError
+from overpaint.bundle.errors import BundleError, one_line
 from overpaint.bundle.files.hashing import Progress
 
 from . import integrity, rules
 from .manifest import Manifest
-from .manifest_file import load, one_line
+from .manifest_file import load
 from .open import bundle_folder, open_bundle
 
 
