@@ -98,7 +98,7 @@ def _configs(folder: Path, graphs: list[str]) -> Configs:
 
 def _evenly_halved(latents: Latents, denoiser: Config) -> Latents:
     """A UNet's upsampling was traced to double whatever comes, so each level must halve evenly."""
-    levels = len(denoiser.get("block_out_channels", (None,)))
+    levels = len(denoiser.get("block_out_channels") or (None,))
     return msgspec.structs.replace(latents, multiple=latents.multiple << (levels - 1))
 
 
