@@ -416,7 +416,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.only:
         kind, seed, number = chosen.only.split(":")
-        cases = [Case(kind, int(seed), int(number))]
+        chosen.seed = int(seed)
+        cases = [Case(kind, chosen.seed, int(number))]
     else:
         cases = [Case("bundle", chosen.seed, number) for number in range(chosen.bundles)]
         cases += [Case("picture", chosen.seed, number) for number in range(chosen.pictures)]

@@ -23,6 +23,23 @@ def test_damaged_files_are_read_or_refused_in_one_line(
     assert findings == []
 
 
+@pytest.mark.parametrize(
+    ("number", "what"),
+    [
+        (26, "a config that nests deep"),
+        (379, "a safetensors header that nests deep"),
+        (340, "a tokenizer whose library answers in several lines"),
+        (550, "a scheduler config with a lone surrogate"),
+        (248, "betas whose root is complex"),
+    ],
+)
+def test_what_ended_in_a_traceback_once_does_so_no_more(
+    number: int, what: str, tmp_path: Path
+) -> None:
+    _, findings = study(iter([Case("bundle", 11, number)]), keep=tmp_path / "kept", quiet=True)
+    assert findings == []
+
+
 def test_what_is_damaged_was_whole(tmp_path: Path) -> None:
     bundles = Bundles(tmp_path)
     assert verify_bundle(bundles.folder).whole

@@ -58,7 +58,8 @@ def read_clip_tokenizer(folder: str | Path) -> Tokenizer:
             fuse_unk=False,
         )
     except Exception as error:  # the Rust library raises bare Exception
-        raise CheckpointError(f"{folder}: vocab.json and merges.txt disagree: {error}") from error
+        why = one_line(str(error))
+        raise CheckpointError(f"{folder}: vocab.json and merges.txt disagree: {why}") from error
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
