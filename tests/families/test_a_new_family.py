@@ -80,6 +80,7 @@ def bundle_of_toys(output: Path) -> Path:
     facts = facts_of(CONFIGS)
     manifest = good() | {"family": facts.family, "denoiser": facts.denoiser, "prediction": "flow"}
     component = manifest["components"].pop("unet")
+    component["inputs"][0]["name"] = "toys"
     manifest["components"]["transformer"] = component | {"graph": "transformer/model.onnx"}
     with new_bundle(output) as folder:
         write_files(folder)

@@ -25,6 +25,12 @@ from __future__ import annotations
 from .installed import install_command
 
 
+def one_line(text: str) -> str:
+    """Make text that holds a file's own words fit one line of a terminal."""
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return plain if len(plain) <= 400 else f"{plain[:397]}..."
+
+
 class OverpaintError(Exception):
     """The base of all of them: `except OverpaintError` catches whatever the user can mend."""
 

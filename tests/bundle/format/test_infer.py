@@ -20,6 +20,7 @@ from overpaint.bundle.facts import Configs
 from overpaint.bundle.families import FAMILIES, facts_of
 from overpaint.bundle.format.manifest_file import read_manifest
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.format.verify import verify_bundle
 from overpaint.bundle.graph.signature import graph_tensors
 from overpaint.bundle.tensor import Tensor
 from overpaint.bundle.tokenizer.files import pad_token_id
@@ -69,6 +70,13 @@ def test_an_optimum_folder_opens_and_every_conclusion_is_listed(folder: Path) ->
     ):
         assert said in notes
     assert not (folder / "overpaint.json").exists()
+
+
+def test_nothing_vouches_for_it_so_it_does_not_verify(folder: Path) -> None:
+    report = verify_bundle(folder)
+    assert not report.whole
+    assert "nothing vouches for these files" in "".join(report.problems)
+    assert any(note.startswith("family sd1") for note in report.notes)
 
 
 def test_sides_are_such_that_every_level_of_the_unet_halves_them(folder: Path) -> None:
@@ -132,8 +140,16 @@ def test_a_checkpoint_without_graphs_says_how_to_export_it(folder: Path) -> None
         ("unet/config.json", "{", r"unet/config\.json: expected JSON"),
         ("unet/config.json", "[]", "expected a JSON object"),
         ("unet/config.json", '{"in_channels": 9}', "an inpainting or editing checkpoint"),
-        ("vae_decoder/config.json", "{}", "its configs lack 'block_out_channels'"),
-        ("vae_decoder/config.json", '{"block_out_channels": 4}', "its configs are malformed"),
+        (
+            "vae_decoder/config.json",
+            "{}",
+            "VAE's config: block_out_channels: missing; expected an array",
+        ),
+        (
+            "vae_decoder/config.json",
+            '{"block_out_channels": 4}',
+            "block_out_channels: expected an array.*got 4",
+        ),
         (
             "scheduler/scheduler_config.json",
             '{"prediction_type": "x"}',
@@ -142,7 +158,7 @@ def test_a_checkpoint_without_graphs_says_how_to_export_it(folder: Path) -> None
         (
             "text_encoder/config.json",
             '{"max_position_embeddings": -1}',
-            "length: expected a positi",
+            "max_position_embeddings: expected a whole number >= 1",
         ),
         ("tokenizer/merges.txt", None, r"expected tokenizer\.json, or vocab\.json and merges\.txt"),
         ("tokenizer/vocab.json", "{}", "expected its pad_token in the vocabulary"),

@@ -135,6 +135,17 @@ FILE = {"size": 1, "sha256": SHA}
         ("components|unet_2", {**good()["components"]["unet"]}, "unet_2: unknown component"),
         ("components|unet|graph", "x/model.onnx", "'x/model.onnx' is not listed in files"),
         ("components|unet|inputs", [], "at least one input"),
+        ("components|unet|inputs|1|name", "time", "expected 'timestep', got sample, time, enc"),
+        (
+            "components|unet|inputs|0|shape|1",
+            5,
+            "expected (batch, 4, height, width), got (batch, 5",
+        ),
+        ("latents|channels", 16, "expected (batch, 16, height, width), got (batch, 4"),
+        ("text|encoders|0|kind", "t5", "text.encoders[0].kind: expected 'clip' for sd1, got 't5'"),
+        ("text|encoders|0|pooled", "last_hidden_state", "pooled: expected null for sd1, got 'last"),
+        ("family", "sdxl", "components.text_encoder_2: missing; sdxl needs it"),
+        ("family", "sdxl-refiner", "components.text_encoder_2: missing; sdxl-refiner needs it"),
         ("components|unet|inputs|1|name", "sample", "the tensor 'sample' stands twice"),
         ("components|unet|ranges|batch", ..., "components.unet.ranges.batch: missing; 'sample'"),
         ("components|unet|inputs|0|shape|1", 0, "'sample' has the impossible dimension 0"),
@@ -237,3 +248,11 @@ def test_any_bytes_spliced_into_a_manifest_are_a_manifest_or_a_manifest_error(
 ) -> None:
     data = json.dumps(good()).encode()
     assert "\n" not in verdict(data[:at] + splice + data[at + drop :])
+
+
+def test_an_encoder_that_its_family_has_not_is_named() -> None:
+    value = good()
+    value["components"]["text_encoder_2"] = value["components"]["text_encoder"]
+    assert "components.text_encoder_2: sd1 has none; expected 'text_encoder', 'unet'" in refusal(
+        value
+    )

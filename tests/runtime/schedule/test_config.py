@@ -197,9 +197,26 @@ def test_null_is_unwritten_and_takes_the_classs_default() -> None:
         ({**DPM_KARRAS, "solver_order": 4}, ["4", "solver_order", "1, 2, 3"]),
         ({**DPM_KARRAS, "variance_type": "big"}, ["big", "variance_type", "fixed_small"]),
         ({**DPM_KARRAS, "solver_p": {}}, ["solver_p", "null"]),
-        ({**SD15, "num_train_timesteps": 0}, ["num_train_timesteps", ">= 1"]),
-        ({**SD15, "clip_sample": "no"}, ["clip_sample", "bool"]),
+        ({**SD15, "num_train_timesteps": 0}, ["num_train_timesteps", ">= 1", "got 0"]),
+        ({**SD15, "clip_sample": "no"}, ["clip_sample", "true or false", 'got "no"']),
         ({"beta_start": 0.1}, ["_class_name"]),
+        ({**SD15, "num_train_timesteps": 10**9}, ["num_train_timesteps", "<= 10000", "1000000000"]),
+        ({**SD15, "num_train_timesteps": True}, ["num_train_timesteps", "whole", "true"]),
+        ({**SD15, "beta_end": -5}, ["beta_end", "> 0, < 1", "got -5"]),
+        ({**SD15, "beta_start": float("nan")}, ["beta_start", "finite", "nan"]),
+        ({**SD15, "beta_end": 10**400}, ["beta_end", "out of range"]),
+        ({**SD15, "beta_schedule": ["linear"]}, ["beta_schedule", '["linear"]']),
+        ({**SD15, "trained_betas": [0.1, 2.0]}, ["trained_betas[1]", "<= 1", "2.0"]),
+        ({**SD15, "trained_betas": [float("nan")] * 1000}, ["trained_betas", "nan"]),
+        ({**SD15, "trained_betas": [0.1] * 999}, ["trained_betas", "1000 values", "got 999"]),
+        ({**SD15, "steps_offset": 10**12}, ["steps_offset", "<= 10000"]),
+        ({**DPM_KARRAS, "sigma_min": 3, "sigma_max": 2}, ["sigma_min", "less than sigma_max, 2"]),
+        ({**DPM_KARRAS, "lambda_min_clipped": float("inf")}, ["lambda_min_clipped", "finite"]),
+        ({**DPM_KARRAS, "disable_corrector": [-1]}, ["disable_corrector[0]", ">= 0"]),
+        ({**SD3, "shift": 1e300}, ["shift", "<= 1e+06"]),
+        ({**SD3, "max_shift": 1e300}, ["max_shift", "<= 100"]),
+        ({**SD3, "max_image_seq_len": 256}, ["base_image_seq_len", "max_image_seq_len, 256"]),
+        ({**SD3, "shift_terminal": 1}, ["shift_terminal", "< 1"]),
     ],
 )
 def test_what_a_config_says_and_we_do_not_know_is_refused_by_name(
@@ -208,9 +225,23 @@ def test_what_a_config_says_and_we_do_not_know_is_refused_by_name(
     with pytest.raises(ManifestError) as refused:
         read_scheduler_config(fields)
     assert all(word in str(refused.value) for word in words)
+    assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "\x00\xff"])
+@pytest.mark.parametrize("kind", ["exponential", "linear"])
+@pytest.mark.parametrize("shift", [-100, 100])
+def test_a_shift_that_grows_with_the_picture_beyond_all_numbers_is_refused(
+    kind: str, shift: float
+) -> None:
+    steep = {"max_shift": shift, "base_image_seq_len": 256, "max_image_seq_len": 257}
+    fields = {**SD3, "use_dynamic_shifting": True, "time_shift_type": kind, **steep}
+    with pytest.raises(UsageError, match="a picture of 4096 tokens by"):
+        schedule(fields, image_tokens=4096)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "\x00\xff", "[" * 100_000, '{"a": 0, "a": 0}', '{"a": NaN}']
+)
 def test_a_file_that_is_no_json_object_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
     file = tmp_path / "scheduler_config.json"
     file.write_text(content, "utf-8")
@@ -330,6 +361,7 @@ def test_another_sampler_is_one_file_and_nothing_else(tmp_path: Path) -> None:
     ours = Path(schedule_package.__file__).parent
     copied = tmp_path / "overpaint" / "runtime"
     shutil.copytree(ours, copied / "schedule")
+    shutil.copy(ours.parent / "choices.py", copied)
     (copied / "__init__.py").touch()
     (copied / "schedule" / "samplers" / "overshoot.py").write_text(THIRTEENTH)
     script = """

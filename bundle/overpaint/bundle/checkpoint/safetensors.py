@@ -17,12 +17,14 @@ from typing import Annotated, Any, Final, TypeAlias
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
-from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.errors import CheckpointError, one_line
 
 Array: TypeAlias = npt.NDArray[Any]
 
 MAX_HEADER: Final = 100_000_000
+MOST_DIMENSIONS: Final = 64  # as NumPy has it
 ITEM_SIZES: Final[dict[str, int]] = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 8),
     **dict.fromkeys(("F32", "I32", "U32"), 4),
@@ -53,13 +55,13 @@ class Stored:
         return math.prod(self.shape) * ITEM_SIZES[self.dtype]
 
 
-_Int64: TypeAlias = Annotated[int, msgspec.Meta(le=2**63 - 1)]
+_Size: TypeAlias = Annotated[int, Meta(le=2**63 - 1)]
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     dtype: str
-    shape: Annotated[list[_Int64], msgspec.Meta(max_length=64)]  # NumPy's limit
-    data_offsets: tuple[_Int64, _Int64]
+    shape: Annotated[list[_Size], Meta(max_length=MOST_DIMENSIONS)]
+    data_offsets: tuple[_Size, _Size]
 
 
 def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
@@ -90,7 +92,7 @@ def read_header(path: Path) -> tuple[dict[str, Stored], dict[str, str]]:
 
 
 def _refuse(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(f"{path} is not a whole safetensors file: {why}")
+    return CheckpointError(one_line(f"{path} is not a whole safetensors file: {why}"))
 
 
 def _stored(path: Path, name: str, raw: msgspec.Raw, start: int) -> Stored:

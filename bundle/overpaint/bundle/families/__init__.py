@@ -11,9 +11,10 @@ from pkgutil import iter_modules
 from typing import Final
 
 from overpaint.bundle import layout
-from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.errors import CheckpointError, one_line
 from overpaint.bundle.facts import Components, Config, Configs, Defaults, Facts, Prediction
 
+from .config_fields import DenoiserFields, read_fields
 from .family import Family
 
 GUIDANCE_EMBEDDED: Final = Defaults(steps=4, guidance_scale=8.5, strength=0.8)
@@ -42,20 +43,21 @@ def facts_of(configs: Configs, name: str = "checkpoint") -> Facts:
     """
     family = family_of(configs.components, name)
     denoiser = configs.components[family.denoiser.component]
+    if "vae" not in configs.components:
+        raise CheckpointError(f"{name}: its VAE's config is missing")
     try:
+        fields = read_fields(denoiser, DenoiserFields, "the denoiser's config")
         return Facts(
             family=family.name,
             denoiser=family.denoiser.component,
             latents=family.latents(configs.components["vae"], denoiser),
             prediction=_prediction(configs.scheduler, family),
             text=family.text(configs),
-            defaults=_defaults(denoiser, family, name),
-            guidance_embedding_width=denoiser.get("time_cond_proj_dim"),
+            defaults=_defaults(fields, family, name),
+            guidance_embedding_width=fields.time_cond_proj_dim,
         )
-    except KeyError as error:
-        raise CheckpointError(f"{name}: its configs lack {error}") from None
-    except (AttributeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{name}: its configs are malformed: {error}") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error}") from None
 
 
 def family_of(components: Components, name: str = "checkpoint") -> Family:
@@ -81,11 +83,11 @@ def _prediction(scheduler: Config, family: Family) -> Prediction:
             return prediction
     raise CheckpointError(
         f"{layout.SCHEDULER_CONFIG}: prediction_type: expected one of "
-        f"{', '.join(family.predictions)}, got {configured!r}"
+        f"{', '.join(family.predictions)}, got {one_line(repr(configured))}"
     )
 
 
-def _defaults(denoiser: Config, family: Family, name: str) -> Defaults:
-    if denoiser.get("time_cond_proj_dim"):
+def _defaults(denoiser: DenoiserFields, family: Family, name: str) -> Defaults:
+    if denoiser.time_cond_proj_dim:
         return GUIDANCE_EMBEDDED
     return family.turbo if "turbo" in name.lower() else family.defaults

@@ -5,6 +5,8 @@ from __future__ import annotations
 from overpaint.bundle.errors import CheckpointError
 from overpaint.bundle.facts import Config, Latents
 
+from .config_fields import DenoiserFields, VaeFields, read_fields
+
 
 def latents(vae: Config, denoiser: Config) -> Latents:
     """The VAE's scale; a denoiser's patches make the picture's sides coarser.
@@ -12,20 +14,22 @@ def latents(vae: Config, denoiser: Config) -> Latents:
     Raises:
         CheckpointError: the denoiser takes more than latents.
     """
-    downscale, channels = 2 ** (len(vae["block_out_channels"]) - 1), vae["latent_channels"]
-    taken = denoiser.get("in_channels", channels)
-    if taken != channels:
+    ours = read_fields(vae, VaeFields, "the VAE's config")
+    theirs = read_fields(denoiser, DenoiserFields, "the denoiser's config")
+    downscale, channels = 2 ** (len(ours.block_out_channels) - 1), ours.latent_channels
+    if theirs.in_channels not in (None, channels):
         raise CheckpointError(
-            f"the denoiser's config: in_channels: expected the VAE's {channels}, got {taken}: an "
-            "inpainting or editing checkpoint, which image-to-image cannot use"
+            f"the denoiser's config: in_channels: expected the VAE's {channels}, got "
+            f"{theirs.in_channels}: an inpainting or editing checkpoint, which image-to-image "
+            "cannot use"
         )
-    mean, std = vae.get("latents_mean"), vae.get("latents_std")
+    mean, std = ours.latents_mean, ours.latents_std
     return Latents(
         channels=channels,
         downscale=downscale,
-        multiple=downscale * denoiser.get("patch_size", 1),
-        scaling=vae.get("scaling_factor", 0.18215),
-        shift=vae.get("shift_factor") or 0.0,
+        multiple=downscale * theirs.patch_size,
+        scaling=ours.scaling_factor,
+        shift=ours.shift_factor or 0.0,
         mean=tuple(mean) if mean and std else None,
         std=tuple(std) if mean and std else None,
     )

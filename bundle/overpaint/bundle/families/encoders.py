@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from overpaint.bundle import layout
+from overpaint.bundle.errors import CheckpointError
 from overpaint.bundle.facts import Configs, TextEncoder
+
+from .config_fields import ClipFields, read_fields
 
 CLIP_LENGTH: Final = 77
 T5_LENGTH: Final = 256  # diffusers' max_sequence_length; the model takes up to 512
@@ -18,7 +21,9 @@ def last_of_clip(configs: Configs, component: str) -> TextEncoder:
 
 def last_but_one_of_clip(configs: Configs, component: str, *, pooled: bool) -> TextEncoder:
     """CLIP by the last hidden state but one, and by its projection where that is `pooled`."""
-    layers = configs.components[component]["num_hidden_layers"]  # which make layers + 1 states
+    layers = _fields(configs, component).num_hidden_layers  # which make layers + 1 states
+    if layers is None:
+        raise CheckpointError(f"{component}'s config: num_hidden_layers: missing")
     return _clip(configs, component, f"hidden_states.{layers - 1}", pooled=pooled)
 
 
@@ -30,23 +35,33 @@ def t5(configs: Configs, component: str) -> TextEncoder:
         tokenizer=tokenizer,
         kind="t5",
         length=T5_LENGTH,
-        pad_token_id=configs.pad_token_ids[tokenizer],
+        pad_token_id=_pad_token_id(configs, tokenizer),
         hidden="last_hidden_state",
     )
 
 
 def _clip(configs: Configs, component: str, hidden: str, *, pooled: bool) -> TextEncoder:
     tokenizer = _tokenizer(component)
-    positions = configs.components[component].get("max_position_embeddings", CLIP_LENGTH)
+    positions = _fields(configs, component).max_position_embeddings
     return TextEncoder(
         component=component,
         tokenizer=tokenizer,
         kind="clip",
         length=min(CLIP_LENGTH, positions),
-        pad_token_id=configs.pad_token_ids[tokenizer],
+        pad_token_id=_pad_token_id(configs, tokenizer),
         hidden=hidden,
         pooled="text_embeds" if pooled else None,
     )
+
+
+def _fields(configs: Configs, component: str) -> ClipFields:
+    return read_fields(configs.components[component], ClipFields, f"{component}'s config")
+
+
+def _pad_token_id(configs: Configs, tokenizer: str) -> int:
+    if tokenizer not in configs.pad_token_ids:
+        raise CheckpointError(f"{tokenizer}: missing; its text encoder needs it")
+    return configs.pad_token_ids[tokenizer]
 
 
 def _tokenizer(component: str) -> str:

@@ -39,6 +39,15 @@ class Denoiser:
     time: Callable[[float], float] = unchanged
 
 
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A text encoder that a family has, and whether its pooled vector is taken too."""
+
+    component: str
+    kind: Literal["clip", "t5"] = "clip"
+    pooled: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """The facts of a family.
@@ -48,6 +57,7 @@ class Family:
     recognises: whether a checkpoint of these components is of this family, and of no other.
     predictions: what its denoisers were trained to predict; where there are several, the scheduler
         config names one, and the first is meant where it does not.
+    encoders: its text encoders, in the order in which their contexts are joined.
     latents: made of the VAE's config and the denoiser's.
     defaults, turbo: those of diffusers' image-to-image pipeline, and those of checkpoints that are
         called turbo.
@@ -63,6 +73,7 @@ class Family:
     recognises: Callable[[Components], bool]
     denoiser: Denoiser
     predictions: tuple[Prediction, ...]
+    encoders: tuple[Encoder, ...]
     latents: Callable[[Config, Config], Latents]
     text: Callable[[Configs], Text]
     defaults: Defaults

@@ -8,7 +8,7 @@ from overpaint.bundle.facts import Components, Configs, Defaults, Text
 
 from . import autoencoder, single_files
 from .encoders import last_of_clip
-from .family import Family
+from .family import Encoder, Family
 from .unet import PREDICTIONS, TURBO, UNET, projects_with_matrices, text_encoders
 
 
@@ -26,6 +26,7 @@ FAMILY: Final = Family(
     recognises=_recognises,
     denoiser=UNET,
     predictions=PREDICTIONS,
+    encoders=(Encoder("text_encoder"),),
     latents=autoencoder.latents,
     text=_text,
     defaults=Defaults(steps=50, guidance_scale=7.5, strength=0.8),

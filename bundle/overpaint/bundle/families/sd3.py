@@ -11,8 +11,9 @@ from overpaint.bundle.checkpoint.tensors import InSingleFile
 from overpaint.bundle.facts import Components, Configs, Defaults, Text
 
 from . import autoencoder, single_files
+from .config_fields import DenoiserFields, read_fields
 from .encoders import T5_LENGTH, last_but_one_of_clip, t5
-from .family import Denoiser, Family
+from .family import Denoiser, Encoder, Family
 
 
 def _recognises(components: Components) -> bool:
@@ -21,6 +22,8 @@ def _recognises(components: Components) -> bool:
 
 
 def _text(configs: Configs) -> Text:
+    config = configs.components["transformer"]
+    transformer = read_fields(config, DenoiserFields, "the denoiser's config")
     clips = [
         last_but_one_of_clip(configs, component, pooled=True)
         for component in ("text_encoder", "text_encoder_2")
@@ -30,7 +33,7 @@ def _text(configs: Configs) -> Text:
     return Text(
         encoders=(*clips, *behind),
         t5_length=T5_LENGTH,
-        t5_width=configs.components["transformer"].get("joint_attention_dim"),
+        t5_width=transformer.joint_attention_dim,
     )
 
 
@@ -45,6 +48,11 @@ FAMILY: Final = Family(
     recognises=_recognises,
     denoiser=Denoiser(component="transformer", sample="hidden_states"),
     predictions=("flow",),
+    encoders=(
+        Encoder("text_encoder", pooled=True),
+        Encoder("text_encoder_2", pooled=True),
+        Encoder("text_encoder_3", "t5"),
+    ),
     latents=autoencoder.latents,
     text=_text,
     defaults=Defaults(steps=50, guidance_scale=7.0, strength=0.6),

@@ -8,6 +8,7 @@ from typing import Final
 from overpaint.bundle.facts import Components
 
 from . import single_files
+from .family import Encoder
 from .sdxl import FAMILY as BASE
 from .unet import text_encoders
 
@@ -21,6 +22,7 @@ FAMILY: Final = replace(
     name="sdxl-refiner",
     title="the refiner of Stable Diffusion XL",
     recognises=_recognises,
+    encoders=(Encoder("text_encoder_2", pooled=True),),
     single_file={
         "unet": single_files.UNET,
         "vae": single_files.VAE,

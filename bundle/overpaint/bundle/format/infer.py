@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from overpaint.bundle import layout
-from overpaint.bundle.errors import BundleError, CheckpointError, IntegrityError
+from overpaint.bundle.errors import BundleError, CheckpointError, IntegrityError, one_line
 from overpaint.bundle.facts import Config, Configs, Latents
 from overpaint.bundle.families import facts_of
 from overpaint.bundle.files.json import read_json
@@ -26,7 +26,6 @@ from overpaint.bundle.tokenizer.files import pad_token_id, tokenizer_files
 from .bundle import Bundle
 from .integrity import external_problems
 from .manifest import Component, File, Manifest, Source
-from .manifest_file import one_line
 from .rules import meaning_problems
 
 ANY_SIZE: Final = Range(minimum=1, maximum=1 << 16)
@@ -99,7 +98,7 @@ def _configs(folder: Path, graphs: list[str]) -> Configs:
 
 def _evenly_halved(latents: Latents, denoiser: Config) -> Latents:
     """A UNet's upsampling was traced to double whatever comes, so each level must halve evenly."""
-    levels = len(denoiser.get("block_out_channels", (None,)))
+    levels = len(denoiser.get("block_out_channels") or (None,))
     return msgspec.structs.replace(latents, multiple=latents.multiple << (levels - 1))
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from overpaint.bundle.errors import ManifestError
+from overpaint.bundle.errors import ManifestError, one_line
+from overpaint.bundle.files.json import LARGEST_CONFIG, parse_json
 from overpaint.bundle.installed import upgrade_command
 from overpaint.bundle.layout import MANIFEST
+from overpaint.bundle.schema_errors import explain
 
 from .manifest import FORMAT, VERSION, Manifest
 from .rules import problems
-from .schema_errors import explain
-
-LARGEST: Final = 16 << 20  # bytes; a manifest is some tens of kilobytes
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
@@ -41,7 +39,7 @@ def load(folder: str | os.PathLike[str]) -> Manifest:
         if path.is_symlink():
             raise ManifestError(f"{path}: is a symbolic link; a bundle holds its own files")
         with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+            data = file.read(LARGEST_CONFIG + 1)
     except FileNotFoundError:
         raise ManifestError(
             f"{path}: missing; a bundle made by overpaint export or overpaint import has it"
@@ -111,18 +109,12 @@ def _checked(manifest: Manifest, where: str) -> Manifest:
     return manifest
 
 
-def one_line(text: str) -> str:
-    """Make text that holds a file's own words fit one line of a terminal."""
-    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return plain if len(plain) <= 400 else f"{plain[:397]}..."
-
-
 def _json(data: bytes, where: str) -> dict[str, Any]:
-    if len(data) > LARGEST:
-        raise ManifestError(f"{where}: larger than {LARGEST >> 20} MB; that is no manifest")
+    if len(data) > LARGEST_CONFIG:
+        raise ManifestError(f"{where}: larger than {LARGEST_CONFIG >> 20} MB; that is no manifest")
     try:
-        raw = msgspec.json.decode(data)
-        json.loads(data, object_pairs_hook=_each_key_once)
+        raw = msgspec.json.decode(data)  # which takes no infinity
+        parse_json(data)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ManifestError(
             f"{where}: expected JSON, got {len(data)} bytes that are not "
@@ -132,16 +124,6 @@ def _json(data: bytes, where: str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ManifestError(f"{where}: expected a JSON object, got {type(raw).__name__}")
     return raw
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a repeated key: parsers disagree on which of the two counts."""
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands twice in one object")
-    return entries
 
 
 def _check_version(raw: dict[str, Any], where: str) -> None:

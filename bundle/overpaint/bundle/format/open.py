@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import get_args
 
 from overpaint.bundle import layout
-from overpaint.bundle.errors import BundleError, IntegrityError, UsageError
+from overpaint.bundle.errors import BundleError, IntegrityError, UsageError, one_line
 from overpaint.bundle.files.hashing import Progress
 from overpaint.bundle.files.looking import is_folder, is_there
 
 from . import integrity
 from .bundle import Bundle
 from .integrity import Level
-from .manifest_file import one_line, read_manifest
+from .manifest_file import read_manifest
 
 
 def open_bundle(

@@ -13,8 +13,9 @@ from typing import Final
 from overpaint.bundle import layout
 from overpaint.bundle.facts import Latents, TextEncoder
 from overpaint.bundle.families import FAMILIES
+from overpaint.bundle.families.family import Family
 from overpaint.bundle.files.names import problem_with_path
-from overpaint.bundle.tensor import Range
+from overpaint.bundle.tensor import Range, written_shape
 
 from .manifest import Component, Manifest
 
@@ -45,6 +46,9 @@ def meaning_problems(manifest: Manifest) -> Iterator[str]:
     yield from _preview(manifest)
     yield from _text(manifest)
     yield from _defaults(manifest)
+    if family := FAMILIES.get(manifest.family):
+        yield from _encoders(manifest, family)
+        yield from _pictures(manifest, family)
 
 
 def _files(manifest: Manifest) -> Iterator[str]:
@@ -85,9 +89,67 @@ def _family(manifest: Manifest) -> Iterator[str]:
     if manifest.prediction not in family.predictions:
         wanted = _one_of(family.predictions)
         yield f"prediction: expected {wanted} for {family.name}, got {manifest.prediction!r}"
-    for name in (manifest.denoiser, layout.VAE_ENCODER, layout.VAE_DECODER):
-        if name not in manifest.components:
-            yield f"components.{name}: missing; {manifest.family} needs it"
+    yield from _needed(manifest, family)
+
+
+def _needed(manifest: Manifest, family: Family) -> Iterator[str]:
+    """The components that the family has, and no other."""
+    has = [encoder.component for encoder in family.encoders]
+    has += [family.denoiser.component, layout.VAE_ENCODER, layout.VAE_DECODER]
+    for name in has:
+        if name not in manifest.components and name not in family.optional:
+            yield f"components.{name}: missing; {family.name} needs it"
+    for name in manifest.components:
+        if name in layout.COMPONENTS and name not in has:
+            yield f"components.{name}: {family.name} has none; expected {_one_of(has)}"
+
+
+def _encoders(manifest: Manifest, family: Family) -> Iterator[str]:
+    """The family's text encoders in its order, each fed and pooled as the family does."""
+    wanted = [
+        encoder
+        for encoder in family.encoders
+        if encoder.component in manifest.components or encoder.component not in family.optional
+    ]
+    got = manifest.text.encoders
+    if [encoder.component for encoder in got] != [encoder.component for encoder in wanted]:
+        names = ", ".join(encoder.component for encoder in wanted)
+        listed = ", ".join(encoder.component for encoder in got) or "none"
+        yield f"text.encoders: expected {names} for {family.name}, got {listed}"
+        return
+    for index, (encoder, want) in enumerate(zip(got, wanted, strict=True)):
+        where = f"text.encoders[{index}]"
+        if encoder.kind != want.kind:
+            yield f"{where}.kind: expected {want.kind!r} for {family.name}, got {encoder.kind!r}"
+        if (encoder.pooled is not None) != want.pooled:
+            expected = "the name of an output" if want.pooled else "null"
+            yield f"{where}.pooled: expected {expected} for {family.name}, got {encoder.pooled!r}"
+    kinds = {encoder.kind for encoder in family.encoders}
+    sizes = manifest.text.t5_length, manifest.text.t5_width
+    if kinds != {encoder.kind for encoder in got} and None in sizes:
+        yield f"text: expected t5_length and t5_width of a {family.name} without T5"
+
+
+def _pictures(manifest: Manifest, family: Family) -> Iterator[str]:
+    """What the graphs call pictures and latents, and how many channels these have."""
+    channels = manifest.latents.channels
+    denoiser = family.denoiser
+    for component, name, wanted in (
+        (denoiser.component, denoiser.sample, channels),
+        (denoiser.component, denoiser.timestep, None),
+        (denoiser.component, denoiser.context, None),
+        (layout.VAE_ENCODER, "sample", 3),
+        (layout.VAE_DECODER, "latent_sample", channels),
+    ):
+        if component not in manifest.components:
+            continue
+        where = f"components.{component}.inputs"
+        shapes = {tensor.name: tensor.shape for tensor in manifest.components[component].inputs}
+        if name not in shapes:
+            yield f"{where}: expected {name!r}, got {', '.join(shapes) or 'none'}"
+        elif wanted is not None and (len(shapes[name]) != 4 or shapes[name][1] != wanted):
+            shape = written_shape(shapes[name])
+            yield f"{where}: {name!r}: expected (batch, {wanted}, height, width), got {shape}"
 
 
 def _one_of(names: Iterable[str]) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from overpaint.bundle import layout
-from overpaint.bundle.errors import BundleError
+from overpaint.bundle.errors import BundleError, one_line
 from overpaint.bundle.files.hashing import Progress
 
 from . import integrity, rules
 from .manifest import Manifest
-from .manifest_file import load, one_line
+from .manifest_file import load
 from .open import bundle_folder, open_bundle
 
 
@@ -20,7 +20,8 @@ from .open import bundle_folder, open_bundle
 class Report:
     """What was checked, each problem as one line, and what is unusual but not wrong.
 
-    `files` and `total_bytes` are the manifest's; a bundle is whole where `problems` is empty.
+    `files` and `total_bytes` are the manifest's; a bundle is whole where `problems` is empty. That
+    nothing vouches for a folder is a problem too.
     """
 
     folder: str
@@ -58,7 +59,12 @@ def _without_manifest(folder: os.PathLike[str]) -> Report:
         bundle = open_bundle(folder)
     except BundleError as error:
         return _report(folder, None, [str(error)], [])
-    return _report(folder, bundle.manifest, [], list(bundle.inferred))
+    unvouched = (
+        f"{folder}: no {layout.MANIFEST}: nothing vouches for these files, so there is nothing to "
+        "verify them against. A bundle that can be verified is made with: "
+        "overpaint export CHECKPOINT --output BUNDLE"
+    )
+    return _report(folder, bundle.manifest, [unvouched], list(bundle.inferred[1:]))
 
 
 def _report(

@@ -8,7 +8,6 @@ for SD 2 and SDXL's second encoder, which pad with `!`, a `!` in a prompt is the
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +22,10 @@ from tokenizers import (
     processors,
 )
 
-from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.errors import CheckpointError, one_line
+from overpaint.bundle.files.json import LARGEST_TOKENIZER, read_json, read_text
 
+LARGEST_ID: Final = 1 << 24  # the largest vocabularies hold some 260,000 tokens
 START: Final = "<|startoftext|>"
 END: Final = "<|endoftext|>"
 
@@ -57,7 +58,8 @@ def read_clip_tokenizer(folder: str | Path) -> Tokenizer:
             fuse_unk=False,
         )
     except Exception as error:  # the Rust library raises bare Exception
-        raise CheckpointError(f"{folder}: vocab.json and merges.txt disagree: {error}") from error
+        why = one_line(str(error))
+        raise CheckpointError(f"{folder}: vocab.json and merges.txt disagree: {why}") from error
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
@@ -97,7 +99,7 @@ def _special_token(folder: Path, role: str, default: str) -> AddedToken:
         path = folder / file
         if not path.is_file():
             continue
-        config = _json(path)
+        config = read_json(path)
         token = config.get(role)
         if isinstance(token, str):
             token = _added_token(config, token)
@@ -118,15 +120,19 @@ def _added_token(config: dict[str, Any], content: str) -> dict[str, Any]:
 
 
 def _vocabulary(path: Path) -> dict[str, int]:
-    vocabulary = _json(path)
-    if not all(isinstance(index, int) for index in vocabulary.values()):
-        raise CheckpointError(f"{path}: expected each token's id to be a whole number")
+    vocabulary = read_json(path, LARGEST_TOKENIZER)
+    for token, index in vocabulary.items():
+        if type(index) is not int or not 0 <= index < LARGEST_ID:
+            raise CheckpointError(
+                f"{path}: expected each token's id to be a whole number from 0 to {LARGEST_ID - 1}"
+                f", got {one_line(repr(index))} for {one_line(repr(token))}"
+            )
     return vocabulary
 
 
 def _merges(path: Path) -> list[tuple[str, str]]:
     merges = []
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path, LARGEST_TOKENIZER).split("\n"), 1):
         if not line.strip() or (number == 1 and line.startswith("#version")):
             continue
         pair = line.rstrip("\r").split(" ")
@@ -134,22 +140,3 @@ def _merges(path: Path) -> list[tuple[str, str]]:
             raise CheckpointError(f"{path}: line {number}: expected two pieces, got {line[:40]!r}")
         merges.append((pair[0], pair[1]))
     return merges
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(_text(path))
-    except ValueError as error:
-        raise CheckpointError(f"{path}: expected JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path}: expected UTF-8 text") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from overpaint.bundle.errors import CheckpointError
-from overpaint.bundle.files.json import read_json
+from overpaint.bundle.files.json import LARGEST_TOKENIZER, read_json
 from overpaint.bundle.layout import TOKENIZER
 
 VOCABULARY: Final = ("vocab.json", "merges.txt")
@@ -37,11 +37,11 @@ def pad_token_id(folder: Path) -> int:
             entry = read_json(folder / name).get("pad_token")
             token = entry.get("content") if isinstance(entry, dict) else entry
     if (folder / TOKENIZER).is_file():
-        ids = _ids(read_json(folder / TOKENIZER))
+        ids = _ids(read_json(folder / TOKENIZER, LARGEST_TOKENIZER))
     else:
-        ids = read_json(folder / VOCABULARY[0])
+        ids = read_json(folder / VOCABULARY[0], LARGEST_TOKENIZER)
     found = ids.get(token) if isinstance(token, str) else None
-    if not isinstance(found, int):
+    if type(found) is not int:
         raise CheckpointError(f"{folder}: expected its pad_token in the vocabulary, got {token!r}")
     return found
 
@@ -52,7 +52,9 @@ def _ids(tokenizer: dict[str, Any]) -> dict[str, Any]:
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     if isinstance(vocabulary, list):
         vocabulary = {
-            piece[0]: index for index, piece in enumerate(vocabulary) if isinstance(piece, list)
+            piece[0]: index
+            for index, piece in enumerate(vocabulary)
+            if isinstance(piece, list) and piece and isinstance(piece[0], str)
         }
     added = tokenizer.get("added_tokens")
     ids = dict(vocabulary) if isinstance(vocabulary, dict) else {}

@@ -7,14 +7,14 @@ that names it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from overpaint.bundle.errors import ManifestError
+from overpaint.bundle.errors import CheckpointError, ManifestError, one_line
+from overpaint.bundle.files.json import read_json
 
 from .options import VOCABULARY, check
 from .samplers import SCHEDULERS
@@ -53,14 +53,14 @@ def read_scheduler_config(source: str | Path | Mapping[str, Any]) -> SchedulerCo
     written = {k: v for k, v in fields.items() if not k.startswith("_") and v is not None}
     if scheduler not in SCHEDULERS and scheduler not in RELATIVES:
         raise ManifestError(
-            f"{where}: scheduler class {scheduler!r} is not supported. "
+            f"{where}: scheduler class {one_line(repr(scheduler))} is not supported. "
             f"Supported: {', '.join(sorted(SCHEDULERS))}; and, if a sampler is named, "
             f"the configs of {', '.join(sorted(RELATIVES))}"
         )
     for name in written:
         if name not in VOCABULARY:
             raise ManifestError(
-                f"{where}: field {name!r} is not supported. "
+                f"{where}: field {one_line(repr(name))} is not supported. "
                 f"Supported: {', '.join(sorted(VOCABULARY))}"
             )
     check(written, where)
@@ -75,14 +75,7 @@ def brought_up_to_date(config: SchedulerConfig) -> SchedulerConfig:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    file = path / "scheduler_config.json" if path.is_dir() else path
     try:
-        # json and not msgspec: diffusers writes -Infinity for lambda_min_clipped
-        fields = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise ManifestError(f"{file}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ManifestError(f"{file}: is not JSON ({error})") from None
-    if not isinstance(fields, dict):
-        raise ManifestError(f"{file}: expected a JSON object, found {type(fields).__name__}")
-    return fields
+        return read_json(path / "scheduler_config.json" if path.is_dir() else path)
+    except CheckpointError as error:
+        raise ManifestError(str(error)) from None

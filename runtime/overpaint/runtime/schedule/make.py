@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from .strength import (
 )
 from .table import Clip, Row, Schedule
 from .training import training_schedule
+
+LARGEST_EXPONENT: Final = 100.0
 
 
 def make_schedule(
@@ -135,7 +138,13 @@ def _dynamic_shift(options: Options, image_tokens: int | None) -> float | None:
         options.max_image_seq_len - options.base_image_seq_len
     )
     mu = image_tokens * slope + options.base_shift - slope * options.base_image_seq_len
-    return math.exp(mu) if options.time_shift_type == "exponential" else mu
+    exponential = options.time_shift_type == "exponential"
+    if mu > LARGEST_EXPONENT or mu < (-LARGEST_EXPONENT if exponential else 1 / LARGEST_EXPONENT):
+        raise UsageError(
+            f"use_dynamic_shifting: the config shifts a picture of {image_tokens} tokens by "
+            f"{mu:.3g} ({options.time_shift_type}), which leaves no noise levels"
+        )
+    return math.exp(mu) if exponential else mu
 
 
 def _clip(options: Options) -> Clip | None:
@@ -164,7 +173,7 @@ def _check_levels(levels: Levels, found: Sampler, steps: int) -> None:
 
 def _check_rows(rows: list[Row], options: Options, found: Sampler) -> None:
     for row in rows:
-        numbers = (row.p, row.q, row.a, *row.b, *row.c)
+        numbers = (row.timestep, row.scale_in, row.p, row.q, row.a, *row.b, *row.c)
         if not all(map(math.isfinite, numbers)):
             raise UsageError(
                 f"sampler: {found.name} has no finite step at timestep {row.timestep:g} for a "

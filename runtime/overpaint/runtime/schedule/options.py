@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from collections.abc import Iterator, Mapping
+from math import inf, isfinite
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from overpaint.bundle.errors import ManifestError
+from overpaint.bundle.schema_errors import explain
 
-Count = Annotated[int, Meta(ge=1)]
-Index = Annotated[int, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
+MOST_TIMESTEPS: Final = 10_000  # ten times what anybody trains with
+
+Timesteps = Annotated[int, Meta(ge=1, le=MOST_TIMESTEPS)]
+Index = Annotated[int, Meta(ge=0, le=MOST_TIMESTEPS)]
+Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Beta = Annotated[float, Meta(gt=0, lt=1)]
+Betas = Annotated[
+    list[Annotated[float, Meta(gt=0, le=1)]], Meta(min_length=1, max_length=MOST_TIMESTEPS)
+]
+Positive = Annotated[float, Meta(gt=0, le=1e6)]
+Exponent = Annotated[float, Meta(ge=-100, le=100)]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every field that a scheduler config may write, at the value that leaves it without effect."""
 
     # the noise schedule of the training
-    num_train_timesteps: Count = 1000
-    beta_start: float = 0.0001
-    beta_end: float = 0.02
+    num_train_timesteps: Timesteps = 1000
+    beta_start: Beta = 0.0001
+    beta_end: Beta = 0.02
     beta_schedule: Literal[
         "linear", "scaled_linear", "squaredcos_cap_v2", "exp", "laplace", "sigmoid"
     ] = "linear"
-    trained_betas: list[float] | None = None
+    trained_betas: Betas | None = None
     rescale_betas_zero_snr: bool = False
     prediction_type: Literal[
         "epsilon", "sample", "original_sample", "v_prediction", "flow_prediction"
@@ -45,20 +54,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sigma_max: Positive | None = None
     final_sigmas_type: Literal["zero", "sigma_min"] = "zero"
     set_alpha_to_one: bool = True
-    lambda_min_clipped: float = float("-inf")
-    original_inference_steps: Count = 50
+    lambda_min_clipped: Annotated[float, Meta(le=100)] = -inf
+    original_inference_steps: Timesteps = 50
 
     # flow matching
     use_flow_sigmas: bool = False
     flow_shift: Positive = 1.0
     shift: Positive = 1.0
     use_dynamic_shifting: bool = False
-    base_shift: float = 0.5
-    max_shift: float = 1.16
-    base_image_seq_len: Count = 256
-    max_image_seq_len: Count = 4096
+    base_shift: Exponent = 0.5
+    max_shift: Exponent = 1.16
+    base_image_seq_len: Tokens = 256
+    max_image_seq_len: Tokens = 4096
     time_shift_type: Literal["exponential", "linear"] = "exponential"
-    shift_terminal: float | None = None
+    shift_terminal: Annotated[float, Meta(ge=0, lt=1)] | None = None
     stochastic_sampling: bool = False
     invert_sigmas: bool = False
 
@@ -71,7 +80,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     lower_order_final: bool = True
     euler_at_final: bool = False
     predict_x0: bool = True
-    disable_corrector: list[Index] = []
+    disable_corrector: Annotated[list[Index], Meta(max_length=MOST_TIMESTEPS)] = []
     solver_p: None = None
     skip_prk_steps: bool = True
     variance_type: Literal[
@@ -79,7 +88,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         "learned_range",
     ] | None = None  # fmt: skip
     timestep_scaling: Positive = 10.0
-    noise_sampler_seed: int | None = None
+    noise_sampler_seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
 
     # what is done to the predicted x₀
     clip_sample: bool = False
@@ -89,21 +98,32 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sample_max_value: Positive = 1.0
 
 
+UNCLIPPED: Final = ("lambda_min_clipped", -inf)
 VOCABULARY = frozenset(Options.__struct_fields__)
 
 
 def check(written: Mapping[str, Any], where: str) -> Options:
     """The options that these fields spell; ManifestError names the field whose value is wrong."""
+    for name, value in written.items():
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, float) and not isfinite(number) and (name, number) != UNCLIPPED:
+                raise ManifestError(f"{where}: {name}: expected a finite number, got {number}")
     try:
-        return msgspec.convert(dict(written), Options)
+        options = msgspec.convert(dict(written), Options)
     except msgspec.ValidationError as error:
-        raise ManifestError(f"{where}: {error}{_supported(str(error))}") from None
+        raise ManifestError(f"{where}: {explain(dict(written), Options) or error}") from None
+    for problem in _contradictions(options):
+        raise ManifestError(f"{where}: {problem}")
+    return options
 
 
-def _supported(error: str) -> str:
-    """The values that the field of a validation error may have, where they are a list."""
-    field = re.search(r"\$\.(\w+)", error)
-    values = get_args(get_type_hints(Options)[field[1]]) if field else ()
-    values = tuple(v for value in values for v in (get_args(value) or (value,)))
-    names = [str(value) for value in values if isinstance(value, str | int)]
-    return f". Supported: {', '.join(names)}" if names else ""
+def _contradictions(options: Options) -> Iterator[str]:
+    betas, total = options.trained_betas, options.num_train_timesteps
+    if betas is not None and len(betas) != total:
+        yield f"trained_betas: expected {total} values (num_train_timesteps), got {len(betas)}"
+    low, high = options.sigma_min, options.sigma_max
+    if low is not None and high is not None and low >= high:
+        yield f"sigma_min: expected less than sigma_max, {high:g}, got {low:g}"
+    fewest, most = options.base_image_seq_len, options.max_image_seq_len
+    if fewest >= most:
+        yield f"base_image_seq_len: expected less than max_image_seq_len, {most}, got {fewest}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from overpaint.bundle import layout
-from overpaint.bundle.errors import IntegrityError
+from overpaint.bundle.errors import IntegrityError, one_line
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -21,7 +21,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
             tokenizer = read_clip_tokenizer(folder)
     except Exception as error:  # the Rust library raises bare Exception
-        raise IntegrityError(f"{folder}: no tokenizer can be read there ({error})") from None
+        why = one_line(str(error))
+        raise IntegrityError(f"{folder}: no tokenizer can be read there ({why})") from None
     # A saved tokenizer may carry a padding and a truncation of its own; ours come per call.
     tokenizer.no_padding()
     tokenizer.no_truncation()

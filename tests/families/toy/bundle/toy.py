@@ -5,7 +5,7 @@ from __future__ import annotations
 from overpaint.bundle.facts import Components, Configs, Defaults, Text
 from overpaint.bundle.families import autoencoder, single_files
 from overpaint.bundle.families.encoders import last_of_clip
-from overpaint.bundle.families.family import Denoiser, Family
+from overpaint.bundle.families.family import Denoiser, Encoder, Family
 
 
 def _recognises(components: Components) -> bool:
@@ -24,6 +24,7 @@ FAMILY = Family(
         component="transformer", sample="toys", time=lambda timestep: timestep / 1000
     ),
     predictions=("flow",),
+    encoders=(Encoder("text_encoder"),),
     latents=autoencoder.latents,
     text=_text,
     defaults=Defaults(steps=3, guidance_scale=1.0, strength=0.5),

@@ -1,4 +1,4 @@
-"""Where in a manifest the schema is broken, and how: run only once decoding has failed.
+"""Where in a JSON value a schema is broken, and how: run only once converting it has failed.
 
 msgspec reports the first violation, but not the key of a mapping's entry nor the value that came.
 This walks the same types again, down to the innermost field that does not convert.
@@ -6,10 +6,12 @@ This walks the same types again, down to the innermost field that does not conve
 
 from __future__ import annotations
 
+import json
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
+from msgspec import Meta
 
 _WORDS: dict[Any, str] = {
     int: "a whole number",
@@ -39,6 +41,8 @@ def _deeper(value: object, expected: Any, path: str) -> str | None:
 def _children(value: object, expected: Any, path: str) -> list[tuple[object, Any, str]]:
     """The parts of `value` whose type `expected` prescribes."""
     arguments = get_args(expected)
+    if get_origin(expected) is Annotated:
+        return _children(value, arguments[0], path)
     if get_origin(expected) in (Union, types.UnionType):
         some = [argument for argument in arguments if argument is not type(None)]
         return _children(value, some[0], path) if len(some) == 1 and value is not None else []
@@ -48,17 +52,18 @@ def _children(value: object, expected: Any, path: str) -> list[tuple[object, Any
             return [(value[f.name], f.type, _join(path, f.name)) for f in fields if f.name in value]
         if get_origin(expected) is dict:
             return [(entry, arguments[1], _join(path, key)) for key, entry in value.items()]
-    if isinstance(value, list) and get_origin(expected) is tuple and arguments[-1] is ...:
+    if isinstance(value, list) and _is_array(expected):
         return [(entry, arguments[0], f"{path}[{i}]") for i, entry in enumerate(value)]
     return []
 
 
 def _here(value: object, expected: Any, path: str, error: msgspec.ValidationError) -> str:
-    where = path or "the manifest"
+    where = path or "the file"
     if isinstance(value, dict) and _is_record(expected):
         fields = msgspec.structs.fields(expected)
         known = [field.name for field in fields]
-        if unknown := [name for name in value if name not in known]:
+        closed = expected.__struct_config__.forbid_unknown_fields
+        if unknown := [name for name in value if closed and name not in known]:
             return f"{_join(path, unknown[0])}: unknown field{_meant(unknown[0], known)}"
         if absent := [f.name for f in fields if f.required and f.name not in value]:
             return f"{_join(path, absent[0])}: missing; expected {_words(_type(fields, absent[0]))}"
@@ -74,29 +79,49 @@ def _type(fields: tuple[msgspec.structs.FieldInfo, ...], name: str) -> Any:
 def _words(expected: Any) -> str:
     """A type, in words."""
     origin, arguments = get_origin(expected), get_args(expected)
+    if origin is Annotated:
+        return _words(arguments[0]) + "".join(map(_bounds, arguments[1:]))
     if origin is Literal:
         return "one of " + ", ".join(repr(argument) for argument in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(_words(argument) for argument in arguments)
-    if origin is tuple:
+    if _is_array(expected):
         return "an array"
     return _WORDS.get(expected, "an object")
 
 
+def _bounds(meta: Meta) -> str:
+    """What a number, or an array's length, may be: ` >= 1, <= 10`."""
+    limits = (
+        (">", meta.gt),
+        (">=", meta.ge),
+        ("<", meta.lt),
+        ("<=", meta.le),
+        ("of at least", meta.min_length),
+        ("of at most", meta.max_length),
+    )
+    return ",".join(f" {sign} {limit:g}" for sign, limit in limits if limit is not None)
+
+
 def _shown(value: object) -> str:
-    text = msgspec.json.encode(value).decode()
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _meant(name: str, known: list[str]) -> str:
     import difflib  # only on the way to an error
 
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name[:100], known, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known here: {', '.join(known)}"
 
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+def _is_array(expected: Any) -> bool:
+    arguments = get_args(expected)
+    return get_origin(expected) is list or (get_origin(expected) is tuple and arguments[-1] is ...)
 
 
 def _is_record(expected: Any) -> bool:
