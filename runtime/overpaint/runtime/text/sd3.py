@@ -8,7 +8,6 @@ from overpaint.bundle.errors import ManifestError
 from overpaint.bundle.facts import Text
 
 from .conditioning import Array, Conditioning, Encode, Prompts, cut_by
-from .t5 import with_t5_length as with_t5_length
 
 
 def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
