@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from overpaint.bundle.errors import MissingExtraError
 from overpaint.bundle.installed import install_command, requirement, upgrade_command
-from overpaint.engines.errors import MissingExtraError
 
 HOUSE = Path(__file__).parents[2]
 WHEEL = "overpaint-0.1.0-py3-none-any.whl"

@@ -57,9 +57,9 @@ def one_line(done: Done) -> str:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("run", LONG, "a sea", "-o", "out.png"),
-        ("run", "a.png", "a sea", "-o", LONG + ".png"),
-        ("run", "a.png", "a sea", "-o", "out.png", "--bundle", LONG),
+        ("run", LONG, "mountains", "-o", "out.png"),
+        ("run", "a.png", "mountains", "-o", LONG + ".png"),
+        ("run", "a.png", "mountains", "-o", "out.png", "--bundle", LONG),
         ("info", LONG),
         ("verify", LONG),
         ("import", LONG, "-o", "made"),
@@ -87,10 +87,10 @@ def in_this_process(arguments: Sequence[str]) -> int:
 
 
 DENIED = [
-    ("run", "shut", "a sea", "-o", "out.png"),
-    ("run", "closed/a.png", "a sea", "-o", "out.png"),
-    ("run", "a.png", "a sea", "-o", "closed/out.png"),
-    ("run", "a.png", "a sea", "-o", "out.png", "--bundle", "closed/bundle"),
+    ("run", "shut", "mountains", "-o", "out.png"),
+    ("run", "closed/a.png", "mountains", "-o", "out.png"),
+    ("run", "a.png", "mountains", "-o", "closed/out.png"),
+    ("run", "a.png", "mountains", "-o", "out.png", "--bundle", "closed/bundle"),
     ("info", "closed/bundle"),
     ("verify", "closed/bundle"),
     ("import", "closed/bundle", "-o", "made"),

@@ -93,7 +93,12 @@ def test_a_reader_that_left_is_one_line(tmp_path: Path) -> None:
     try:
         done = subprocess.run(
             [
-                *(Path(sys.executable).with_name("overpaint"), "run", "--text-to-image", "red"),
+                *(
+                    Path(sys.executable).with_name("overpaint"),
+                    "run",
+                    "--text-to-image",
+                    "mountains",
+                ),
                 *("--size", "32x32", "--steps", "1", "-o", "-"),
             ],
             stdout=writer,

@@ -207,9 +207,9 @@ def double(gpu: Gpu) -> Any:
         def io_binding(self) -> IOBinding:
             return IOBinding()
 
-        def run(self, output_names: Any, input_feed: Any) -> Any:
+        def run(self, output_names: Any, input_feed: Any, run_options: Any = None) -> Any:
             assert self._providers == [CPU]
-            return self._real.run(output_names, input_feed)
+            return self._real.run(output_names, input_feed, run_options)
 
         def run_with_iobinding(self, iobinding: IOBinding, run_options: Any) -> None:
             number = int(run_options.get_run_config_entry("gpu_graph_id"))

@@ -190,5 +190,5 @@ def test_a_folder_of_optimums_cannot_take_a_lora(
 ) -> None:
     bundle = shutil.copytree(tiny_sd1_bundle, tmp_path / "optimum")
     (bundle / "overpaint.json").unlink()
-    with pytest.raises(BundleError, match="without a manifest"):
+    with pytest.raises(BundleError, match="has no manifest"):
         ready_bundle(bundle, loras=[LoraChoice(lora(1))])

@@ -12,7 +12,7 @@ from tests.bundle.micro import make_micro
 
 from overpaint.bundle.errors import BrokenExtraError
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.backends import choose
+from overpaint.engines.choose import choose
 from overpaint.engines.describe import describe
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from .safetensors import Stored
 from .source import Source, whole
+
+if TYPE_CHECKING:  # NumPy comes with it, which opening a bundle needs not
+    from .safetensors import Stored
 
 Naming: TypeAlias = Callable[[str], Source | None]
 """A tensor's name in a diffusers folder -> where that weight lies under another naming."""

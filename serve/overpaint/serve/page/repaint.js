@@ -95,7 +95,9 @@ export function createRunner(store, api, album) {
     const watched = at === job.key;
     leave(job.key, {
       pace: { ...pace, [ended.model]: paceOf(ended.result, job.asked, results) ?? pace[ended.model] },
-      results: [...results, ...older.filter(({ key }) => !ended.result.media.includes(key))].slice(0, HISTORY),
+      results: [...results, ...older.filter(({ key }) => !ended.result.media.includes(key))]
+        .sort((a, b) => b.made - a.made) // whichever was fetched first
+        .slice(0, HISTORY),
       ...(watched && { at: results.length > 1 ? at : first.key, split: 0, revealing: true }),
     });
     say(`Done in ${duration(first.seconds)}: ${first.steps} steps, seed ${first.seed}.`);

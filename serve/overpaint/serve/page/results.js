@@ -4,19 +4,19 @@ import { inWords } from "./fields.js";
 import { OWN } from "./request.js";
 
 /** Results of `job`, which has `ended`; `pictures` are its media, opened. */
-export function resultsOf({ result, fallback, provider }, job, pictures) {
+export function resultsOf({ result, fallback, provider, finished_at }, job, pictures) {
   return pictures.map((picture, i) => ({
     ...picture, // key, blob, url, width, height
     job: job.key,
     asked: job.asked,
     from: job.from,
-    made: Date.now() - i, // the newest first, and those of one job in their order
+    made: 1000 * finished_at - i / 1000, // the newest first, and those of one job in their order
     seed: result.seeds[i],
     steps: result.steps_run,
     seconds: result.timings.total,
     device: result.device,
     provider: fallback ? provider : null,
-    prompt: result.settings.prompt ?? asked.prompt,
+    prompt: result.settings.prompt ?? job.asked.prompt,
     warnings: result.warnings,
   }));
 }
