@@ -55,8 +55,8 @@ def test_a_package_that_does_not_load_is_not_said_to_be_missing(
         why = {one.device: one.why for one in describe(bundle).devices}
         assert why["cpu"] == why["cuda"] == told
     else:
-        from overpaint.engines.openvino import engine
+        from overpaint.engines.openvino import compiled
 
         with pytest.raises(BrokenExtraError) as caught:
-            engine._openvino()
+            compiled._openvino()
         assert str(caught.value) == told
