@@ -14,7 +14,7 @@ if [ -x "$python" ] && "$python" -c "$check" 2>/dev/null; then
     exit
 fi
 root=$(cd "$(dirname "$0")/../.." && pwd)
-pins=$(PYTHONPATH=$root/bench:$root/engines "${PYTHON:-python3}" -c \
+pins=$(PYTHONPATH=$root/bench:$root/bundle "${PYTHON:-python3}" -c \
     'from overpaint.bench.contenders import OPTIMUM; print(*OPTIMUM)')
 "${PYTHON:-python3}" -m venv "$folder"
 # shellcheck disable=SC2086  # a word a requirement; sentencepiece and protobuf are T5's

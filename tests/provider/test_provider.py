@@ -44,7 +44,7 @@ def ask(environment: Path, *arguments: str) -> Any:
     finished = subprocess.run(
         [environment / "bin/python", HERE / "in_provider.py", *arguments],
         env={
-            "PYTHONPATH": f"{ROOT / 'engines'}:{ROOT / 'runtime'}",
+            "PYTHONPATH": ":".join(str(ROOT / room) for room in ("bundle", "engines", "runtime")),
             "LD_PRELOAD": f"{stubs / 'libno_gpu.so'}",
             "LD_LIBRARY_PATH": f"{stubs}",
         },
