@@ -236,6 +236,7 @@ def test_arrays_of_a_wrong_range_dtype_or_shape_are_refused() -> None:
             read(array)
 
 
+@settings(deadline=None)
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
 def test_a_lossless_file_gives_its_pixels_back(pixels: np.ndarray) -> None:
     for kind in ("PNG", "BMP", "TIFF"):
