@@ -10,19 +10,16 @@ from typing import get_type_hints
 
 import pytest
 import typer
-from PIL import Image
 from pydantic import ValidationError, create_model
+from tests.runtime.test_metadata import painting, parameters
 from typer.testing import CliRunner
 
 from overpaint.bundle.errors import UsageError
-from overpaint.bundle.facts import Defaults
-from overpaint.bundle.format.manifest import Lora
 from overpaint.cli.flags import with_settings
 from overpaint.cli.options_page import table
 from overpaint.runtime import Img2Img
-from overpaint.runtime.metadata import Painting, Parameters, read_parameters
+from overpaint.runtime.metadata import read_parameters
 from overpaint.runtime.option import option
-from overpaint.runtime.resolved import resolve
 from overpaint.runtime.settings import Options, Settings, options
 from overpaint.serve.api.native.schema import Job, job_fields
 
@@ -69,28 +66,10 @@ def test_the_native_api_has_a_field_for_it() -> None:
 
 
 def test_the_picture_carries_it(tmp_path: Path) -> None:
-    defaults = Defaults(steps=20, guidance_scale=7.5, strength=0.8)
-    parameters = Parameters(
-        prompt="a lake",
-        resolved=resolve(Vignetting(vignette=0.25), defaults, with_image=True),
-        seed=7,
-        image_sha256=None,
-        steps_run=16,
-        sampler_run="euler-a",
-        guidance="classifier-free",
-        size=(8, 8),
-        model="tiny",
-        model_sha256="0" * 64,
-        loras=(Lora(name="ink", sha256="1" * 64, weight=0.8),),
-        refiner=None,
-        refiner_sha256=None,
-        hand_over=None,
-        precision="float32",
-        device="NumPy",
-    )
-    Painting.of(Image.new("RGB", (8, 8)), parameters).save(tmp_path / "out.png")
+    made = parameters(Vignetting(vignette=0.25))
+    painting(made).save(tmp_path / "out.png")
     assert read_parameters(tmp_path / "out.png")["vignette"] == 0.25
-    assert json.loads(parameters.as_json())["strength"] == 0.8
+    assert json.loads(made.as_json())["strength"] == 0.8
 
 
 def test_the_documentation_lists_it() -> None:
