@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Response
 
-from overpaint.serve.http.problems import ApiError
+from overpaint.serve.api.media import find_media
 from overpaint.serve.pictures.encode import media_type
 from overpaint.serve.state import State
-from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
 from .answers import problems
 
@@ -24,12 +21,7 @@ def routes(state: State) -> APIRouter:
         responses={200: binary, **problems(404, 410)},
     )
     async def media(media_id: str) -> Response:
-        try:
-            png = await asyncio.to_thread(state.media.get, media_id)
-        except GoneError:
-            raise ApiError(410, "gone", "this picture's time is over") from None
-        except UnknownKeyError:
-            raise ApiError(404, "not_found", "there is no such picture") from None
+        png = await find_media(state, media_id)
         headers = {"Cache-Control": "private, no-store", "Content-Disposition": "inline"}
         return Response(png, media_type=media_type(png), headers=headers)
 

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from overpaint.bundle.errors import UsageError
+from overpaint.serve.api.media import find_media
 from overpaint.serve.api.orders import (
     expect_room,
     find_model,
@@ -31,7 +32,6 @@ from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.jobs.record import Complete
 from overpaint.serve.pictures.encode import encoded, media_type
 from overpaint.serve.state import State
-from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
 from .form import EditForm, parse
 from .stream import events
@@ -98,12 +98,7 @@ def routes(state: State) -> APIRouter:
     @router.get("/v1/images/{media_id}.{kind}")
     async def file(media_id: str, kind: str) -> Response:
         """What response_format=url points to."""
-        try:
-            data = await asyncio.to_thread(state.media.get, media_id)
-        except GoneError:
-            raise ApiError(410, "gone", "this picture's time is over") from None
-        except UnknownKeyError:
-            raise ApiError(404, "not_found", "there is no such picture") from None
+        data = await find_media(state, media_id)
         if media_type(data) != f"image/{kind}":
             raise ApiError(404, "not_found", "there is no such picture")
         headers = {"Cache-Control": "private, no-store"}
