@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,7 +90,7 @@ class Parameters:
         return run | own
 
     def as_json(self) -> str:
-        return json.dumps({"version": version("overpaint"), **self.as_dict()}, ensure_ascii=False)
+        return json.dumps({"version": _version(), **self.as_dict()}, ensure_ascii=False)
 
     def as_record(self) -> dict[str, Any]:
         """What `read_parameters` gives back of a picture that carries them."""
@@ -113,13 +112,19 @@ class Parameters:
             "Eta": f"{settings.eta:g}" if settings.eta else None,
             "Refiner": None if self.refiner is None else _quoted(self.refiner),
             "Refiner switch at": None if self.hand_over is None else f"{self.hand_over:g}",
-            "Version": f"overpaint {version('overpaint')}",
+            "Version": f"overpaint {_version()}",
         }
         last = ", ".join(f"{name}: {value}" for name, value in fields.items() if value is not None)
         negative = settings.negative_prompt
         return "\n".join(
             [self.prompt, *([f"Negative prompt: {negative}"] if negative else []), last]
         )
+
+
+def _version() -> str:
+    from importlib.metadata import version  # 20 ms of a start; first needed to save a picture
+
+    return version("overpaint")
 
 
 def _quoted(name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -46,6 +45,8 @@ def remember(bundle: Bundle, psnr_db: float) -> None:
 
 def _path(bundle: Bundle) -> Path | None:
     """Named by all that the figure depends on: the engines' files, the version, the processor."""
+    from importlib.metadata import version  # 20 ms, and only OpenVINO's runs come here
+
     if (folder := cache_folder()) is None or bundle.inferred:  # no hashes to know it again by
         return None
     parts = tuple(f"{name}/" for name in bundle.manifest.components)
