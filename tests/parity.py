@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import diffusers
 import numpy as np
@@ -22,6 +22,7 @@ from PIL import Image
 from overpaint.runtime import Img2Img
 
 Pixels = npt.NDArray[np.uint8]
+C = TypeVar("C", bound=Any)
 
 PROMPT = "a lighthouse in a storm, oil on canvas"
 SEED = 20
@@ -132,29 +133,29 @@ GRIDS: dict[str, Axes] = {
 }
 
 
-def grid(axes: Axes) -> list[Cell]:
+def grid(axes: Axes, cell: Callable[..., C] = Cell) -> list[C]:
     """Every cell."""
     combinations = itertools.product(*axes.values())
-    return [Cell(**dict(zip(axes, values, strict=True))) for values in combinations]
+    return [cell(**dict(zip(axes, values, strict=True))) for values in combinations]
 
 
-def pairwise(cells: Sequence[Cell]) -> list[Cell]:
+def pairwise(cells: Sequence[C]) -> list[C]:
     """A small part of `cells` in which every pair of values that any cell has occurs.
 
     Greedy: whichever cell brings most new pairs comes next, the cheaper one where two bring as
     many. Deterministic, so that the suite is the same everywhere.
     """
 
-    def pairs(cell: Cell) -> set[Any]:
+    def pairs(cell: C) -> set[Any]:
         values = [(field.name, getattr(cell, field.name)) for field in fields(cell)]
         return set(itertools.combinations(values, 2))
 
-    def cost(cell: Cell) -> float:
+    def cost(cell: C) -> float:
         return cell.steps * (1.0 if cell.strength is None else cell.strength)
 
     left = {cell: pairs(cell) for cell in sorted(cells, key=lambda cell: (cost(cell), str(cell)))}
     missing = set().union(*left.values())
-    chosen: list[Cell] = []
+    chosen: list[C] = []
     while missing:
         best = max(left, key=lambda cell: len(left[cell] & missing))
         missing -= left.pop(best)

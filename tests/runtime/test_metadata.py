@@ -28,6 +28,7 @@ def parameters(settings: Settings = ASKED, *, with_image: bool = True) -> Parame
         resolved=resolve(settings, DEFAULTS, with_image=with_image),
         seed=7,
         image_sha256=None,
+        mask_sha256=None,
         steps_run=12,
         sampler_run="euler-a",
         guidance="classifier-free",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from overpaint.runtime.image import compare, fit, read
+from overpaint.runtime.image import compare, place, read
 
 IDENTICAL_DB = 100.0
 
@@ -18,9 +18,14 @@ def write_input(path: Path, size: tuple[int, int], source: Path | None) -> str:
 
     Everybody reads the file at its own size, so that nobody's way of resizing is compared.
     """
-    picture = drawn(size) if source is None else fit(read(source).image, size, "stretch")
+    picture = drawn(size) if source is None else _fitted(source, size)
     picture.save(path)
     return hashlib.sha256(picture.convert("RGB").tobytes()).hexdigest()
+
+
+def _fitted(source: Path, size: tuple[int, int]) -> Image.Image:
+    picture = read(source).image
+    return place(picture.size, size).canvas(picture)
 
 
 def drawn(size: tuple[int, int]) -> Image.Image:

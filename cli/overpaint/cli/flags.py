@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 import typer
@@ -11,9 +11,13 @@ import typer
 from overpaint.runtime.option import Declared
 from overpaint.runtime.settings import options
 
-from .sizes import parse_size
+from .sizes import parse_margins, parse_size
 
-_SIZE: Final = tuple[int, int]
+_WRITTEN: Final[Mapping[Any, Callable[[str], Any]]] = {
+    tuple[int, int]: parse_size,
+    tuple[int, int, int, int]: parse_margins,
+}
+"""What reads the kinds that are no flag's own."""
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -44,7 +48,7 @@ def flag(one: Declared) -> str:
 
 
 def _parameter(one: Declared) -> inspect.Parameter:
-    kind = str if one.kind == _SIZE else one.kind
+    kind = str if one.kind in _WRITTEN else one.kind
     told = typer.Option(flag(one), help=f"{one.option.help}.", metavar=one.takes or None)
     return inspect.Parameter(
         one.name,
@@ -56,4 +60,5 @@ def _parameter(one: Declared) -> inspect.Parameter:
 
 def _value(one: Declared, given: Any) -> Any:
     """What a flag's text means: a size is written WIDTHxHEIGHT."""
-    return parse_size(given) if one.kind == _SIZE and given is not None else given
+    read = _WRITTEN.get(one.kind)
+    return given if read is None or given is None else read(given)

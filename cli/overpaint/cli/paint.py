@@ -10,6 +10,9 @@ from dataclasses import asdict, dataclass, replace
 
 from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError, UsageError
 from overpaint.runtime.default_bundle import bundle_to_open
+from overpaint.runtime.image import Picture
+from overpaint.runtime.masks.ground import check_mask_settings
+from overpaint.runtime.masks.read import read_mask
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.request import HAND_OVER, Refiner, Request
 from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds
@@ -41,7 +44,8 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     """
     work = read_arguments(arguments, text_to_image=options.text_to_image)
     _check(work, settings, options)
-    plan = _plan(work, settings, options)
+    mask = None if options.mask is None else read_mask(options.mask)
+    plan = _plan(work, settings, options, mask)
     outcome = Outcome(options=options, work=work, pictures=len(plan.tasks))
     with contextlib.ExitStack() as opened:
         pipe = opened.enter_context(_open(options))
@@ -55,7 +59,8 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
             try:
                 if not options.skip_existing:
                     _refuse_existing(task, options)  # another run may have taken a name by now
-                request = Request(task.source, work.prompt, plan.settings, refiner)
+                over = mask.image if mask else None
+                request = Request(task.source, work.prompt, plan.settings, refiner, over)
                 result = _paint(pipe.events(request), task, work.prompt)
                 result = _compared(result, options)
             except OverpaintError as error:
@@ -67,7 +72,7 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     outcome.tell()
 
 
-def _plan(work: Work, settings: Settings, options: Options) -> Plan:
+def _plan(work: Work, settings: Settings, options: Options, mask: Picture | None) -> Plan:
     several = work.several
     then = recall(options.output) if several and not options.force else None
     if then is not None and options.skip_existing:
@@ -77,8 +82,9 @@ def _plan(work: Work, settings: Settings, options: Options) -> Plan:
     if seed is None:
         seed = random_seed() if then is None or then.seed is None else then.seed
     settings = replace(settings, seed=seed)
-    tasks = plan_outputs(work, seeds(seed, settings.n), options.output)
-    run = _folder_run(work, settings, options, tasks) if several else None
+    also_read = [] if options.mask is None else [options.mask]
+    tasks = plan_outputs(work, seeds(seed, settings.n), options.output, also_read=also_read)
+    run = _folder_run(work, settings, options, tasks, mask) if several else None
     if then is not None and run is not None:
         refuse_another(then, run, options.output)
     for task in tasks:
@@ -98,6 +104,7 @@ def _check(work: Work, settings: Settings, options: Options) -> None:
     """Raise UsageError for words that contradict each other."""
     if options.text_to_image:
         check_text_to_image(settings)
+    check_mask_settings(settings, masked=options.mask is not None, image=not options.text_to_image)
     if options.hand_over is not None and options.refiner is None:
         raise UsageError("--hand-over: it says when a refiner takes over; name one with --refiner")
     if options.skip_existing and options.force:
@@ -113,9 +120,10 @@ def _check(work: Work, settings: Settings, options: Options) -> None:
 
 
 def _folder_run(
-    work: Work, settings: Settings, options: Options, tasks: Sequence[Task]
+    work: Work, settings: Settings, options: Options, tasks: Sequence[Task], mask: Picture | None
 ) -> FolderRun:
     asked = {"prompt": work.prompt, **asdict(settings), "hand_over": options.hand_over}
+    asked["mask"] = mask.sha256 if mask else None
     return FolderRun.of(
         asked, {path: task.image for task in tasks if task.image for path in task.outputs}
     )

@@ -43,6 +43,14 @@ class Repeat:
             raise UsageError(f"--repeat: expected as IMAGE {what}; got {len(images)}")
         return [*images, str(self.said.get("prompt", ""))]
 
+    def check_mask(self, mask: Path | None) -> None:
+        """Raise UsageError where the mask is missing, or there was none."""
+        painted = self.said.get("mask_sha256") is not None
+        if painted and mask is None:
+            raise UsageError(f"--repeat: {self.path} was painted with a mask; name it with --mask")
+        if mask is not None and not painted:
+            raise UsageError(f"--mask: {self.path} was painted without one; leave it out")
+
     def settings(self, asked: Settings) -> Settings:
         """Those that were run. Raises UsageError where others are `asked` for."""
         if asked != Settings():

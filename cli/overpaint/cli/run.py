@@ -39,6 +39,10 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "a lynx" --bundle base/ --refiner refiner/ --hand-over 0.8 -o out.png`
 
+`overpaint run photo.jpg "a rowing boat" --mask mask.png --mask-blur 4 -o out.png`
+
+`overpaint run photo.jpg "a wide sea" --extend 128,0,128,0 --strength 1 -o wide.png`
+
 `overpaint run --repeat painted.png photo.jpg -o again.png`
 
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
@@ -76,6 +80,9 @@ def run(
     text_to_image: Annotated[
         bool, typer.Option("--text-to-image", help="From the prompt alone; needs --size.")
     ] = False,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="White is repainted, black is kept.")
+    ] = None,
     settings: Settings,
     refiner: Annotated[
         Path | None, typer.Option(metavar="BUNDLE", help="Finishes what the bundle begins.")
@@ -106,6 +113,7 @@ def run(
         if hand_over is not None or text_to_image:
             raise UsageError("--hand-over, --text-to-image: leave them out; --repeat knows")
         again = Repeat.of(repeat)
+        again.check_mask(mask)
         arguments, settings = again.arguments(arguments or []), again.settings(settings)
         text_to_image, hand_over = again.text_to_image, again.hand_over
     elif not arguments:
@@ -117,6 +125,7 @@ def run(
         like=like,
         refiner=refiner,
         hand_over=hand_over,
+        mask=mask,
         text_to_image=text_to_image,
         device=device,
         precision=precision,

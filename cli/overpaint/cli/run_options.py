@@ -18,6 +18,7 @@ class Options:
     like: str | None
     refiner: Path | None
     hand_over: float | None
+    mask: Path | None
     text_to_image: bool
     device: str
     precision: str

@@ -13,3 +13,12 @@ def parse_size(text: str) -> tuple[int, int]:
     if match is None:
         raise UsageError(f"size: expected WIDTHxHEIGHT, for example 512x384, got {text!r}")
     return int(match[1]), int(match[2])
+
+
+def parse_margins(text: str) -> tuple[int, int, int, int]:
+    """ "128,0,0,64" -> (128, 0, 0, 64): left, top, right, bottom."""
+    match = re.fullmatch(r"(\d{1,6}),(\d{1,6}),(\d{1,6}),(\d{1,6})", text.replace(" ", ""))
+    if match is None:
+        raise UsageError(f"extend: expected LEFT,TOP,RIGHT,BOTTOM, as in 128,0,0,0, got {text!r}")
+    left, top, right, bottom = map(int, match.groups())
+    return left, top, right, bottom

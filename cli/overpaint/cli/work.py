@@ -122,8 +122,13 @@ def _look_into(folder: Path) -> tuple[list[Path], list[Path]]:
     return pictures, others
 
 
-def plan_outputs(work: Work, seeds: Sequence[int], output: Path) -> tuple[Task, ...]:
-    """A file for every image: `output` itself for one, files in the folder `output` for more."""
+def plan_outputs(
+    work: Work, seeds: Sequence[int], output: Path, *, also_read: Sequence[Path] = ()
+) -> tuple[Task, ...]:
+    """A file for every image: `output` itself for one, files in the folder `output` for more.
+
+    None is one of the pictures, or of what is `also_read`. Raises UsageError.
+    """
     images, count = work.images, len(work.images) * len(seeds)
     if output == STANDARD:
         if count > 1 or work.from_folder:
@@ -146,7 +151,7 @@ def plan_outputs(work: Work, seeds: Sequence[int], output: Path) -> tuple[Task, 
             for image, stem in zip(images, stems, strict=True)
         ]
     outputs = [path for task in tasks for path in task.outputs]
-    _refuse_inputs(images, outputs)
+    _refuse_inputs([*images, *also_read], outputs)
     for path in outputs:
         _refuse_unwritable(path)
     return tuple(tasks)

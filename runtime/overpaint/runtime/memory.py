@@ -54,7 +54,7 @@ def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
         if device is None or not BACKENDS[device].in_host_memory:
             return
         manifest = engines.bundle.manifest
-        points = prod(job.latent_shape(manifest)[1:])
+        points = prod(job.latent_shape(manifest.latents)[1:])
         batch = job.batch * (2 if job.guided else 1)
         scores = attention(engines.bundle, points) if device == "cpu" else 0
         needed += estimate(

@@ -51,7 +51,8 @@ A1111_SAMPLERS: Final = {
 class Parameters:
     """Everything that, with the input picture, makes an image again. `size` is (width, height).
 
-    image_sha256: the input picture's, as `Picture.sha256` has it; None for text to image.
+    image_sha256, mask_sha256: the input picture's and its mask's, as `Picture.sha256` has it; None
+    where there was none.
     sampler_run: what "default" was. guidance: "classifier-free", "embedded" (the denoiser takes the
     scale itself) or "none". loras: those that are fused into the weights. precision: what the
     denoiser computed in. device: what ran it, with its version. passed_over: the better devices
@@ -62,6 +63,7 @@ class Parameters:
     resolved: Resolved
     seed: int
     image_sha256: str | None
+    mask_sha256: str | None
     steps_run: int
     sampler_run: str
     guidance: str

@@ -127,18 +127,29 @@ _WORDS: Final[Mapping[Any, str]] = {
     str: "text",
     bool: "True or False",
     tuple[int, int]: "(width, height) in pixels",
+    tuple[int, int, int, int]: "(left, top, right, bottom) in pixels",
 }
 
 
 def _is_a(kind: Any, value: object) -> bool:
     if kind == tuple[int, int]:
-        pair = isinstance(value, tuple) and len(value) == 2
-        return pair and all(type(side) is int and side > 0 for side in value)  # type: ignore[attr-defined]
+        return _is_whole(value, count=2, least=1)
+    if kind == tuple[int, int, int, int]:
+        return _is_whole(value, count=4, least=0)
     if isinstance(value, bool):  # which Python counts among the whole numbers
         return kind is bool
     if kind is float:
         return isinstance(value, int | float) and math.isfinite(value)
     return isinstance(value, kind)
+
+
+def _is_whole(value: object, *, count: int, least: int) -> bool:
+    """Whether `value` is a tuple of so many whole numbers, none below `least`."""
+    return (
+        isinstance(value, tuple)
+        and len(value) == count
+        and all(type(one) is int and one >= least for one in value)
+    )
 
 
 def _within(option: Option, value: Any) -> bool:

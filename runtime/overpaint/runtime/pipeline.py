@@ -106,6 +106,7 @@ class Img2Img(Closing):
         image: ImageLike | None,
         prompt: str,
         *,
+        mask: ImageLike | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -114,6 +115,8 @@ class Img2Img(Closing):
         """Repaint `image` as `prompt` says and return the Result; `Settings` has the options.
 
         `image` None is text to image. What is None comes from preset, mode, or the bundle.
+        `mask`, a picture or an array (H,W), is white where `image` is repainted and black where
+        every pixel is kept.
         `refiner`, another pipeline with latents like these (SDXL's refiner), finishes what this one
         begins: it takes the latents over after the part `hand_over`, between 0 and 1 and 0.8 where
         None, of the way from noise to picture.
@@ -122,13 +125,14 @@ class Img2Img(Closing):
 
         Raises UsageError, ImageError, SessionError, CancelledError.
         """
-        return self.run(self._request(image, prompt, refiner, hand_over, options), cancel)
+        return self.run(self._request(image, prompt, mask, refiner, hand_over, options), cancel)
 
     def stream(
         self,
         image: ImageLike | None,
         prompt: str,
         *,
+        mask: ImageLike | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -138,7 +142,7 @@ class Img2Img(Closing):
 
         Closing the iterator early (or leaving it to be collected) ends the run.
         """
-        return self.events(self._request(image, prompt, refiner, hand_over, options), cancel)
+        return self.events(self._request(image, prompt, mask, refiner, hand_over, options), cancel)
 
     def text_to_image(
         self,
@@ -150,7 +154,7 @@ class Img2Img(Closing):
         **options: Unpack[Options],
     ) -> Result:
         """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
-        return self.run(self._request(None, prompt, refiner, hand_over, options), cancel)
+        return self.run(self._request(None, prompt, None, refiner, hand_over, options), cancel)
 
     def run(self, request: Request, cancel: Cancel | None = None) -> Result:
         """A call in one piece."""
@@ -180,6 +184,7 @@ class Img2Img(Closing):
         self,
         image: ImageLike | None,
         prompt: str,
+        mask: ImageLike | None,
         refiner: Img2Img | None,
         hand_over: float | None,
         options: Options,
@@ -187,11 +192,11 @@ class Img2Img(Closing):
         if refiner is None:
             if hand_over is not None:
                 raise UsageError("hand_over: it says when a refiner takes over, and none is given")
-            return Request(image, prompt, Settings(**options))
+            return Request(image, prompt, Settings(**options), mask=mask)
         if refiner is self:
             raise UsageError("refiner: expected another pipeline, got the one that begins")
         finishing = Refiner(refiner.engines, HAND_OVER if hand_over is None else hand_over)
-        return Request(image, prompt, Settings(**options), finishing)
+        return Request(image, prompt, Settings(**options), finishing, mask)
 
 
 def _by_first_use(manifest: Manifest) -> tuple[str, ...]:

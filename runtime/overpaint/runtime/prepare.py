@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
+from overpaint.bundle.facts import Latents
 from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.tensor import Range
 
-from .image import Sides, fit, read, to_pixels
+from .image import Sides, place, to_pixels
+from .masks.ground import Ground, check_mask_settings, feathered, read_ground
+from .masks.masking import Masking, masking
+from .masks.region import region
 from .request import Request
 from .resolved import Resolved, resolve
 from .schedule import Schedule, brought_up_to_date, make_schedule, read_scheduler_config
+from .settings import Settings
 
 MAX_OWN_PIXELS: Final = 2048 * 2048  # more is repainted smaller, unless a size asks for it
 REPAINTED_PIXELS: Final = 1024 * 1024
@@ -29,10 +35,10 @@ VAE_LATENTS: Final = "latent_sample"  # what VAE decoders call their input
 class Job:
     """A request with nothing left open.
 
-    pixels: (1,3,H,W) float32 in [-1,1], or None for text to image. size: (width, height).
-    image_sha256: of the picture as it was read (`Picture.sha256`). batch: how many images go
-    through the denoiser together. guided: whether guidance needs the negative prompt, which doubles
-    the denoiser's batch.
+    pixels: (1,3,H,W) float32 in [-1,1], or None for text to image. size: (width, height) of the
+    run. image_sha256, mask_sha256: of the picture and the mask as they were read. masking: None
+    where all of the picture is repainted. batch: how many images go through the denoiser together.
+    guided: whether guidance needs the negative prompt, which doubles the denoiser's batch.
     """
 
     prompt: str
@@ -40,16 +46,24 @@ class Job:
     size: tuple[int, int]
     pixels: npt.NDArray[np.float32] | None
     image_sha256: str | None
+    mask_sha256: str | None
+    masking: Masking | None
     schedule: Schedule
     guided: bool
     batch: int
     warnings: tuple[str, ...]
 
-    def latent_shape(self, manifest: Manifest) -> tuple[int, int, int]:
+    def latent_shape(self, latents: Latents) -> tuple[int, int, int]:
         """(C,h,w) of one image."""
         width, height = self.size
-        cell = manifest.latents.downscale
-        return manifest.latents.channels, height // cell, width // cell
+        return latents.channels, height // latents.downscale, width // latents.downscale
+
+    def unmasked_pixels(self) -> npt.NDArray[np.float32]:
+        """What an inpainting denoiser is shown of the picture, (1,3,H,W): grey under the mask, and
+        all over where no mask says what is kept."""
+        if self.pixels is None or self.masking is None:
+            return np.zeros((1, 3, self.size[1], self.size[0]), np.float32)
+        return self.pixels * ~self.masking.hidden
 
 
 def prepare(bundle: Bundle, request: Request) -> Job:
@@ -57,33 +71,66 @@ def prepare(bundle: Bundle, request: Request) -> Job:
     manifest, settings = bundle.manifest, request.settings
     _check_text("prompt", request.prompt)
     _check_text("negative_prompt", settings.negative_prompt or "")
+    check_mask_settings(settings, masked=request.mask is not None, image=request.image is not None)
     resolved = resolve(settings, manifest.defaults, with_image=request.image is not None)
     sides = image_sides(manifest)
-    size = sides.check(settings.size) if settings.size else None
-    pixels = image_sha256 = None
-    notes: tuple[str, ...] = ()
-    if request.image is not None:
-        picture = read(request.image)
-        notes = picture.notes
-        if size is None:
-            size, shrunk = _own_size(picture.image.size, sides)
-            notes += shrunk
-        pixels = to_pixels(fit(picture.image, size, settings.resize))
-        image_sha256 = picture.sha256
-    assert size is not None  # resolve() refuses text to image without a size
+    ground = read_ground(request.image, request) if request.image is not None else None
+    size, notes = _size(settings, sides, ground)
     schedule = schedule_for(bundle, resolved, size)
     guided = is_guided(manifest, resolved)
+    canvas, masked = _canvas(ground, settings, size, manifest, schedule.requested)
+    told = (*resolved.warnings, *notes, *schedule_warnings(schedule, resolved))
+    if masked is not None:
+        told += masked.warnings
+        if masked.empty and masked.paste is not None:
+            schedule = replace(schedule, rows=(), executed=0)
     return Job(
         prompt=request.prompt,
         resolved=resolved,
         size=size,
-        pixels=pixels,
-        image_sha256=image_sha256,
+        pixels=None if canvas is None else to_pixels(canvas),
+        image_sha256=ground.image_sha256 if ground else None,
+        mask_sha256=ground.mask_sha256 if ground else None,
+        masking=masked,
         schedule=schedule,
         guided=guided,
         batch=batch_size(manifest, settings.n, guided),
-        warnings=(*resolved.warnings, *notes, *schedule_warnings(schedule, resolved)),
+        warnings=told,
     )
+
+
+def _size(
+    settings: Settings, sides: Sides, ground: Ground | None
+) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """The run's (width, height), and notes on it and on the picture."""
+    notes = ground.notes if ground else ()
+    if settings.size:
+        return sides.check(settings.size), notes
+    assert ground is not None  # resolve() refuses text to image without a size
+    size, shrunk = _own_size(ground.picture.size, sides)
+    return size, (*notes, *shrunk)
+
+
+def _canvas(
+    ground: Ground | None,
+    settings: Settings,
+    size: tuple[int, int],
+    manifest: Manifest,
+    steps: int,
+) -> tuple[Image.Image | None, Masking | None]:
+    """What the run starts from, and what of it may change; None is all of it."""
+    if ground is None:
+        return None, None
+    if ground.mask is None:
+        return place(ground.picture.size, size, settings.resize).canvas(ground.picture), None
+    if settings.mask_padding is None:
+        placement = place(ground.picture.size, size, settings.resize)
+    else:
+        box = region(feathered(ground.mask, settings.mask_blur), size, settings.mask_padding)
+        placement = place(ground.picture.size, size, "pad", box)
+    cell = manifest.latents.downscale
+    masked = masking(ground, settings, placement, cell=cell, steps=steps)
+    return masked.canvas, masked
 
 
 def _own_size(size: tuple[int, int], sides: Sides) -> tuple[tuple[int, int], tuple[str, ...]]:

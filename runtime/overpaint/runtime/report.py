@@ -65,6 +65,7 @@ def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> 
         resolved=base.job.resolved,
         seed=seed,
         image_sha256=base.job.image_sha256,
+        mask_sha256=base.job.mask_sha256,
         steps_run=sum(stage.job.schedule.executed for stage in stages),
         sampler_run=base.job.schedule.sampler,
         guidance=_guidance(base),

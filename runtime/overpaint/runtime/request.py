@@ -32,9 +32,11 @@ class Refiner:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A picture to repaint as `prompt` says. Without `image` it is text to image."""
+    """A picture to repaint as `prompt` says. Without `image` it is text to image. `mask`: white is
+    repainted, black is kept."""
 
     image: ImageLike | None
     prompt: str
     settings: Settings = field(default_factory=Settings)
     refiner: Refiner | None = None
+    mask: ImageLike | None = None

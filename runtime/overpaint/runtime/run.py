@@ -24,15 +24,15 @@ from .engines import Engines
 from .feed import as_feed
 from .image import from_pixels
 from .loop import denoise
+from .masks.keeping import Keeping
 from .memory import check_memory
-from .noise import Generator as Noise
-from .noise import generator
 from .prepare import VAE_LATENTS, Job, check_context, prepare
 from .refine import base_request, refiner_job
 from .report import result
 from .request import Request
 from .result import Complete, Step, StepTime
 from .stage import Log, Stage
+from .start import Moments, Start, fill, start, starts_from_noise
 from .text import CONDITION, Conditioning, Prompting, Prompts
 from .text.t5 import with_t5_length
 
@@ -60,14 +60,15 @@ def run(
             stages = [Stage(*pair, _encode_text(*pair, log)) for pair in jobs]
         check(cancel)
         with log.watch.stage("encode"):
-            moments = _encode_picture(stages[0], log)
-        x, noises = _noise(stages[0], moments)
+            moments = _encode_picture(stages, log)
+        begun = start(stages[0].job, moments, engines.bundle.manifest.latents)
         total = sum(stage.calls for stage in stages)
         for stage in stages:
-            yield from _denoise(stage, x, noises, total, log, cancel)
+            first = stages[0].job.schedule.skipped
+            yield from _denoise(stage, begun, first, total, log, cancel)
         check(cancel)
         with log.watch.stage("decode"):
-            images = _decode(stages[-1].engines, x, log)
+            images = _decode(stages[-1], begun.x, log)
         yield Complete(result(stages, images, log))
 
 
@@ -99,69 +100,88 @@ def _encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
     return conditioning
 
 
-def _encode_picture(stage: Stage, log: Log) -> Array | None:
-    """The picture's moments (1,2C,h,w): the same for every image made from it."""
-    pixels = stage.job.pixels
-    if pixels is None:
-        return None
+def _encode_picture(stages: list[Stage], log: Log) -> Moments:
+    """What the VAE makes of the picture: the same for every image made from it."""
+    stage = stages[0]
+    job, inpaints = stage.job, stage.engines.bundle.manifest.inpaints
+    # Where all starts from noise, only a denoiser that needs its surroundings put back wants them.
+    held = [job.masking and not one.engines.bundle.manifest.inpaints for one in stages]
+    pixels = job.pixels if any(held) or not starts_from_noise(job) else None
+    if pixels is None and not inpaints:
+        return Moments(picture=None, masked=None)
     with stage.engines.components.use(layout.VAE_ENCODER, log.watch) as session:
-        return latents.moments(session.run(as_feed(session, {"sample": pixels})))
 
+        def moments(sample: Array) -> Array:
+            return latents.moments(session.run(as_feed(session, {"sample": sample})))
 
-def _noise(stage: Stage, moments: Array | None) -> tuple[Array, list[Noise]]:
-    """The latents that the loop starts from, the picture with noise in it or noise alone; and each
-    image's generator, which goes on from there."""
-    job, manifest = stage.job, stage.engines.bundle.manifest
-    noises = [generator(job.resolved.rng, seed) for seed in job.resolved.seeds]
-    shape, schedule = job.latent_shape(manifest), job.schedule
-    if moments is None:
-        return _draw(noises, shape) * np.float32(schedule.initial), noises
-    # Image by image posterior first, then noise: a generator's order in diffusers.
-    z = latents.encode(moments, _draw(noises, shape), manifest.latents)
-    if not schedule.noise:  # nothing to run, or a picture that counts as noisy: none is drawn
-        return z, noises
-    noise = _draw(noises, shape)
-    return z * np.float32(schedule.signal) + noise * np.float32(schedule.noise), noises
+        return Moments(
+            picture=None if pixels is None else moments(pixels),
+            masked=moments(job.unmasked_pixels()) if inpaints else None,
+        )
 
 
 def _denoise(
-    stage: Stage, x: Array, noises: list[Noise], total: int, log: Log, cancel: Cancel | None
+    stage: Stage, begun: Start, first: int, total: int, log: Log, cancel: Cancel | None
 ) -> Generator[Step, None, None]:
-    """Take the latents x (n,C,h,w) of all images, in place, through the rows of `stage`, as many
-    images at a time as its denoiser takes; yield the steps, which are `total` in the whole run."""
+    """Take the latents of all images, in place, through the rows of `stage`, as many images at a
+    time as its denoiser takes; yield the steps, which are `total` in the whole run. `first`: how
+    many steps strength left out before it."""
     job, manifest = stage.job, stage.engines.bundle.manifest
     if not job.schedule.rows:
         return
+    x = begun.x
     with stage.engines.components.use(manifest.denoiser, log.watch) as session:
-        for first in range(0, len(noises), job.batch):
-            some = slice(first, first + job.batch)
+        for start_of in range(0, len(x), job.batch):
+            some = slice(start_of, start_of + job.batch)
             calls = EngineCalls(
                 session,
                 FAMILIES[manifest.family].denoiser,
-                _constants(stage, len(noises[some])),
+                _constants(stage, len(x[some])),
                 job.schedule,
                 x[some].shape,
                 branches=2 if job.guided else 1,
+                channels=None if begun.channels is None else begun.channels[some],
             )
+            keeping = _keeping(stage, begun, some, first)
             rows = denoise(
                 _denoiser(calls, job),
                 x[some],
                 job.schedule,
-                draw=functools.partial(_fill, noises[some]),
+                draw=functools.partial(fill, begun.generators[some]),
+                hold=keeping.hold if keeping else None,
                 cancel=cancel,
             )
             before = 0.0
-            for row in rows:
+            for done, row in enumerate(rows, 1):
                 engine, before = calls.seconds - before, calls.seconds
                 log.steps.append(StepTime(engine=engine, host=row.seconds - engine))
                 x[some] = row.state.x
                 with log.watch.away():
+                    prediction = row.prediction()
                     yield Step(
                         index=len(log.steps),
                         total=total,
-                        prediction=row.prediction(),
+                        prediction=keeping.shown(prediction, done) if keeping else prediction,
                         factors=manifest.preview,
                     )
+
+
+def _keeping(stage: Stage, begun: Start, some: slice, first: int) -> Keeping | None:
+    """What puts back, after each row, what a mask keeps. An inpainting denoiser does so itself,
+    but for soft masks."""
+    masking = stage.job.masking
+    if masking is None or (stage.engines.bundle.manifest.inpaints and not masking.soft):
+        return None
+    assert begun.z is not None
+    assert begun.noise is not None
+    return Keeping(
+        z=begun.z[some],
+        noise=begun.noise[some],
+        cells=masking.cells,
+        schedule=stage.job.schedule,
+        soft=masking.soft,
+        first=first,
+    )
 
 
 def _denoiser(calls: EngineCalls, job: Job) -> Denoiser:
@@ -182,25 +202,13 @@ def _constants(stage: Stage, n: int) -> dict[str, npt.NDArray[Any]]:
     return constants
 
 
-def _draw(noises: list[Noise], shape: tuple[int, ...]) -> Array:
-    """Noise (B,C,h,w) for latents of `shape` (C,h,w)."""
-    out = np.empty((len(noises), *shape), np.float32)
-    _fill(noises, out)
-    return out
-
-
-def _fill(noises: list[Noise], out: Array) -> None:
-    """Each image's noise from its own generator, so that no image depends on its batch."""
-    for noise, one in zip(noises, out, strict=True):
-        noise.fill(one)
-
-
-def _decode(engines: Engines, x: Array, log: Log) -> list[Image.Image]:
+def _decode(stage: Stage, x: Array, log: Log) -> list[Image.Image]:
     """One image at a time: the decoder is where memory peaks, and batches do not speed it up."""
     images: list[Image.Image] = []
-    with engines.components.use(layout.VAE_DECODER, log.watch) as session:
+    masking, scale = stage.job.masking, stage.engines.bundle.manifest.latents
+    with stage.engines.components.use(layout.VAE_DECODER, log.watch) as session:
         for z in x:
-            sample = latents.decode(z[None], engines.bundle.manifest.latents)
-            pixels = session.run(as_feed(session, {VAE_LATENTS: sample}))["sample"]
-            images += from_pixels(pixels)
+            sample = latents.decode(z[None], scale)
+            [image] = from_pixels(session.run(as_feed(session, {VAE_LATENTS: sample}))["sample"])
+            images.append(masking.paste(image) if masking and masking.paste else image)
     return images

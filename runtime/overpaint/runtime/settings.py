@@ -13,7 +13,15 @@ from typing import Final, TypedDict
 
 from overpaint.bundle.errors import UsageError
 
-from .choices import RESIZE_MODES, RNGS, SIGMAS, STEPS_MODES
+from .choices import (
+    MASK_CELLS,
+    MASK_FILLS,
+    MASK_MODES,
+    RESIZE_MODES,
+    RNGS,
+    SIGMAS,
+    STEPS_MODES,
+)
 from .option import Declared, declared, option
 
 MAX_SEED: Final = 2**64 - 1
@@ -61,6 +69,22 @@ class Settings:
         With an end the noise that is left is decoded too.
     seed: image i of `n` uses seed + i.
     prompt_weights: as AUTOMATIC1111's web UI reads them.
+
+    What goes with a mask (white is repainted) is refused without one:
+
+    mask_from_alpha: the picture's own transparency is the mask.
+    extend: the canvas grows by so much on each side, and what is new is repainted.
+    mask_mode: "hard" repaints from one half on; "soft" takes a mask for how much each place may
+        change (differential diffusion).
+    mask_blur: deviation of a Gaussian, in the picture's pixels.
+    mask_padding: the part around the mask, so many pixels wider on each side, is repainted alone
+        at the run's size, and scaled back.
+    mask_fill: what the run starts from under the mask: the picture, the colours around it, noise,
+        or nothing.
+    mask_cells: which latent cells a hard mask repaints: "any" that it touches, or the "nearest", as
+        diffusers does; None is "any" where the result is pasted.
+    mask_paste: the repainted part is put into the picture as it was read, so that outside of the
+        mask every pixel stays; without it the result is the run's, at the run's size.
     """
 
     strength: float | None = option(
@@ -120,6 +144,29 @@ class Settings:
     )
     prompt_chunks: bool = option(False, "Chunk a long prompt instead of cutting it")
     prompt_weights: bool = option(False, "Read (word:1.2), [word] and BREAK")
+    mask_from_alpha: bool = option(False, "Repaint where the picture is transparent")
+    extend: tuple[int, int, int, int] | None = option(
+        None,
+        "Pixels by which the canvas grows; what is new is repainted",
+        metavar="LEFT,TOP,RIGHT,BOTTOM",
+    )
+    mask_invert: bool = option(False, "Repaint what is black in the mask")
+    mask_mode: str = option(
+        "hard", "soft: greys say how much each place may change", choices=lambda: MASK_MODES
+    )
+    mask_blur: float = option(0.0, "Feathers the mask by so many pixels", low=0, high=256)
+    mask_padding: int | None = option(
+        None, "Repaint the mask's surroundings alone, so many pixels wide", low=0, high=8192
+    )
+    mask_fill: str = option(
+        "original", "What is under the mask at the start", choices=lambda: MASK_FILLS
+    )
+    mask_cells: str | None = option(
+        None,
+        "Cells that a mask repaints; absent, any, and nearest without paste",
+        choices=lambda: MASK_CELLS,
+    )
+    mask_paste: bool = option(True, "Keep every pixel outside of the mask as it was read")
 
     def __post_init__(self) -> None:
         from .schedule.strength import check_window  # NumPy, which declaring options needs not
@@ -167,6 +214,15 @@ class Options(TypedDict, total=False):
     max_sequence_length: int | None
     prompt_chunks: bool
     prompt_weights: bool
+    mask_from_alpha: bool
+    extend: tuple[int, int, int, int] | None
+    mask_invert: bool
+    mask_mode: str
+    mask_blur: float
+    mask_padding: int | None
+    mask_fill: str
+    mask_cells: str | None
+    mask_paste: bool
 
 
 def options(settings: type[Settings] = Settings) -> Mapping[str, Declared]:

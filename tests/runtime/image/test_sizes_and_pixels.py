@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from overpaint.bundle.errors import SessionError, UsageError
-from overpaint.runtime.image import Sides, fit, from_pixels, to_pixels
+from overpaint.runtime.image import Sides, from_pixels, place, to_pixels
 
 SIDES = Sides(multiple=8, minimum=64, maximum=1024)
 
@@ -25,7 +25,7 @@ def photo(width: int, height: int) -> Image.Image:
 def test_an_image_enters_exactly_as_in_diffusers(size: tuple[int, int]) -> None:
     image = photo(*size)
     expected = VaeImageProcessor(vae_scale_factor=8).preprocess(image).numpy()
-    ours = to_pixels(fit(image, SIDES.floor(size)))
+    ours = to_pixels(place(size, SIDES.floor(size)).canvas(image))
     assert ours.dtype == np.float32
     assert np.array_equal(ours, expected)
 
@@ -76,14 +76,14 @@ def test_a_picture_beyond_the_limits_is_refused_with_a_size_to_ask_for() -> None
 def test_crop_keeps_proportions_and_cuts_the_overhang_evenly() -> None:
     image = Image.new("RGB", (300, 100), "red")
     image.paste((0, 0, 255), (100, 0, 200, 100))
-    cropped = np.asarray(fit(image, (64, 64), "crop"))
+    cropped = np.asarray(place(image.size, (64, 64), "crop").canvas(image))
     assert (cropped[:, 8:-8] == (0, 0, 255)).all()
 
 
 def test_pad_shows_the_whole_picture_and_continues_its_border() -> None:
     image = Image.new("RGB", (200, 100), "red")
     image.paste((0, 0, 255), (0, 50, 200, 100))
-    padded = np.asarray(fit(image, (64, 64), "pad"))
+    padded = np.asarray(place(image.size, (64, 64), "pad").canvas(image))
     assert (padded[:16] == (255, 0, 0)).all()
     assert (padded[48:] == (0, 0, 255)).all()
 
@@ -97,5 +97,11 @@ def test_every_resize_mode_gives_the_size_asked_for(
     mode: str, own: tuple[int, int], size: tuple[int, int]
 ) -> None:
     size = size[0] * 8, size[1] * 8
-    assert fit(Image.new("RGB", own), size, mode).size == size  # type: ignore[arg-type]
-    assert fit(Image.new("RGB", (5000, 1)), size, mode).size == size  # type: ignore[arg-type]
+    for sides in (own, (5000, 1)):
+        placement = place(sides, size, mode)
+        canvas = placement.canvas(Image.new("RGB", sides))
+        left, top, right, bottom = placement.box
+        assert canvas.size == size
+        assert placement.back(canvas).size == (right - left, bottom - top)
+        assert 0 <= left < right <= sides[0]
+        assert 0 <= top < bottom <= sides[1]

@@ -96,7 +96,7 @@ def test_noise_is_drawn_exactly_where_a_row_says_so() -> None:
 
 
 def test_a_clip_holds_the_prediction_in_the_history_and_the_preview() -> None:
-    row = Row(timestep=1, sigma=1, scale_in=1, p=0, q=1, a=0, b=(1.0,))
+    row = Row(timestep=1, alpha=0, sigma=1, scale_in=1, p=0, q=1, a=0, b=(1.0,))
     rows = Schedule(
         rows=(row,), signal=1, noise=1, initial=1, requested=1, skipped=0, executed=1,
         sampler="euler", clip=Clip(kind="range", limit=0.5),

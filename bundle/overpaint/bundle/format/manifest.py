@@ -84,3 +84,12 @@ class Manifest(Record, frozen=True, kw_only=True):
     guidance_embedding_width: int | None = None
     preview: tuple[tuple[float, ...], ...] | None = None
     loras: tuple[Lora, ...] = ()
+
+    @property
+    def inpaints(self) -> bool:
+        """Whether the denoiser sees a mask and the masked picture's latents beside the noisy ones:
+        2C+1 channels instead of C, as inpainting checkpoints do."""
+        shapes = (one.shape for one in self.components[self.denoiser].inputs)
+        return any(
+            len(shape) == 4 and shape[1] == 2 * self.latents.channels + 1 for shape in shapes
+        )

@@ -34,16 +34,22 @@ class EngineCalls:
         shape: tuple[int, ...],
         *,
         branches: int,
+        channels: npt.NDArray[Any] | None = None,
     ) -> None:
         """Bind `constants`, of batch B·branches with the negative ones first, for latents of
-        `shape` (B,C,h,w). `called` says what its inputs are called. Raises UsageError where a row's
-        timestep is none that the engine takes.
+        `shape` (B,C,h,w). `called` says what its inputs are called; `channels` (B,E,h,w) are what
+        an inpainting denoiser sees behind the latents. Raises UsageError where a row's timestep is
+        none that the engine takes.
         """
         self._called = called
         [self._output] = session.outputs
         dtype = NUMPY_DTYPES[session.inputs[called.sample].dtype]
-        self._branches = np.empty((branches, *shape), dtype)
-        self._sample = self._branches.reshape(-1, *shape[1:])
+        seen = shape[1] + (0 if channels is None else channels.shape[1])
+        whole = np.empty((branches, shape[0], seen, *shape[2:]), dtype)
+        if channels is not None:
+            whole[:, :, shape[1] :] = channels
+        self._branches = whole[:, :, : shape[1]]
+        self._sample = whole.reshape(-1, *whole.shape[2:])
         self._timesteps = _timesteps(session, called, schedule, len(self._sample))
         self._step = session.bind(as_feed(session, constants))
         self.seconds = 0.0

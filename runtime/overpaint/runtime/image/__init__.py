@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from .fit import Sides, fit
 from .formats import FORMATS
 from .pixels import from_pixels, to_pixels
-from .read import MAX_PIXELS, ImageLike, Picture, read
+from .place import Box, Placement, place
+from .read import MAX_PIXELS, ImageLike, Picture, flattened, laid_on, read, read_with_alpha
+from .sides import Sides
 
 __all__ = [
     "FORMATS",
     "MAX_PIXELS",
+    "Box",
     "ImageLike",
     "Picture",
+    "Placement",
     "Sides",
-    "fit",
+    "flattened",
     "from_pixels",
+    "laid_on",
+    "place",
     "read",
+    "read_with_alpha",
     "to_pixels",
 ]

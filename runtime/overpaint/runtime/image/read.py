@@ -28,7 +28,10 @@ _EXPECTED = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An RGB image, upright, 8 bits a channel, and `notes` on what had to be changed for that."""
+    """An image, upright, 8 bits a channel, and `notes` on what had to be changed for that.
+
+    RGB, but RGBA from `read_with_alpha` and grey (L) where it is a mask.
+    """
 
     image: Image.Image
     name: str
@@ -36,7 +39,7 @@ class Picture:
 
     @property
     def sha256(self) -> str:
-        """Of its size and its RGB bytes: of what is painted over, however it was encoded."""
+        """Of its size and its pixels' bytes: of what is painted over, however it was encoded."""
         width, height = self.image.size
         return hashlib.sha256(b"%d %d " % (width, height) + self.image.tobytes()).hexdigest()
 
@@ -51,10 +54,31 @@ def read(source: ImageLike) -> Picture:
 
     Raises ImageError for whatever is missing, damaged, no picture, or above `MAX_PIXELS`.
     """
+    return flattened(read_with_alpha(source))
+
+
+def flattened(picture: Picture) -> Picture:
+    """An RGB or RGBA picture laid on white, with a note where that shows."""
+    if picture.image.mode == "RGB":
+        return picture
+    low, _ = cast("tuple[int, int]", picture.image.getchannel("A").getextrema())
+    told = (f"{picture.name}: transparent parts were laid on white",) if low < 255 else ()
+    return replace(picture, image=laid_on(picture.image, "white"), notes=(*picture.notes, *told))
+
+
+def laid_on(image: Image.Image, colour: str) -> Image.Image:
+    """An RGB or RGBA image with `colour` where it is transparent, RGB."""
+    if image.mode == "RGB":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, colour), image).convert("RGB")
+
+
+def read_with_alpha(source: ImageLike) -> Picture:
+    """As `read`, with what a picture says of its transparency: RGB or RGBA."""
     if isinstance(source, Image.Image):
-        return _to_rgb(source, "the image", [])
+        return _upright(source, "the image", [])
     if isinstance(source, np.ndarray):
-        return _to_rgb(Image.fromarray(_as_uint8(source)), "the array", [])
+        return _upright(Image.fromarray(_as_uint8(source)), "the array", [])
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(io.BytesIO(source), "the image")
     if isinstance(source, (str, os.PathLike)):
@@ -122,7 +146,7 @@ def _load(image: Image.Image, name: str) -> Picture:
             "AVIF",
         )
         notes = [f"{name}: took the first frame of an animation"] if moves else []
-        return _to_rgb(image, name, notes)
+        return _upright(image, name, notes)
     except ImageError:
         raise
     except Exception as error:  # as above
@@ -131,7 +155,7 @@ def _load(image: Image.Image, name: str) -> Picture:
         ) from None
 
 
-def _to_rgb(image: Image.Image, name: str, notes: list[str]) -> Picture:
+def _upright(image: Image.Image, name: str, notes: list[str]) -> Picture:
     if image.width == 0 or image.height == 0:
         raise ImageError(f"{name}: expected at least one pixel, got {image.width}x{image.height}")
     if image.width * image.height > MAX_PIXELS:
@@ -141,13 +165,8 @@ def _to_rgb(image: Image.Image, name: str, notes: list[str]) -> Picture:
     notes += [f"{name}: {note}" for note in told]
     if image.mode.startswith(("I", "F")):
         image = Image.fromarray(_from_deep(np.asarray(image), image.mode, name))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        low, _ = cast("tuple[int, int]", image.getchannel("A").getextrema())
-        if low < 255:
-            notes.append(f"{name}: transparent parts were laid on white")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return Picture(image if image.mode == "RGB" else image.convert("RGB"), name, tuple(notes))
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    return Picture(image if image.mode == mode else image.convert(mode), name, tuple(notes))
 
 
 def _from_deep(values: npt.NDArray[Any], mode: str, name: str) -> npt.NDArray[np.uint8]:

@@ -89,10 +89,11 @@ def make_schedule(
         run = replace(run, start=_cut(found, run, denoising_start))
         executed = len(levels) - run.start
     rows = found.rows(run) if executed else []
+    end = 1.0, 0.0
     if denoising_end is not None:
-        end = _cut(found, run, denoising_end)
-        executed = max(end - run.start, 0)
-        rows = rows[: executed * found.rows_per_step]
+        executed = max(_cut(found, run, denoising_end) - run.start, 0)
+        rows, left = _split(rows, executed * found.rows_per_step)
+        end = (left[0].alpha, left[0].sigma) if left else end
     _check_rows(rows, options, found)
     noised = bool(rows) and denoising_start is None
     flow = options.prediction_type == "flow_prediction"
@@ -108,7 +109,12 @@ def make_schedule(
         clip=_clip(options),
         discards_image=flow and noised and plan.skipped == 0 and (strength or 1) < 1,
         ignored=ignored,
+        end=end,
     )
+
+
+def _split(rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
+    return rows[:count], rows[count:]
 
 
 def _cut(found: Sampler, run: Run, fraction: float) -> int:

@@ -86,6 +86,7 @@ def x0_row(
     p, q = x0_from(run.options.prediction_type, float(at.alpha[i]), float(at.sigma[i]))
     return Row(
         timestep=float(at.timesteps[i]),
+        alpha=float(at.alpha[i]),
         sigma=float(at.sigma[i]),
         scale_in=float(at.scale[i]),
         p=p,

@@ -19,14 +19,15 @@ from typing import Literal
 class Row:
     """One call of the denoiser at x·scale_in and `timestep`, and the update that follows it.
 
-    `sigma` is the noise in x where the row starts, x = α·x₀ + sigma·ε in the sampler's own
-    convention; `draws` says whether noise is drawn in this row, which a generator's state must see
-    even where c is zero. `preview` = (u, v) reads the predicted x₀ as u·xᵢ₊₁ + v·hᵢ; it is h itself
-    unless the history holds something else. `unclipped` is a second weight of hᵢ, taken before the
-    schedule's clip (DDIM alone clips x₀ and not the noise it points along).
+    Where the row starts, x = alpha·x₀ + sigma·ε in the sampler's own convention. `draws` says
+    whether noise is drawn in this row, which a generator's state must see even where c is zero.
+    `preview` = (u, v) reads the predicted x₀ as u·xᵢ₊₁ + v·hᵢ; it is h itself unless the history
+    holds something else. `unclipped` is a second weight of hᵢ, taken before the schedule's clip
+    (DDIM alone clips x₀ and not the noise it points along).
     """
 
     timestep: float
+    alpha: float
     sigma: float
     scale_in: float
     p: float
@@ -64,6 +65,8 @@ class Schedule:
     `discards_image`: strength < 1 was asked for, but a flow schedule of so few steps starts at pure
     noise all the same, so two different pictures give one result: warn. `ignored` names the fields
     of the checkpoint's scheduler config that this sampler has no use for, as "field=value".
+
+    `end` is the level (α, σ) at which x stands after the last row.
     """
 
     rows: tuple[Row, ...]
@@ -77,6 +80,13 @@ class Schedule:
     clip: Clip | None = None
     discards_image: bool = False
     ignored: tuple[str, ...] = ()
+    end: tuple[float, float] = (1.0, 0.0)
+
+    def level_after(self, done: int) -> tuple[float, float]:
+        """(α, σ) of x = α·x₀ + σ·ε after so many rows, as the next row sees it."""
+        if done == len(self.rows):
+            return self.end
+        return self.rows[done].alpha, self.rows[done].sigma
 
     @property
     def depth(self) -> int:

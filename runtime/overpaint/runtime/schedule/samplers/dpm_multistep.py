@@ -117,6 +117,7 @@ def _row(run: Run, i: int, a: float, b: tuple[float, ...], noise: float) -> Row:
     stochastic = options.algorithm_type.startswith("sde")
     return Row(
         timestep=float(at.timesteps[i]),
+        alpha=alpha,
         sigma=sigma,
         scale_in=1.0,
         p=p,

@@ -66,6 +66,7 @@ def _at_middle(run: Run, i: int, sigma: float) -> Row:
     (timestep,) = curves.timestep_of(np.array([sigma]), run.training.log_sigmas)
     return Row(
         timestep=float(timestep),
+        alpha=1.0,
         sigma=sigma,
         scale_in=1 / math.hypot(sigma, 1),
         p=p,

@@ -73,6 +73,7 @@ def _row(run: Run, i: int, a: float, b: tuple[float, ...]) -> Row:
     kind = run.options.prediction_type
     return Row(
         timestep=float(at.timesteps[i]),
+        alpha=float(at.alpha[i]),
         sigma=float(at.sigma[i]),
         scale_in=1.0,
         p=0.0,

@@ -110,6 +110,7 @@ def _row(run: Run, i: int, a: float, weights: Weights) -> Row:
     used = int(np.flatnonzero(weights)[-1]) + 1 if weights.any() else 1
     return Row(
         timestep=float(at.timesteps[i]),
+        alpha=float(at.alpha[i]),
         sigma=float(at.sigma[i]),
         scale_in=1.0,
         p=p,

@@ -19,6 +19,8 @@ RowName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9 _-]{0,31}$")]
 Prompt = Annotated[str, StringConstraints(max_length=LIMITS.prompt)]
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")]
 
+Margins = Annotated[list[Annotated[int, Field(ge=0, le=4096)]], Field(min_length=4, max_length=4)]
+
 
 class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -41,6 +43,7 @@ class Job(Closed):
         """Raises UsageError for a value out of range, or two that contradict each other."""
         asked = {name: getattr(self, name) for name in options()}
         asked["size"] = parse_size(asked["size"]) if asked["size"] else None
+        asked["extend"] = tuple(asked["extend"]) if asked["extend"] else None
         return Settings(**asked)
 
 
@@ -58,6 +61,10 @@ _TIGHTER: Final[dict[str, dict[str, Any]]] = {
 """What this server takes less of than the runtime does."""
 
 
+_KINDS: Final[dict[Any, Any]] = {tuple[int, int]: Size, tuple[int, int, int, int]: Margins}
+"""How JSON has what it has no kind for."""
+
+
 def _type(one: Declared) -> Any:
     option, bounds = one.option, dict[str, Any](_TIGHTER.get(one.name, {}))
     if option.low is not None:
@@ -68,7 +75,7 @@ def _type(one: Declared) -> Any:
         bounds["allow_inf_nan"] = False
     if option.choices is not None:
         bounds["json_schema_extra"] = {"enum": list(option.choices())}
-    kind: Any = Size if one.kind == tuple[int, int] else one.kind
+    kind: Any = _KINDS.get(one.kind, one.kind)
     bounded = Annotated[kind, Field(**bounds)] if bounds else kind
     return bounded | None if one.optional else bounded
 

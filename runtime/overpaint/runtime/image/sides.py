@@ -1,11 +1,8 @@
-"""Bring a picture to a size that the engines take."""
+"""The sizes that engines take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
-from PIL import Image
 
 from overpaint.bundle.errors import UsageError
 
@@ -55,25 +52,3 @@ class Sides:
             for side in size
         )
         return width, height
-
-
-def fit(image: Image.Image, size: tuple[int, int], mode: str = "stretch") -> Image.Image:
-    """Resize `image` to `size` (width, height) with Lanczos.
-
-    stretch: both sides as they come (what diffusers does); crop: fill the size, cut the overhang
-    evenly; pad: show the whole picture and continue its border pixels outwards.
-    """
-    if mode == "stretch":
-        return image.resize(size, Image.Resampling.LANCZOS)
-    if mode == "crop":
-        shrink = min(image.width / size[0], image.height / size[1])
-        x = max(0.0, image.width - size[0] * shrink) / 2
-        y = max(0.0, image.height - size[1] * shrink) / 2
-        box = (x, y, image.width - x, image.height - y)
-        return image.resize(size, Image.Resampling.LANCZOS, box)
-    grow = min(size[0] / image.width, size[1] / image.height)
-    width, height = max(1, round(image.width * grow)), max(1, round(image.height * grow))
-    scaled = image.resize((width, height), Image.Resampling.LANCZOS)
-    left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    margins = ((top, size[1] - height - top), (left, size[0] - width - left), (0, 0))
-    return Image.fromarray(np.pad(np.asarray(scaled), margins, mode="edge"))

@@ -1,0 +1,187 @@
+"""The same repainted part as diffusers' inpainting makes, for the same mask and seed."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from tests.parity import (
+    LIMIT,
+    PROMPT,
+    SCHEDULERS,
+    SEED,
+    Axes,
+    Pixels,
+    difference,
+    pairwise,
+    photograph,
+)
+from tests.parity import grid as every
+
+from overpaint.runtime import Img2Img
+
+# diffusers on NumPy 2: nothing of ours.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One way to ask for a repainted part. `size`: the picture's and the mask's own."""
+
+    sampler: str
+    strength: float
+    steps: int
+    guidance_scale: float
+    mask: str
+    size: tuple[int, int]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.sampler}-{self.strength:g}-{self.steps}steps-g{self.guidance_scale:g}"
+            f"-{self.mask}-{self.size[0]}x{self.size[1]}"
+        )
+
+
+GRID: Axes = {
+    "sampler": ("default", "euler", "euler-a", "heun", "dpmpp-2m", "ddim", "lcm"),
+    "strength": (0.4, 0.75, 1.0),
+    "steps": (5,),
+    "guidance_scale": (1.0, 5.0),
+    "mask": ("half", "ellipse", "thin lines", "one pixel", "grey", "all", "nothing"),
+    "size": ((64, 64), (77, 109)),
+}
+GRIDS: dict[str, Axes] = {
+    "tiny_sd1": GRID,
+    "tiny_sd2": {**GRID, "sampler": ("default",)},
+    "tiny_sdxl": GRID,
+    # diffusers' SD 3 inpainting noises with a method that only its own scheduler has.
+    "tiny_sd3": {**GRID, "sampler": ("default",)},
+}
+
+
+@functools.cache
+def mask(name: str, size: tuple[int, int]) -> Image.Image:
+    """Grey: white is repainted."""
+    width, height = size
+    image = Image.new("L", size, 255 if name == "all" else 0)
+    draw = ImageDraw.Draw(image)
+    match name:
+        case "half":
+            draw.rectangle((0, 0, width // 2, height), 255)
+        case "ellipse":
+            draw.ellipse((9, 13, width - 5, height - 20), 255)
+        case "thin lines":
+            draw.line((0, 0, width, height), 255, 1)
+            draw.line((0, 24, width, 24), 255, 1)
+        case "one pixel":
+            image.putpixel((16, 24), 255)
+        case "grey":
+            ramp = np.linspace(0, 255, width).astype(np.uint8)
+            image = Image.fromarray(np.repeat(ramp[None], height, axis=0))
+    return image
+
+
+class Reference:
+    """diffusers' own inpainting pipeline on a checkpoint, in float32, with torch's generator."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        own = diffusers.DiffusionPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32)
+        self.scheduler = own.scheduler
+        self.pipe = diffusers.AutoPipelineForInpainting.from_pipe(own)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.multiple = 16 if hasattr(self.pipe, "transformer") else 8
+
+    def __call__(self, cell: Cell, generator: Any = None) -> Pixels:
+        self.pipe.scheduler = SCHEDULERS[cell.sampler](self.scheduler.config) or self.scheduler
+        width, height = (side // self.multiple * self.multiple for side in cell.size)
+        images = self.pipe(
+            PROMPT,
+            image=photograph(cell.size),
+            mask_image=mask(cell.mask, cell.size),
+            negative_prompt="blurry, text",
+            num_inference_steps=cell.steps,
+            guidance_scale=cell.guidance_scale,
+            strength=cell.strength,
+            width=width,
+            height=height,
+            generator=generator or torch.Generator().manual_seed(SEED),
+        ).images
+        return np.asarray(images[0])
+
+
+def ours(pipe: Img2Img, cell: Cell) -> Pixels:
+    """The same by us, as the run has it: nothing is pasted."""
+    result = pipe(
+        photograph(cell.size),
+        PROMPT,
+        mask=mask(cell.mask, cell.size),
+        mask_paste=False,
+        negative_prompt="blurry, text",
+        steps=cell.steps,
+        guidance_scale=cell.guidance_scale,
+        sampler=cell.sampler,
+        strength=cell.strength,
+        seed=SEED,
+    )
+    return np.asarray(result.images[0])
+
+
+Pair = tuple[Reference, Img2Img]
+_OPENED: dict[str, Pair] = {}
+
+
+@pytest.fixture
+def both(family: str, request: pytest.FixtureRequest) -> Pair:
+    """diffusers and us on the tiny checkpoint of `family`; each is opened once."""
+    if family not in _OPENED:
+        checkpoint: Path = request.getfixturevalue(family)
+        bundle: Path = request.getfixturevalue(f"{family}_bundle")
+        _OPENED[family] = Reference(checkpoint), Img2Img.open(bundle)
+    return _OPENED[family]
+
+
+def cells(cover: bool) -> list[object]:
+    grids = {family: every(axes, Cell) for family, axes in GRIDS.items()}
+    return [
+        pytest.param(family, cell, id=f"{family}-{cell}")
+        for family, grid in grids.items()
+        for cell in (pairwise(grid) if cover else grid)
+    ]
+
+
+@pytest.mark.parametrize(("family", "cell"), cells(cover=True))
+def test_a_repainted_part_is_the_one_that_diffusers_makes(
+    family: str, cell: Cell, both: Pair
+) -> None:
+    reference, pipe = both
+    assert difference(reference(cell), ours(pipe, cell)) <= LIMIT
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("family", "cell"), cells(cover=False))
+def test_every_repainted_part_of_the_grid_is_the_one_that_diffusers_makes(
+    family: str, cell: Cell, both: Pair
+) -> None:
+    reference, pipe = both
+    assert difference(reference(cell), ours(pipe, cell)) <= LIMIT
+
+
+@pytest.mark.parametrize("family", ["tiny_sd1"])
+def test_the_comparison_can_fail(family: str, both: Pair) -> None:
+    """Another mask, another strength and no mask give visibly other pictures."""
+    reference, pipe = both
+    cell = Cell("euler", 0.75, 5, 5.0, "half", (64, 64))
+    picture = ours(pipe, cell)
+    for other in (
+        Cell("euler", 0.75, 5, 5.0, "ellipse", (64, 64)),
+        Cell("euler", 1.0, 5, 5.0, "half", (64, 64)),
+        Cell("euler", 0.75, 5, 5.0, "all", (64, 64)),
+    ):
+        assert difference(reference(other), picture) > 5 * LIMIT, str(other)
