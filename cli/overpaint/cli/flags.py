@@ -43,13 +43,17 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def flag(one: Declared) -> str:
-    """How the command line calls an option."""
-    return one.option.short or f"--{one.name.replace('_', '-')}"
+    """How the command line calls an option: `--size`, or `--mask-paste/--no-mask-paste`."""
+    name = one.name.replace("_", "-")
+    return one.option.short or (f"--{name}/--no-{name}" if one.default is True else f"--{name}")
 
 
 def _parameter(one: Declared) -> inspect.Parameter:
     kind = str if one.kind in _WRITTEN else one.kind
-    told = typer.Option(flag(one), help=f"{one.option.help}.", metavar=one.takes or None)
+    typed = (
+        flag(one) if one.default is not True else f"{flag(one).replace('no-', '', 1)}/{flag(one)}"
+    )
+    told = typer.Option(typed, help=f"{one.option.help}.", metavar=one.takes or None)
     return inspect.Parameter(
         one.name,
         inspect.Parameter.KEYWORD_ONLY,

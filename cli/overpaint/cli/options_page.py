@@ -33,9 +33,9 @@ def table(settings: type[Settings]) -> str:
 
 
 def _row(one: Declared) -> str:
-    default = "" if one.default in (None, False) else f" {one.default}"
+    default = "" if one.default in (None, False, True) else f" {one.default}"
     takes = one.takes.replace("|", ", ")
-    return f"| `{flag(one)}` | {takes} |{default} | {one.option.help} |"
+    return f"| `{flag(one).replace('/', '`, `')}` | {takes} |{default} | {one.option.help} |"
 
 
 def main() -> None:
