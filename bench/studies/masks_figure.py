@@ -31,7 +31,8 @@ def sky(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     rows, columns = np.indices(picture.shape[:2])
     halo = np.hypot(rows - SUN[0], columns - SUN[1]) < HALO
     ground = (colours[..., 2] - colours[..., 0] < 70) & ~halo
-    return np.cumsum(ground, axis=0) == 0
+    above: npt.NDArray[np.bool_] = np.cumsum(ground, axis=0) == 0
+    return above
 
 
 def main() -> None:
