@@ -343,7 +343,8 @@ def differential(
     scheduler = SCHEDULERS[sampler](own.scheduler.config)
     scheduler.set_timesteps(steps)
     cut = steps - int(steps * strength)
-    scheduler.set_begin_index(cut)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(cut)
     timesteps = scheduler.timesteps[cut:]
     generator = torch.Generator().manual_seed(3)
     keep = 1 - torch.from_numpy(soft_cells(Image.fromarray(mask), 8))
@@ -400,19 +401,19 @@ class TestPreviews:
 
 
 def test_a_refiner_goes_on_keeping_what_the_base_kept(
-    tiny_sdxl_bundle: Path, tiny_refiner_bundle: Path
+    pipe: Img2Img, tiny_sd1_bundle: Path
 ) -> None:
-    picture, mask = photograph((64, 64)), rectangle((64, 64), (0, 0, 32, 64))
-    with Img2Img.open(tiny_sdxl_bundle) as base, Img2Img.open(tiny_refiner_bundle) as refiner:
-        options: dict[str, Any] = {"steps": 10, "strength": 0.8, "seed": 3, "mask_paste": False}
-        both = base(picture, PROMPT, mask=mask, refiner=refiner, hand_over=0.6, **options)
-        alone = base(picture, PROMPT, mask=mask, **options)
-        trip = base(picture, PROMPT, strength=0.0, seed=3)
-    apart = [
-        np.abs(pixels(one.images[0]).astype(int) - pixels(trip.images[0]))[:, 48:].mean()
-        for one in (both, alone)
-    ]
-    assert max(apart) < 3
+    """With nothing masked both put all of it back: what they end in is the picture's latents."""
+    picture, nothing = photograph((64, 64)), Image.new("L", (64, 64), 0)
+    options: dict[str, Any] = {"steps": 10, "strength": 0.8, "seed": 3, "sampler": "euler"}
+    with Img2Img.open(tiny_sd1_bundle) as refiner:
+        kept = pipe(
+            picture, PROMPT, mask=nothing, mask_paste=False, refiner=refiner, hand_over=0.6,
+            **options,
+        )  # fmt: skip
+    trip = pipe(picture, PROMPT, strength=0.0, seed=3)
+    assert kept.steps_run == 8
+    assert (pixels(kept.images[0]) == pixels(trip.images[0])).all()
 
 
 def test_placements_and_masks_agree_at_every_size() -> None:

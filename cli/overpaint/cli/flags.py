@@ -50,10 +50,7 @@ def flag(one: Declared) -> str:
 
 def _parameter(one: Declared) -> inspect.Parameter:
     kind = str if one.kind in _WRITTEN else one.kind
-    typed = (
-        flag(one) if one.default is not True else f"{flag(one).replace('no-', '', 1)}/{flag(one)}"
-    )
-    told = typer.Option(typed, help=f"{one.option.help}.", metavar=one.takes or None)
+    told = typer.Option(flag(one), help=f"{one.option.help}.", metavar=one.takes or None)
     return inspect.Parameter(
         one.name,
         inspect.Parameter.KEYWORD_ONLY,

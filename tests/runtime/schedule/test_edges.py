@@ -141,6 +141,8 @@ def test_a_start_runs_the_rows_that_the_same_end_leaves_out(sampler: str, fracti
     assert [row.timestep for row in base.rows + refiner.rows] == [r.timestep for r in whole.rows]
     assert base.rows == whole.rows[: len(base.rows)]
     assert (refiner.signal, refiner.noise) == (1.0, 0.0)
+    assert base.end == (refiner.rows[0].alpha, refiner.rows[0].sigma)
+    assert refiner.end == whole.end == (1.0, 0.0)
     assert base.executed + refiner.executed == len(whole.rows) - sum(
         sampler in TWO_ROWS for _ in range(whole.executed - 1)
     )
