@@ -400,9 +400,7 @@ class TestPreviews:
         assert (previews[0][:, :4] != previews[-1][:, :4]).any()
 
 
-def test_a_refiner_goes_on_keeping_what_the_base_kept(
-    pipe: Img2Img, tiny_sd1_bundle: Path
-) -> None:
+def test_a_refiner_goes_on_keeping_what_the_base_kept(pipe: Img2Img, tiny_sd1_bundle: Path) -> None:
     """With nothing masked both put all of it back: what they end in is the picture's latents."""
     picture, nothing = photograph((64, 64)), Image.new("L", (64, 64), 0)
     options: dict[str, Any] = {"steps": 10, "strength": 0.8, "seed": 3, "sampler": "euler"}
