@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="a JSON file, kept up to date")
     parser.add_argument("--cases", help="names, with commas between; absent, all")
     parser.add_argument("--against", default="diffusers,compile", help="%(default)s; or none")
-    parser.add_argument("--device", default="cuda", help="%(default)s; or tensorrt")
+    parser.add_argument("--device", default="cuda", help="%(default)s; or tensorrt, tensorrt-rtx")
     parser.add_argument(
         "--options",
         default="sd1.5,sdxl",
@@ -105,12 +105,13 @@ def check(device: str) -> None:
     from overpaint.bundle.format.open import open_bundle
     from overpaint.engines.choose import choose
     from overpaint.engines.tensorrt.choose import this_machine
-    from overpaint.engines.tensorrt.libraries import FULL, library
+    from overpaint.engines.tensorrt.edition import EDITIONS
+    from overpaint.engines.tensorrt.libraries import library
     from overpaint.runtime.default_bundle import bundle_or_default
 
     try:
-        if device == "tensorrt":  # there is no plan yet to ask for
-            print(library(FULL), "on", this_machine().gpu)
+        if edition := EDITIONS.get(device):  # there is no plan yet to ask for
+            print(library(edition.builder), "on", this_machine(edition).gpu)
             return
         print(choose(open_bundle(bundle_or_default(None)), device).chosen.why)
     except OverpaintError as error:
@@ -125,8 +126,8 @@ def measured(case: Case, chosen: argparse.Namespace) -> dict[str, Any]:
     device = "cpu" if chosen.dry_run else chosen.device
     try:
         with model(case, chosen.work) as (bundle, checkpoint):
-            if device == "tensorrt":
-                found["build"] = json.loads(run(build_command(case, bundle)))
+            if device.startswith("tensorrt"):
+                found["build"] = json.loads(run(build_command(case, bundle, device)))
             against = [] if chosen.against == "none" else ["--against", chosen.against, *checkpoint]
             command = bench_command(case, bundle, device, chosen.repeats)
             found["report"] = json.loads(run([*command, *against]))
@@ -152,10 +153,10 @@ def bench_command(case: Case, bundle: Sequence[str], device: str, repeats: int) 
     ]  # fmt: skip
 
 
-def build_command(case: Case, bundle: Sequence[str]) -> list[str]:
+def build_command(case: Case, bundle: Sequence[str], engine: str) -> list[str]:
     width, height = case.size.split("x")
     shape = f"1x{height}x{width}"
-    return [str(OVERPAINT), "build", *bundle, "--engine", "tensorrt", "--shape", shape, "--json"]
+    return [str(OVERPAINT), "build", *bundle, "--engine", engine, "--shape", shape, "--json"]
 
 
 def options_command(

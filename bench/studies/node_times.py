@@ -34,7 +34,7 @@ from overpaint.engines.onnxruntime.cuda.options import CUDA, GRAPHS, OPTIONS
 from overpaint.engines.onnxruntime.cuda.start import start
 from overpaint.engines.onnxruntime.cuda.thread import on_cuda_thread
 from overpaint.engines.onnxruntime.library import import_onnxruntime, session_options, to_load
-from overpaint.engines.tensorrt.shapes import PictureShape, profiles
+from overpaint.engines.tensorrt.shapes import PictureShape, exact_profiles
 
 PROVIDERS: Final[Mapping[str, Any]] = {
     "cpu": [PROVIDER],
@@ -46,14 +46,14 @@ WARM: Final = 2
 def feed_of(bundle: Bundle, component: str, size: tuple[int, int]) -> dict[str, Array]:
     """Arrays of the shapes that the component has for one picture of `size`, with guidance."""
     width, height = size
-    shapes = profiles(bundle.manifest, [PictureShape(1, height, width)])[component][-1]
+    sizes = exact_profiles(bundle.manifest, [PictureShape(1, height, width)])[component][-1]
     rng = np.random.default_rng(0)
     dtypes = {one.name: NUMPY_DTYPES[one.dtype] for one in bundle.component(component).inputs}
     return {
-        name: rng.standard_normal(shape).astype(dtypes[name])
+        name: rng.standard_normal(extent.usual).astype(dtypes[name])
         if np.issubdtype(dtypes[name], np.floating)
-        else np.ones(shape, dtypes[name])
-        for name, shape in shapes.items()
+        else np.ones(extent.usual, dtypes[name])
+        for name, extent in sizes.items()
     }
 
 

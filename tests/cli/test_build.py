@@ -132,10 +132,34 @@ def test_onnx_runtimes_plans_are_built_and_then_opened(micro: Path, overpaint: O
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--engine", "torch"), "--engine: expected tensorrt or onnxruntime; got 'torch'"),
+        (("--engine", "torch"), "expected tensorrt-rtx, tensorrt, onnxruntime; got 'torch'"),
         (
             ("--engine", "onnxruntime", "--shape", "1x64x64"),
-            "these are TensorRT's; an ONNX Runtime plan takes every size",
+            "--shape: this is for --engine tensorrt or tensorrt-rtx; an ONNX Runtime plan takes",
+        ),
+        (
+            ("--engine", "tensorrt", "--sizes", "64:64:128"),
+            "--sizes: this is for --engine tensorrt-rtx; a TensorRT plan is for exact sizes",
+        ),
+        (
+            ("--engine", "tensorrt-rtx", "--exact-version"),
+            "--exact-version: this is for --engine tensorrt; a plan of TensorRT for RTX is always",
+        ),
+        (
+            ("--engine", "tensorrt-rtx", "--sizes", "64:128", "--force"),
+            "--sizes: expected MIN:OPT:MAX, each a side or BATCHxHEIGHTxWIDTH",
+        ),
+        (
+            ("--engine", "tensorrt-rtx", "--sizes", "64:256:128"),
+            "--sizes 1x64x64:1x256x256:1x128x128: expected each axis to grow from left to right",
+        ),
+        (
+            ("--engine", "tensorrt-rtx", "--sizes", "64:64:64", "--shape", "1x64x64"),
+            "--shape, --sizes: expected one of them",
+        ),
+        (
+            ("--engine", "tensorrt-rtx", "--sizes", "64:64:64", "--compute-capability", "9.0"),
+            "--compute-capability 9.0: TensorRT for RTX builds for 7.5 (Turing: RTX 20), 8.0",
         ),
         (("--engine", "tensorrt", "--shape", "64"), "expected BATCHxHEIGHTxWIDTH, for example"),
     ],

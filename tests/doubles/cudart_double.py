@@ -67,6 +67,7 @@ class CudartDouble:
     def __init__(self, name: str = "NVIDIA Double", capability: tuple[int, int] = (9, 0)) -> None:
         self.name, self.capability = name, capability
         self.devices = 1
+        self.driver = 13000
         self.memory = 24 << 30
         self.counts: dict[str, int] = {}
         self.refuses_capture = False
@@ -220,6 +221,9 @@ class CudartDouble:
     def cudaGetDeviceProperties(self, device: int) -> tuple[Any, ...]:
         major, minor = self.capability
         return SUCCESS, Properties(self.name.encode(), major, minor, self.memory)
+
+    def cudaDriverGetVersion(self) -> tuple[Any, ...]:
+        return SUCCESS, self.driver
 
     def cudaGetErrorString(self, error: cudaError_t) -> tuple[Any, ...]:
         return SUCCESS, cudaError_t(error).name.encode()

@@ -1,9 +1,10 @@
 """TensorRT on ONNX Runtime: the classes and calls that overpaint touches, and no others.
 
-What the real one refuses is refused here: an address that was never set, a shape that no profile
-has, memory that is too small, a plan of another version or GPU, an Attention that no kernel is for.
-What the real one does not notice (a graph replayed in another shape, memory that was freed) is a
-`MisuseError`. Names and arguments are held against NVIDIA's own bindings in test_tensorrt_bindings.
+What the real one refuses when it runs is refused here: an address that was never set, a shape that
+no profile has, memory that is too small, a plan of another version or GPU. What is built of a graph
+says the real builder: test_rtx_builder. What the real one does not notice (a graph replayed in
+another shape, memory that was freed) is a `MisuseError`. Names and arguments are held against
+NVIDIA's own bindings in test_bindings.
 
 Plans of this double are a header and the whole ONNX model, its weights inside: a plan works
 without the bundle it was made from, as the real ones do.
@@ -51,11 +52,21 @@ class IProgressMonitor:
 class BuilderFlag(enum.Enum):
     TF32 = 0
     VERSION_COMPATIBLE = 1
+    WEIGHT_STREAMING = 2
+    REQUIRE_USER_ALLOCATION = 3
 
 
-class LayerType(enum.Enum):
-    ATTENTION_INPUT = 1
-    CAST = 2
+class ComputeCapability(enum.Enum):
+    SM75 = 75
+    SM80 = 80
+    SM86 = 86
+    SM89 = 89
+    SM120 = 120
+
+
+class DynamicShapesKernelSpecializationStrategy(enum.Enum):
+    LAZY = 0
+    EAGER = 1
 
 
 class TensorIOMode(enum.Enum):
@@ -81,24 +92,6 @@ class DataType(enum.Enum):
     BOOL = 4
 
 
-class IAttention:
-    def __init__(self) -> None:
-        self.decomposable = False
-
-
-class ILayer:
-    def __init__(self, kind: LayerType, attention: IAttention | None) -> None:
-        self.type = kind
-        self._attention = attention
-
-
-class IAttentionInputLayer(ILayer):
-    @property
-    def attention(self) -> IAttention:
-        assert self._attention is not None
-        return self._attention
-
-
 class ITensor:
     def __init__(self, name: str, shape: tuple[int, ...]) -> None:
         self.name = name
@@ -109,83 +102,29 @@ class INetworkDefinition:
     def __init__(self) -> None:
         self._model: onnx.ModelProto | None = None
         self._inputs: list[ITensor] = []
-        self._layers: list[ILayer] = []
 
-    @property
-    def num_layers(self) -> int:
-        return len(self._layers)
+    num_layers = 0  # whose kinds only the real builder tells apart
 
     @property
     def num_inputs(self) -> int:
         return len(self._inputs)
 
-    def get_layer(self, index: int) -> ILayer:
-        return self._layers[index]
-
     def get_input(self, index: int) -> ITensor:
         return self._inputs[index]
 
 
-class ParserError:
-    def __init__(self, operator: str, name: str, text: str) -> None:
-        self._said = operator, name, text
-
-    def node_operator(self) -> str:
-        return self._said[0]
-
-    def node_name(self) -> str:
-        return self._said[1]
-
-    def desc(self) -> str:
-        return self._said[2]
-
-
-# Of the operators that NVIDIA's parser has, those that our graphs use: operators.md in the docs of
-# onnx-tensorrt 10.1, Attention since 10.14. What is not here has not been looked up; look it up
-# before adding it.
-OPERATORS_LOOKED_UP = """
-Abs Add And ArgMax Attention Cast Concat Constant Conv ConvTranspose Cos Div
-Einsum Equal Expand Gather GatherND Gelu Gemm Greater GreaterOrEqual
-InstanceNormalization LayerNormalization Less LessOrEqual Log MatMul Min Mul Neg
-Pad Pow Range Reciprocal ReduceMean Reshape Resize Shape Sigmoid Sin Slice Split
-Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
-"""
-CONSTANT_AXES = {"Pad": 3, "ReduceMean": 1, "Slice": 3, "Squeeze": 1, "Unsqueeze": 1}  # input
-LATEST_OPSET = 25
-
-
 class OnnxParser:
-    """Takes the operators above, as far as NVIDIA says that its own does."""
+    """Takes what ONNX Runtime takes."""
 
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
         self._network = network
-        self._errors: list[ParserError] = []
-
-    @property
-    def num_errors(self) -> int:
-        return len(self._errors)
-
-    def get_error(self, index: int) -> ParserError:
-        return self._errors[index]
 
     def parse_from_file(self, model: str) -> bool:
         loaded = onnx.load(Path(model), load_external_data=False)
         _embed(loaded, Path(model).parent)
-        constants = {one.name for one in loaded.graph.initializer}
-        constants |= {n.output[0] for n in loaded.graph.node if n.op_type == "Constant"}
-        for node in loaded.graph.node:
-            if why := _refused(node, constants):
-                self._errors.append(ParserError(node.op_type, node.name, why))
-        assert all(one.version <= LATEST_OPSET for one in loaded.opset_import)
         self._network._model = loaded
         self._network._inputs = [ITensor(one.name, _shape(one)) for one in loaded.graph.input]
-        self._network._layers = [
-            ILayer(LayerType.ATTENTION_INPUT, IAttention())
-            if node.op_type == "Attention"
-            else ILayer(LayerType.CAST, None)
-            for node in loaded.graph.node
-        ]
-        return not self._errors
+        return True
 
 
 class IOptimizationProfile:
@@ -212,7 +151,20 @@ class IBuilderConfig:
         self._flags = {BuilderFlag.TF32}
         self._profiles: list[IOptimizationProfile] = []
         self._cache: ITimingCache | None = None
+        self._capabilities: list[list[int]] = []
         self.progress_monitor: Any = None
+
+    @property
+    def num_compute_capabilities(self) -> int:
+        return len(self._capabilities)
+
+    @num_compute_capabilities.setter
+    def num_compute_capabilities(self, count: int) -> None:
+        self._capabilities = [[0, 0]] * count
+
+    def set_compute_capability(self, compute_capability: ComputeCapability, index: int) -> bool:
+        self._capabilities[index] = list(divmod(compute_capability.value, 10))
+        return True
 
     def set_flag(self, flag: BuilderFlag) -> None:
         self._flags.add(flag)
@@ -255,8 +207,6 @@ class Builder:
     def build_serialized_network(
         self, network: INetworkDefinition, config: IBuilderConfig
     ) -> memoryview | None:
-        if any(layer._attention and not layer._attention.decomposable for layer in network._layers):
-            return self._fail("no fused kernel for this attention, and it may not be decomposed")
         shapes = {tensor.name: tensor.shape for tensor in network._inputs}
         for tensor in network._inputs:
             if any(a not in (-1, b) for a, b in zip(tensor._given, tensor.shape, strict=True)):
@@ -308,7 +258,8 @@ class Builder:
             "version": self._trt.__version__,
             "tf32": BuilderFlag.TF32 in config._flags,
             "compatible": BuilderFlag.VERSION_COMPATIBLE in config._flags,
-            "capability": self._trt.cuda.capability,
+            "streamable": BuilderFlag.WEIGHT_STREAMING in config._flags,
+            "capabilities": config._capabilities or [list(self._trt.cuda.capability)],
             "shapes": shapes,
             "profiles": profiles,
         }
@@ -334,7 +285,7 @@ class Runtime:
             return self._fail("Magic tag does not match")
         head, _, model = data[len(MAGIC) :].partition(b"\n")
         header = json.loads(head)
-        if tuple(header["capability"]) != trt.cuda.capability:
+        if list(trt.cuda.capability) not in header["capabilities"]:
             return self._fail("the engine plan file is for another compute capability")
         if header["compatible"] and not self.engine_host_code_allowed:
             return self._fail("host code is not allowed, and the plan has a lean runtime in it")
@@ -352,6 +303,7 @@ class ICudaEngine:
     ) -> None:
         self._trt, self._header, self._logger = trt, header, logger
         self._known: dict[Any, dict[str, Any]] = {}
+        self._weights, self._on_gpu = len(model), 0
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
@@ -376,6 +328,23 @@ class ICudaEngine:
             ACTIVATION_BYTES * max(prod(s[2][:1]) for s in profile.values())
             for profile in self._header["profiles"]
         )
+
+    @property
+    def streamable_weights_size(self) -> int:
+        return self._weights if self._header["streamable"] else 0
+
+    @property
+    def weight_streaming_budget_v2(self) -> int:
+        return self._on_gpu
+
+    @weight_streaming_budget_v2.setter
+    def weight_streaming_budget_v2(self, size: int) -> None:
+        if not 0 <= size <= self.streamable_weights_size:
+            raise MisuseError(f"a budget of {size} bytes, of {self.streamable_weights_size}")
+        self._on_gpu = size
+
+    def create_runtime_config(self) -> IRuntimeConfig:
+        return IRuntimeConfig(self._trt)
 
     def get_tensor_name(self, index: int) -> str:
         return [*self._inputs, *self._outputs][index]
@@ -406,20 +375,68 @@ class ICudaEngine:
 
     def create_execution_context(
         self,
-        strategy: ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy.STATIC,
+        strategy: ExecutionContextAllocationStrategy
+        | IRuntimeConfig = ExecutionContextAllocationStrategy.STATIC,
     ) -> IExecutionContext:
         return IExecutionContext(self, strategy)
 
 
+class IRuntimeCache:
+    """Kernels as the shapes that they are for."""
+
+    def __init__(self, trt: TensorRTDouble) -> None:
+        self._made_on = [trt.cuda.name, trt.cuda.driver, trt.__version__]
+        self._shapes: list[Any] = []
+
+    def deserialize(self, blob: bytes) -> bool:
+        made_on, shapes = json.loads(blob)
+        if made_on != self._made_on:
+            return False
+        self._shapes = shapes
+        return True
+
+    def serialize(self) -> memoryview:
+        return memoryview(json.dumps([self._made_on, self._shapes]).encode())
+
+
+class IRuntimeConfig:
+    def __init__(self, trt: TensorRTDouble) -> None:
+        self._trt = trt
+        self._strategy = ExecutionContextAllocationStrategy.STATIC
+        self._cache: IRuntimeCache | None = None
+        self.dynamic_shapes_kernel_specialization_strategy = (
+            DynamicShapesKernelSpecializationStrategy.LAZY
+        )
+
+    def set_execution_context_allocation_strategy(
+        self, strategy: ExecutionContextAllocationStrategy
+    ) -> None:
+        self._strategy = strategy
+
+    def create_runtime_cache(self) -> IRuntimeCache:
+        return IRuntimeCache(self._trt)
+
+    def set_runtime_cache(self, cache: IRuntimeCache) -> bool:
+        self._cache = cache
+        return True
+
+
 class IExecutionContext:
-    def __init__(self, engine: ICudaEngine, strategy: ExecutionContextAllocationStrategy) -> None:
+    def __init__(
+        self, engine: ICudaEngine, strategy: ExecutionContextAllocationStrategy | IRuntimeConfig
+    ) -> None:
         self._engine, self._cuda = engine, engine._trt.cuda
-        self._managed = strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+        self._config = strategy if isinstance(strategy, IRuntimeConfig) else None
+        managed = self._config._strategy if self._config else strategy
+        self._managed = managed is ExecutionContextAllocationStrategy.USER_MANAGED
         self._profile = 0
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
         self._memory = (0, 0)
         self._settled = False  # whether it ran since its shapes were set
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        return ACTIVATION_BYTES * max(prod(shape[:1]) for shape in self._now().values())
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         if not 0 <= profile_index < self._engine.num_optimization_profiles:
@@ -450,7 +467,7 @@ class IExecutionContext:
         return True
 
     def set_device_memory(self, memory: int, size: int) -> None:
-        if memory % 256 or size < self._engine.device_memory_size_v2:
+        if memory % 256 or size < self.update_device_memory_size_for_shapes():
             raise MisuseError(f"{size} bytes at {memory:#x}: too small, or not aligned")
         self._memory = memory, size
 
@@ -460,14 +477,27 @@ class IExecutionContext:
             return self._fail(f"no address is set for {missing}")
         if missing := self.infer_shapes():
             return self._fail(f"no shape is set for {missing}")
-        if self._managed and self._memory[1] < engine.device_memory_size_v2:
+        if self._managed and self._memory[1] < self.update_device_memory_size_for_shapes():
             return self._fail("no device memory is set")
         if self._cuda.capturing(stream_handle) and not self._settled:
             return self._fail("captured before it ran once in this shape")
+        if self._cuda.capturing(stream_handle) and engine._header["streamable"]:
+            raise MisuseError("captured, though it allocates as it runs")
         self._settled = True
+        self._specialise()
         shapes, memory, addresses = self._now(), self._memory, dict(self._addresses)
         self._cuda.enqueue(stream_handle, lambda: self._execute(shapes, memory, addresses))
         return True
+
+    def _specialise(self) -> None:
+        """Compile for shapes that are new, as the real one does at the first run."""
+        if self._config is None or self._config._cache is None:
+            return
+        kernels = self._config._cache._shapes
+        wanted = [[name, list(shape)] for name, shape in self._now().items()]
+        if wanted not in kernels:
+            kernels.append(wanted)
+            self._engine._trt.compiled += 1
 
     def _execute(
         self, shapes: dict[str, tuple[int, ...]], memory: tuple[int, int], addresses: dict[str, int]
@@ -494,20 +524,22 @@ class IExecutionContext:
 
 
 class TensorRTDouble:
-    """Stands for the module `tensorrt`, or with `lean` for `tensorrt_lean`.
+    """Stands for the module `tensorrt`, `tensorrt_rtx`, or with `lean` for `tensorrt_lean`.
 
-    `on_step` is called at each step of a build; `builds` counts those that ended.
+    `on_step` is called at each step of a build; `builds` counts those that ended, `compiled` the
+    shapes that kernels were compiled for.
     """
 
     ILogger, IProgressMonitor, OnnxParser = ILogger, IProgressMonitor, OnnxParser
-    BuilderFlag, LayerType, TensorIOMode = BuilderFlag, LayerType, TensorIOMode
+    BuilderFlag, TensorIOMode = BuilderFlag, TensorIOMode
     TensorLocation, DataType = TensorLocation, DataType
     ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy
-    IAttentionInputLayer = IAttentionInputLayer
+    ComputeCapability = ComputeCapability
+    DynamicShapesKernelSpecializationStrategy = DynamicShapesKernelSpecializationStrategy
 
     def __init__(self, cuda: CudartDouble, version: str = "11.4.0.106", lean: bool = False) -> None:
         self.cuda, self.__version__, self.lean = cuda, version, lean
-        self.builds = 0
+        self.builds = self.compiled = 0
         self.Builder = type("Builder", (Builder,), {"_trt": self})
         self.Runtime = type("Runtime", (Runtime,), {"_trt": self})
 
@@ -523,21 +555,6 @@ CLASSES = [
     for value in list(globals().values())
     if isinstance(value, type) and value.__module__ == __name__ and value is not TensorRTDouble
 ]
-
-
-def _refused(node: onnx.NodeProto, constants: set[str]) -> str | None:
-    """Why NVIDIA's parser does not take a node."""
-    if node.domain or node.op_type not in OPERATORS_LOOKED_UP.split():
-        return "no importer for it"
-    at = CONSTANT_AXES.get(node.op_type)
-    if at is not None and len(node.input) > at and node.input[at] not in constants:
-        return "axes must be an initializer"
-    if node.op_type == "Attention" and (len(node.output) > 1 or any(node.input[4:])):
-        return "one output, and no past"
-    attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
-    if node.op_type == "Resize" and attributes.get("mode") not in (b"nearest", b"linear"):
-        return "unsupported mode"
-    return None
 
 
 def _embed(model: onnx.ModelProto, folder: Path) -> None:
@@ -561,10 +578,13 @@ def _shape(tensor: onnx.ValueInfoProto) -> tuple[int, ...]:
     return tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in dims)
 
 
-def _in(shape: tuple[int, ...], exact: tuple[tuple[int, ...], ...] | None) -> bool:
-    if exact is None or any(len(one) != len(shape) for one in exact):
+def _in(shape: tuple[int, ...], extent: tuple[tuple[int, ...], ...] | None) -> bool:
+    if extent is None or any(len(one) != len(shape) for one in extent):
         return False
-    return all(a == -1 or {a} == set(rest) for a, *rest in zip(shape, *exact, strict=True))
+    return all(
+        low <= usual <= high and (a == -1 or {a} == {low, usual, high})
+        for a, low, usual, high in zip(shape, *extent, strict=True)
+    )
 
 
 def _view(cuda: CudartDouble, address: int, shape: tuple[int, ...], dtype: Any) -> Any:

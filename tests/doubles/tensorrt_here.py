@@ -18,10 +18,11 @@ from overpaint.engines.tensorrt import build as builds
 from overpaint.engines.tensorrt import cuda as sharing
 from overpaint.engines.tensorrt.choose import this_machine
 from overpaint.engines.tensorrt.record import BuildRecord
-from overpaint.engines.tensorrt.shapes import PictureShape
+from overpaint.engines.tensorrt.shapes import PictureRange, PictureShape
 
 EMBEDDED = Path(__file__).parents[2] / "runtime/overpaint/runtime/embedded"
 VERSION = "11.4.0.106"
+RTX_VERSION = "1.7.1.116"
 
 
 @dataclass
@@ -33,14 +34,20 @@ class Here:
     trt: TensorRTDouble
 
     def install(
-        self, *, full: str | None = None, lean: str | None = None, cuda: CudartDouble | None = None
+        self,
+        *,
+        full: str | None = None,
+        lean: str | None = None,
+        rtx: str | None = None,
+        cuda: CudartDouble | None = None,
     ) -> None:
         """Have these versions and this GPU; None is not installed, or the GPU as it was."""
         self.cuda = cuda or self.cuda
-        self.trt = TensorRTDouble(self.cuda, full or VERSION)
+        self.trt = TensorRTDouble(self.cuda, rtx or full or VERSION)
         modules = {
             "cuda.bindings.runtime": self.cuda,
             "tensorrt": self.trt if full else None,
+            "tensorrt_rtx": self.trt if rtx else None,
             "tensorrt_lean": TensorRTDouble(self.cuda, lean, lean=True) if lean else None,
         }
         for name, module in modules.items():
@@ -69,6 +76,12 @@ def pocket(folder: Path) -> Bundle:
 
 
 def built(bundle: Bundle, shapes: Sequence[str] = ("1x64x64",), **options: bool) -> BuildRecord:
-    """Build plans into `bundle`."""
+    """Build TensorRT's plans into `bundle`."""
     asked = [PictureShape.parse(shape) for shape in shapes]
     return builds.build(builds.prepare_build(bundle, asked, **options))
+
+
+def built_for_rtx(bundle: Bundle, sizes: str = "64:64:128", **options: bool) -> BuildRecord:
+    """Build plans of TensorRT for RTX into `bundle`, for a range of sizes."""
+    span = PictureRange.parse(sizes)
+    return builds.build(builds.prepare_rtx_build(bundle, sizes=span, **options))

@@ -111,7 +111,7 @@ def test_a_toy_is_chosen_by_name_and_never_unasked(folder: Path) -> None:
         """,
     )
     assert json.loads(told) == {
-        "candidates": ["tensorrt", "cuda", "cpu", "openvino", "toy"],
+        "candidates": ["tensorrt", "tensorrt-rtx", "cuda", "cpu", "openvino", "toy"],
         "on_request": ["openvino", "toy"],
         "auto": "cpu",
         "why": "for pocket",
@@ -136,7 +136,7 @@ def test_importing_the_backends_imports_no_library() -> None:
     script = """
         import sys
         import overpaint.engines.backends
-        heavy = {"numpy", "msgspec", "onnxruntime", "openvino", "tensorrt", "cuda"}
+        heavy = {"numpy", "msgspec", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cuda"}
         assert not heavy & set(sys.modules), heavy & set(sys.modules)
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)

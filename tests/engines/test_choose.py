@@ -28,7 +28,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_the_processor_is_chosen_and_every_better_backend_says_why_not(bundle: Bundle) -> None:
     decision = choose(bundle)
     assert decision.chosen.device == "cpu"
-    assert [better.device for better in decision.passed_over] == ["tensorrt", "cuda"]
+    assert [better.device for better in decision.passed_over] == [
+        "tensorrt",
+        "tensorrt-rtx",
+        "cuda",
+    ]
     assert decision.passed_over[0].why.startswith("the bundle has no TensorRT plan")
     assert all(better.why for better in decision.passed_over)
 
@@ -54,11 +58,11 @@ def test_no_backend_is_asked_once_one_is_taken(
 
     refuse_to_be_asked("openvino")
     assert choose(bundle).chosen.device == "cpu"
-    refuse_to_be_asked("tensorrt", "cuda")
+    refuse_to_be_asked("tensorrt", "tensorrt-rtx", "cuda")
     assert choose(bundle, "cpu").chosen.device == "cpu"
 
 
-@pytest.mark.parametrize("device", ["tensorrt", "cuda"])
+@pytest.mark.parametrize("device", ["tensorrt", "tensorrt-rtx", "cuda"])
 def test_a_device_named_outright_is_never_replaced(bundle: Bundle, device: str) -> None:
     with pytest.raises(SessionError, match=f"--device {device} cannot run .*does not fall back"):
         choose(bundle, device)
@@ -67,7 +71,9 @@ def test_a_device_named_outright_is_never_replaced(bundle: Bundle, device: str) 
 
 
 def test_an_unknown_device_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match=r"expected one of auto, tensorrt, cuda, cpu, openvino"):
+    with pytest.raises(
+        UsageError, match="one of auto, tensorrt, tensorrt-rtx, cuda, cpu, openvino"
+    ):
         choose(bundle, "gpu")
 
 

@@ -37,8 +37,8 @@ def test_the_command_tells_why_and_the_picture_tells_what(
     assert not ended.value.code
     [result] = json.loads(capsys.readouterr().out)["results"]
     assert result["passed_over"]["cuda"] == WHY
-    assert list(result["passed_over"]) == ["tensorrt", "cuda"]
-    assert read_parameters(output)["passed_over"] == ["tensorrt", "cuda"]
+    assert list(result["passed_over"]) == ["tensorrt", "tensorrt-rtx", "cuda"]
+    assert read_parameters(output)["passed_over"] == ["tensorrt", "tensorrt-rtx", "cuda"]
 
 
 def test_a_device_that_was_named_passes_nothing_over(tmp_path: Path) -> None:

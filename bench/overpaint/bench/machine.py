@@ -15,7 +15,8 @@ from .records import Machine
 
 PACKAGES = (
     *("overpaint", "numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt"),
-    *("tensorrt-lean", "tokenizers", "Pillow", "torch", "diffusers", "transformers"),
+    *("tensorrt-lean", "tensorrt-rtx", "tokenizers", "Pillow", "torch", "diffusers"),
+    "transformers",
 )
 _CPUINFO = Path("/proc/cpuinfo")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")

@@ -72,7 +72,7 @@ def job(
 
 def torch_device(task: Task) -> str:
     """Where peers run it."""
-    return "cuda" if task.device in ("cuda", "tensorrt") else "cpu"
+    return "cuda" if task.device in ("cuda", "tensorrt", "tensorrt-rtx") else "cpu"
 
 
 def work_done(

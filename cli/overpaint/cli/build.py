@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,61 +14,127 @@ if TYPE_CHECKING:
     from overpaint.bundle.format.bundle import Bundle
     from overpaint.engines.tensorrt.build import BuildOrder
 
+ENGINES: Final = ("tensorrt-rtx", "tensorrt", "onnxruntime")
 EXAMPLES = """**Examples**
 
-`overpaint build bundles/sd15 --engine tensorrt`
+`overpaint build bundles/sd15 --engine tensorrt-rtx`
+
+`overpaint build bundles/sd15 --engine tensorrt-rtx --sizes 1x256x256:1x512x512:4x1024x1024`
 
 `overpaint build bundles/sd15 --engine tensorrt --shape 1x512x512 --shape 1x768x512`
 
 `overpaint build bundles/sd15 --engine onnxruntime`
 
-A TensorRT plan is for one GPU's compute capability and for the sizes named, and it is executable
-code: run only plans that you trust. Building one needs the extra `tensorrt`, running one
-`tensorrt-lean`.
+Plans of TensorRT for RTX serve RTX cards and a range of sizes, and are built on any machine, with a
+GPU or without, with the extra `tensorrt-rtx`. A TensorRT plan is for the GPU in the machine and for
+the sizes named; building one needs the extra `tensorrt`, running one `tensorrt-lean`. Both are
+executable code: run only plans that you trust.
 """
+
+TAKEN_BY: Final = {
+    "--shape": ("tensorrt", "tensorrt-rtx"),
+    "--sizes": ("tensorrt-rtx",),
+    "--compute-capability": ("tensorrt-rtx",),
+    "--weight-streaming": ("tensorrt-rtx",),
+    "--exact-version": ("tensorrt",),
+}
+WHY: Final = {
+    "onnxruntime": "an ONNX Runtime plan takes every size",
+    "tensorrt": "a TensorRT plan is for exact sizes and the GPU in this machine",
+    "tensorrt-rtx": "a plan of TensorRT for RTX is always for the version that built it",
+}
 
 
 def build(
     bundle: Annotated[Path, typer.Argument(help="A bundle that you may write to.")],
     engine: Annotated[
-        str, typer.Option(metavar="tensorrt|onnxruntime", help="What the engines are built for.")
+        str, typer.Option(metavar="|".join(ENGINES), help="What the engines are built for.")
     ],
     shape: Annotated[
         list[str] | None,
         typer.Option(
             metavar="BxHxW",
-            help="Pictures at once, height, width; absent, one of the checkpoint's own size. "
-            "Repeatable. TensorRT only.",
+            help="Pictures at once, height, width; absent, tensorrt takes one of the checkpoint's "
+            "own size. Repeatable.",
         ),
     ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MIN:OPT:MAX",
+            help="All sizes from MIN to MAX, each a side or BxHxW; absent, from half to twice the "
+            "checkpoint's own. tensorrt-rtx only.",
+        ),
+    ] = None,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X.Y",
+            help="Of the cards to build for; absent, 8.0, 8.6, 8.9 and 12.0. Repeatable. "
+            "tensorrt-rtx only.",
+        ),
+    ] = None,
+    weight_streaming: Annotated[
+        bool,
+        typer.Option(
+            "--weight-streaming",
+            help="Let --gpu-memory say how much of the weights lies on the GPU. tensorrt-rtx only.",
+        ),
+    ] = False,
     exact_version: Annotated[
         bool,
         typer.Option(
             "--exact-version",
-            help="For precisely the TensorRT that is installed, and not for the lean runtime.",
+            help="For precisely the TensorRT that is installed, and not for the lean runtime. "
+            "tensorrt only.",
         ),
     ] = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Build a bundle's engines for this machine: TensorRT plans, or ONNX Runtime's own."""
+    """Build a bundle's engines: plans of TensorRT for RTX or TensorRT, or ONNX Runtime's own."""
     from overpaint.bundle.errors import UsageError
     from overpaint.bundle.format.open import open_bundle
 
     from .progress import progress_bar
 
-    if engine not in ("tensorrt", "onnxruntime"):
-        raise UsageError(f"--engine: expected tensorrt or onnxruntime; got {engine!r}")
-    if engine == "onnxruntime" and (shape or exact_version):
-        raise UsageError(
-            "--shape, --exact-version: these are TensorRT's; an ONNX Runtime plan takes every size"
-        )
+    if engine not in ENGINES:
+        raise UsageError(f"--engine: expected {', '.join(ENGINES)}; got {engine!r}")
+    given = {
+        "--shape": bool(shape),
+        "--sizes": sizes is not None,
+        "--compute-capability": bool(compute_capability),
+        "--weight-streaming": weight_streaming,
+        "--exact-version": exact_version,
+    }
+    for option in (option for option, said in given.items() if said):
+        if engine not in TAKEN_BY[option]:
+            raise UsageError(
+                f"{option}: this is for --engine {' or '.join(TAKEN_BY[option])}; {WHY[engine]}"
+            )
+    if shape and sizes:
+        raise UsageError("--shape, --sizes: expected one of them: exact sizes, or a range")
     with progress_bar("checking the bundle", unit="bytes") as advance:
         opened = open_bundle(bundle, progress=advance)
     if engine == "onnxruntime":
         _onnxruntime(opened, json=json)
+        return
+    from overpaint.engines.tensorrt.build import prepare_build, prepare_rtx_build
+    from overpaint.engines.tensorrt.shapes import PictureRange, PictureShape
+
+    exact = [PictureShape.parse(text) for text in shape or ()]
+    if engine == "tensorrt":
+        order = prepare_build(opened, exact, exact_version=exact_version, force=force)
     else:
-        _tensorrt(opened, shape or [], exact_version=exact_version, force=force, json=json)
+        order = prepare_rtx_build(
+            opened,
+            exact,
+            PictureRange.parse(sizes) if sizes else None,
+            compute_capabilities=compute_capability or (),
+            weight_streaming=weight_streaming,
+            force=force,
+        )
+    _tensorrt(order, json=json)
 
 
 def _onnxruntime(bundle: Bundle, *, json: bool) -> None:
@@ -84,18 +150,12 @@ def _onnxruntime(bundle: Bundle, *, json: bool) -> None:
         typer.echo(f"{folder}: built. overpaint run --bundle {bundle.folder} opens it from now on")
 
 
-def _tensorrt(
-    bundle: Bundle, shapes: list[str], *, exact_version: bool, force: bool, json: bool
-) -> None:
+def _tensorrt(order: BuildOrder, *, json: bool) -> None:
     from overpaint.engines.tensorrt.build import build as build_plans
-    from overpaint.engines.tensorrt.build import prepare_build
     from overpaint.engines.tensorrt.record import folder_of
-    from overpaint.engines.tensorrt.shapes import PictureShape
 
     from .progress import progress_bar
 
-    asked = [PictureShape.parse(text) for text in shapes]
-    order = prepare_build(bundle, asked, exact_version=exact_version, force=force)
     if not json:
         _announce(order)
     try:
@@ -108,22 +168,27 @@ def _tensorrt(
         echo_json(record)
         return
     for name, plan in record.plans.items():
-        sizes = f"{len(plan.profiles)} exact shape{'s' * (len(plan.profiles) > 1)}"
+        exact = all(one.smallest == one.largest for p in plan.profiles for one in p.values())
+        count = len(plan.profiles)
+        sizes = f"{count} exact shape{'s' * (count > 1)}" if exact else "a range of shapes"
         typer.echo(f"{name}: {plan.size / 1e6:.1f} MB, {sizes}, {plan.seconds:.0f} s")
-    folder = bundle.folder / folder_of(record.target)
-    typer.echo(f"{folder}: built. Try: overpaint info {bundle.folder}")
+    folder = order.bundle.folder / folder_of(record.target)
+    typer.echo(f"{folder}: built. Try: overpaint info {order.bundle.folder}")
 
 
 def _announce(order: BuildOrder) -> None:
     """What it will build, and what that may take, before it begins."""
+    from overpaint.engines.tensorrt.cards import named
+
     guess = order.estimate
     sizes = ", ".join(str(shape) for shape in order.shapes)
     low, high = guess.minutes
-    where = f"{order.library} on {order.gpu.name}"
-    typer.echo(f"building {order.target} for {sizes} with {where}")
+    where = f" on {order.gpu.name}" if order.gpu else f", for {named(order.compute_capabilities)}"
+    on_gpu = "" if guess.device is None else f"{guess.device / 1e9:.1f} GB on the GPU, "
+    typer.echo(f"building {order.target} for {sizes} with {order.library}{where}")
     typer.echo(
-        f"guessed from the graphs' sizes, not measured: {max(1, round(low))} to "
-        f"{max(2, round(high))} minutes, {guess.device / 1e9:.1f} GB on the GPU, "
+        f"guessed from the graphs' sizes, {guess.measured}: {max(1, round(low))} to "
+        f"{max(2, round(high))} minutes, {on_gpu}"
         f"{guess.host / 1e9:.1f} GB of memory, {guess.plans / 1e6:.0f} MB of plans"
     )
     for warning in order.warnings:

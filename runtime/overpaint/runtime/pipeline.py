@@ -66,7 +66,8 @@ class Img2Img(Closing):
 
         lora: FILE or FILE:WEIGHT, fused into a bundle in the user's cache.
         like: what a single file is, where it does not tell, as `overpaint import --like`.
-        device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt" and "openvino" insist.
+        device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt",
+            "tensorrt-rtx" and "openvino" insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
             it. At its first use on a bundle one picture is painted in both: below 30 dB is refused.
         low_memory: open each engine when it is used and close it after.

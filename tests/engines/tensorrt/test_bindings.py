@@ -2,7 +2,7 @@
 
 TensorRT itself is not on PyPI, its bindings are. They load where three libraries offer nine
 symbols, which are compiled here and do nothing: enough to ask what classes there are. The lean
-runtime is on PyPI, bindings and library, and is the real one here.
+runtime and TensorRT for RTX are on PyPI, bindings and libraries, and are the real ones here.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from overpaint.engines.tensorrt.libraries import short_version
 
 PACKAGE = Path(__file__).parents[3] / "engines/overpaint/engines/tensorrt"
 SOURCES = {path.name: path.read_text() for path in sorted(PACKAGE.glob("*.py"))}
+OF_RTX = ("cards.py", "kernels.py")
+OF_TENSORRT = {name: text for name, text in SOURCES.items() if name not in OF_RTX}
 RUN_BY_LEAN = ("engine.py", "execution.py", "loaded.py", "logger.py")
 LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 SYMBOLS = (
@@ -76,6 +78,13 @@ def lean() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
+def rtx() -> ModuleType:
+    import tensorrt_rtx
+
+    return tensorrt_rtx
+
+
+@pytest.fixture(scope="module")
 def cudart() -> ModuleType:
     from cuda.bindings import runtime
 
@@ -87,12 +96,25 @@ def test_the_bindings_are_of_the_major_version_that_plans_are_built_with(trt: Mo
 
 
 def test_all_that_is_touched_of_tensorrt_is_there(trt: ModuleType) -> None:
-    surface = Surface(trt, "trt").walk(SOURCES)
+    surface = Surface(trt, "trt").walk(OF_TENSORRT)
     assert surface.findings == []
     classes = {label.split(".")[1] for label in surface.touched}
     assert {"Builder", "OnnxParser", "IBuilderConfig", "ICudaEngine"} <= classes
     assert {"IExecutionContext", "Runtime", "IAttention", "IProgressMonitor"} <= classes
     assert len(surface.touched) > 60
+
+
+def test_all_that_is_touched_of_tensorrt_for_rtx_is_there(rtx: ModuleType) -> None:
+    surface = Surface(rtx, "trt").walk(SOURCES)
+    assert surface.findings == []
+    assert {
+        "trt.ComputeCapability",
+        "trt.DynamicShapesKernelSpecializationStrategy",
+        "trt.IBuilderConfig.set_compute_capability",
+        "trt.IRuntimeCache.deserialize",
+        "trt.IRuntimeConfig.set_runtime_cache",
+        "trt.ICudaEngine.weight_streaming_budget_v2",
+    } <= surface.touched
 
 
 def test_the_lean_runtime_has_all_that_sessions_touch(lean: ModuleType) -> None:
@@ -193,16 +215,31 @@ def test_a_slip_in_our_own_source_is_found(trt: ModuleType) -> None:
         ("monitor.py", "def step_complete", "def step_completed"),
     ):
         assert right in SOURCES[name]
-        slipped = {**SOURCES, name: SOURCES[name].replace(right, wrong)}
+        slipped = {**OF_TENSORRT, name: SOURCES[name].replace(right, wrong)}
         assert Surface(trt, "trt").walk(slipped).findings, wrong
 
 
+def test_a_slip_in_what_only_rtx_has_is_found(rtx: ModuleType) -> None:
+    for name, right, wrong in (
+        ("kernels.py", "_cache.deserialize", "_cache.deserialise"),
+        ("kernels.py", "set_runtime_cache(", "set_cache("),
+        ("cards.py", "num_compute_capabilities", "compute_capabilities"),
+        ("cards.py", "set_compute_capability(known, index)", "set_compute_capability(known)"),
+    ):
+        assert right in SOURCES[name]
+        slipped = {**SOURCES, name: SOURCES[name].replace(right, wrong)}
+        assert Surface(rtx, "trt").walk(slipped).findings, wrong
+
+
 @pytest.mark.parametrize("double", tensorrt_double.CLASSES, ids=lambda one: one.__name__)
-def test_the_double_offers_nothing_that_tensorrt_does_not(trt: ModuleType, double: type) -> None:
-    real = getattr(trt, double.__name__)
+def test_the_double_offers_nothing_that_neither_tensorrt_does(
+    trt: ModuleType, rtx: ModuleType, double: type
+) -> None:
+    both = [getattr(one, double.__name__) for one in (trt, rtx) if hasattr(one, double.__name__)]
     made = vars(double)
     for name in (name for name in made if not name.startswith("_")):
-        assert hasattr(real, name), f"{double.__name__}.{name}"
+        assert any(hasattr(real, name) for real in both), f"{double.__name__}.{name}"
+        real = next(real for real in both if hasattr(real, name))
         if inspect.isfunction(made[name]):
             known = [p for p, _ in parameters(getattr(real, name).__doc__, skip_self=True)]
             ours = list(inspect.signature(made[name]).parameters)[1:]

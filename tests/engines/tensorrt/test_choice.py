@@ -21,6 +21,7 @@ from overpaint.bundle.installed import install_command
 from overpaint.engines.choose import candidates, choose, open_session
 from overpaint.engines.describe import describe
 from overpaint.engines.tensorrt import choose as choosing
+from overpaint.engines.tensorrt.edition import TENSORRT
 from overpaint.engines.tensorrt.fit import Machine, misfits, runtime_for
 from overpaint.engines.tensorrt.record import BuildRecord
 
@@ -58,7 +59,7 @@ def test_without_a_plan_nothing_of_nvidia_is_imported(
     here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = open_bundle(make_micro(tmp_path / "bare"))
-    monkeypatch.setattr(choosing, "this_machine", lambda: pytest.fail("it was asked"))
+    monkeypatch.setattr(choosing, "this_machine", lambda edition: pytest.fail("it was asked"))
     assert why(bare) == f"the bundle has no TensorRT plan; make one: {build(bare)}"
 
 
@@ -120,7 +121,7 @@ def test_a_missing_plan_is_noticed(bundle: Bundle) -> None:
 
 
 def test_a_record_that_cannot_be_read_is_told_as_such(bundle: Bundle) -> None:
-    (bundle.folder / "plans/trt11.4-sm90-linux-x86_64/build.json").write_text('{"version": 2}')
+    (bundle.folder / "plans/trt11.4-sm90-linux-x86_64/build.json").write_text('{"version": 1}')
     assert "not the record of a build that this overpaint reads" in why(bundle)
 
 
@@ -144,14 +145,14 @@ def test_several_folders_of_plans_are_searched(bundle: Bundle, here: Here) -> No
 
 def record(tensorrt: str, compatible: bool) -> BuildRecord:
     return BuildRecord(
+        engine="tensorrt",
         target="t",
         tensorrt=tensorrt,
-        version_compatible=compatible,
-        compute_capability="9.0",
+        compute_capabilities=("9.0",),
         gpu="NVIDIA Double",
         platform="linux-x86_64",
         shapes=("1x64x64",),
-        flags=(),
+        flags=("VERSION_COMPATIBLE",) * compatible,
         overpaint="0.1.0",
         plans={},
     )
@@ -182,7 +183,13 @@ def record(tensorrt: str, compatible: bool) -> BuildRecord:
 def test_versions_that_fit(
     built_with: str, compatible: bool, runtimes: dict[str, str], runs_on: str | None
 ) -> None:
-    machine = Machine(gpu="g", compute_capability="9.0", platform="linux-x86_64", runtimes=runtimes)
+    machine = Machine(
+        gpu="g",
+        compute_capability="9.0",
+        driver="13000",
+        platform="linux-x86_64",
+        runtimes=runtimes,
+    )
     assert runtime_for(record(built_with, compatible), machine) == runs_on
 
 
@@ -190,10 +197,11 @@ def test_another_platform_does_not_fit(bundle: Bundle) -> None:
     machine = Machine(
         gpu="NVIDIA Double",
         compute_capability="9.0",
+        driver="13000",
         platform="linux-aarch64",
         runtimes={"tensorrt_lean": VERSION},
     )
-    [made] = choosing.records(bundle)
+    [made] = choosing.records(bundle, TENSORRT)
     [misfit] = misfits(made, bundle.manifest, machine)
     assert misfit.differs == "built for linux-x86_64, and this is linux-aarch64"
 

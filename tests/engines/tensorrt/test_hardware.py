@@ -12,8 +12,9 @@ import pytest
 from tests.doubles.tensorrt_here import built, pocket
 
 from overpaint.bundle.errors import OverpaintError
+from overpaint.engines.tensorrt.edition import FULL
 from overpaint.engines.tensorrt.gpu import find_gpu
-from overpaint.engines.tensorrt.libraries import FULL, import_cudart, library
+from overpaint.engines.tensorrt.libraries import import_cudart, library
 from overpaint.runtime import Img2Img
 
 PICTURE = Path(__file__).parents[3] / "examples/summer.png"

@@ -32,4 +32,4 @@ def open_session(bundle: Bundle, component: str, precision: str) -> Session:
     return cpu_session(component, bundle.folder / described.graph, described, plan=plan)
 
 
-BACKEND = Backend(name="cpu", rank=3, how=how, open_session=open_session, in_host_memory=True)
+BACKEND = Backend(name="cpu", rank=4, how=how, open_session=open_session, in_host_memory=True)

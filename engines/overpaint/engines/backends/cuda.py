@@ -32,4 +32,4 @@ def open_session(bundle: Bundle, component: str, precision: str) -> Session:
 
 
 # A size that is met again is captured as a CUDA graph.
-BACKEND = Backend(name="cuda", rank=2, how=how, open_session=open_session, settles=True)
+BACKEND = Backend(name="cuda", rank=3, how=how, open_session=open_session, settles=True)

@@ -12,43 +12,19 @@ if TYPE_CHECKING:
 
 
 def how(bundle: Bundle) -> str:
-    """TensorRT and CUDA are asked only where there is a plan.
+    """Raises SessionError: no plan fits this machine; the message says what mends it."""
+    from overpaint.engines.tensorrt.edition import TENSORRT
+    from overpaint.engines.tensorrt.opening import how_it_runs
 
-    Raises:
-        SessionError: no plan fits this machine; the message says what differs and what mends it.
-    """
-    from overpaint.bundle.errors import MissingExtraError, SessionError
-    from overpaint.bundle.installed import install_command
-    from overpaint.engines.tensorrt import choose
-    from overpaint.engines.tensorrt.record import build_command
-
-    if not any(path.endswith(".plan") for path in bundle.manifest.files):
-        raise SessionError(f"the bundle has no TensorRT plan; make one: {build_command(bundle)}")
-    try:
-        machine = choose.this_machine()
-    except MissingExtraError as error:
-        raise SessionError(f"CUDA cannot be asked: {install_command(error.extra)}") from error
-    choice = choose.fitting_plans(bundle, machine)
-    record, version = choice.record, machine.runtimes[choice.runtime]
-    tuned = f", tuned on {record.gpu}" if record.gpu != machine.gpu else ""
-    shapes = ", ".join(record.shapes)
-    return f"{choice.runtime} {version} on {machine.gpu}, plans for {shapes}{tuned}"
+    return how_it_runs(bundle, TENSORRT)
 
 
 def open_session(bundle: Bundle, component: str, precision: str) -> Session:
-    """Open one component's plan.
+    """Open one component's plan."""
+    from overpaint.engines.tensorrt.edition import TENSORRT
+    from overpaint.engines.tensorrt.opening import open_plan
 
-    Raises:
-        SessionError: no plan fits, or it cannot be loaded.
-        MissingExtraError: CUDA's Python calls are not installed.
-    """
-    from overpaint.engines.tensorrt.choose import fitting_plans, this_machine
-    from overpaint.engines.tensorrt.engine import tensorrt_session
-    from overpaint.engines.tensorrt.libraries import library
-
-    machine = this_machine()
-    choice = fitting_plans(bundle, machine)
-    return tensorrt_session(bundle, component, choice.record, library(choice.runtime), machine.gpu)
+    return open_plan(bundle, TENSORRT, component)
 
 
 # Its sessions run each size of their plans as they open, so nothing is left for a size's first run.

@@ -35,6 +35,10 @@ class Arena:
         if size > self.size:
             self._replace(size)
 
+    def need_of(self, user: object) -> int:
+        """The bytes that `user` said it needs; 0 of who is not in."""
+        return self._needs.get(user, 0)
+
     def leave(self, user: object) -> None:
         """Let `user` go; the last one frees the block. May be repeated."""
         self._needs.pop(user, None)

@@ -1,4 +1,4 @@
-"""A bundle's graphs -> plans for this machine's GPU, in `plans/<target>/`."""
+"""A bundle's graphs -> plans, in `plans/<target>/`: for this machine's GPU, or for RTX cards."""
 
 from __future__ import annotations
 
@@ -16,12 +16,33 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.plans import check_listable, new_plans, origin
 
 from .builder import Built, build_plan
+from .cards import check_capabilities
+from .edition import RTX, TENSORRT, Edition
 from .estimate import Estimate, conversions, estimate, room_here, shortages
 from .gpu import Gpu, find_gpu, platform_name
-from .libraries import FULL, Library, import_cudart, library, short_version
+from .libraries import Library, import_cudart, library, short_version
 from .loaded import load_plan
-from .record import BUILD, TIMING_CACHE, BuildRecord, PlanRecord, encode, folder_of, target_name
-from .shapes import PictureShape, Profile, default_shape, profiles
+from .record import (
+    BUILD,
+    TIMING_CACHE,
+    USER_ALLOCATION,
+    VERSION_COMPATIBLE,
+    WEIGHT_STREAMING,
+    BuildRecord,
+    PlanRecord,
+    encode,
+    folder_of,
+    target_name,
+)
+from .shapes import (
+    PictureRange,
+    PictureShape,
+    Profile,
+    default_range,
+    default_shape,
+    exact_profiles,
+    ranged_profiles,
+)
 from .stop import cancelled_error, stopped_by_ctrl_c
 
 
@@ -36,12 +57,14 @@ class BuildOrder:
     """A build with nothing left open: what `prepare_build` makes of a command's options."""
 
     bundle: Bundle
+    edition: Edition
     target: str
-    shapes: tuple[PictureShape, ...]
+    shapes: tuple[PictureShape, ...] | tuple[PictureRange]
     profiles: dict[str, tuple[Profile, ...]]
-    version_compatible: bool
+    flags: tuple[str, ...]
+    compute_capabilities: tuple[str, ...]
     library: Library
-    gpu: Gpu
+    gpu: Gpu | None
     estimate: Estimate
     warnings: tuple[str, ...]
 
@@ -53,7 +76,7 @@ def prepare_build(
     exact_version: bool = False,
     force: bool = False,
 ) -> BuildOrder:
-    """Decide all that can be decided before anything is built.
+    """Decide all that can be decided before plans are built for this machine's GPU.
 
     Args:
         shapes: batches and sizes in pixels; none: one picture of the checkpoint's own size.
@@ -68,20 +91,23 @@ def prepare_build(
     """
     check_listable(bundle)
     chosen = tuple(dict.fromkeys(shapes)) or (default_shape(bundle),)
-    wanted = profiles(bundle.manifest, chosen)
-    full = library(FULL)
+    wanted = exact_profiles(bundle.manifest, chosen)
+    full = library(TENSORRT.builder)
     cudart = import_cudart()
     gpu = find_gpu(cudart)
     named = full.version if exact_version else short_version(full.version)
-    target = target_name(named, gpu.compute_capability, platform_name())
+    capabilities = (gpu.compute_capability,)
+    target = target_name(TENSORRT, named, capabilities, platform_name())
     _check_free(bundle, target, force)
-    guess = estimate(bundle, wanted)
+    guess = estimate(bundle, wanted, TENSORRT)
     return BuildOrder(
         bundle=bundle,
+        edition=TENSORRT,
         target=target,
         shapes=chosen,
         profiles=wanted,
-        version_compatible=not exact_version,
+        flags=() if exact_version else (VERSION_COMPATIBLE,),
+        compute_capabilities=capabilities,
         library=full,
         gpu=gpu,
         estimate=guess,
@@ -89,6 +115,59 @@ def prepare_build(
             *shortages(guess, room_here(cudart, bundle.folder)),
             *conversions(bundle),
         ),
+    )
+
+
+def prepare_rtx_build(
+    bundle: Bundle,
+    shapes: Sequence[PictureShape] = (),
+    sizes: PictureRange | None = None,
+    *,
+    compute_capabilities: Sequence[str] = (),
+    weight_streaming: bool = False,
+    force: bool = False,
+) -> BuildOrder:
+    """The same for TensorRT for RTX, whose plans are built without a GPU and serve several.
+
+    Args:
+        shapes: exactly these batches and sizes, in pixels; not with `sizes`.
+        sizes: all from a smallest to a largest; neither: `default_range`.
+        compute_capabilities: of the cards that it is for; none: cards.USUAL.
+        weight_streaming: let weights lie in the host's memory as far as a run says; such plans
+            cannot be recorded as CUDA graphs.
+        force: replace the plans that are there for these cards.
+
+    Raises:
+        BundleError: the bundle has no manifest that could vouch for plans.
+        UsageError: sizes or cards that cannot be.
+        OutputExistsError: such plans are there already.
+        MissingExtraError, SessionError: TensorRT for RTX is missing.
+    """
+    check_listable(bundle)
+    chosen: tuple[PictureShape, ...] | tuple[PictureRange]
+    if shapes:
+        chosen = tuple(dict.fromkeys(shapes))
+        wanted = exact_profiles(bundle.manifest, chosen)
+    else:
+        chosen = (sizes or default_range(bundle),)
+        wanted = ranged_profiles(bundle.manifest, chosen[0])
+    capabilities = check_capabilities(compute_capabilities)
+    rtx = library(RTX.builder)
+    target = target_name(RTX, rtx.version, capabilities, None)
+    _check_free(bundle, target, force)
+    guess = estimate(bundle, wanted, RTX)
+    return BuildOrder(
+        bundle=bundle,
+        edition=RTX,
+        target=target,
+        shapes=chosen,
+        profiles=wanted,
+        flags=(WEIGHT_STREAMING if weight_streaming else USER_ALLOCATION,),
+        compute_capabilities=capabilities,
+        library=rtx,
+        gpu=None,
+        estimate=guess,
+        warnings=tuple(shortages(guess, room_here(None, bundle.folder))),
     )
 
 
@@ -106,7 +185,8 @@ def build(
         KeyboardInterrupt: the same, by Ctrl-C.
     """
     stop = cancelled or Event()
-    cache = _former_timing_cache(order.bundle, order.target)
+    # Only who has a GPU in front of it measures.
+    cache = None if order.gpu is None else _former_timing_cache(order.bundle, order.target)
     plans: dict[str, PlanRecord] = {}
     with stopped_by_ctrl_c(stop), new_plans(order.bundle, order.target) as folder:
         for index, name in enumerate(order.profiles):
@@ -114,7 +194,8 @@ def build(
             built = _build_one(order, name, cache, stop, _reporter(progress, order, index))
             cache = built.timing_cache
             plans[name] = _write_plan(order, name, built, folder, begun)
-        (folder / TIMING_CACHE).write_bytes(cache)
+        if cache is not None:
+            (folder / TIMING_CACHE).write_bytes(cache)
         record = _record(order, plans)
         (folder / BUILD).write_bytes(encode(record))
     return record
@@ -138,7 +219,7 @@ def _former_timing_cache(bundle: Bundle, target: str) -> bytes:
 def _build_one(
     order: BuildOrder,
     name: str,
-    cache: bytes,
+    cache: bytes | None,
     stop: Event,
     report: Callable[[float, str], None],
 ) -> Built:
@@ -149,7 +230,8 @@ def _build_one(
             order.library.module,
             order.bundle.folder / order.bundle.component(name).graph,
             order.profiles[name],
-            version_compatible=order.version_compatible,
+            flags=order.flags,
+            compute_capabilities=() if order.gpu else order.compute_capabilities,
             timing_cache=cache,
             report=report,
             cancelled=stop.is_set,
@@ -165,35 +247,35 @@ def _build_one(
 def _write_plan(
     order: BuildOrder, name: str, built: Built, folder: Path, begun: float
 ) -> PlanRecord:
-    """Write the plan and load it once: what does not load is not entered."""
+    """Write the plan and load it once, where there is a GPU: what does not load is not entered."""
     file = folder / f"{name}.plan"
     file.write_bytes(built.plan)
-    loaded = load_plan(
-        order.library,
-        file,
-        order.bundle.component(name),
-        version_compatible=order.version_compatible,
-    )
+    activation_bytes = None
+    if order.gpu is not None:
+        component = order.bundle.component(name)
+        compatible = VERSION_COMPATIBLE in order.flags
+        loaded = load_plan(order.library, file, component, version_compatible=compatible)
+        activation_bytes = loaded.activation_bytes
     return PlanRecord(
         plan=file.name,
         size=file.stat().st_size,
         made_of=origin(order.bundle.manifest, name),
         profiles=tuple(dict(profile) for profile in order.profiles[name]),
-        activation_bytes=loaded.activation_bytes,
+        activation_bytes=activation_bytes,
         seconds=round(time.perf_counter() - begun, 3),
     )
 
 
 def _record(order: BuildOrder, plans: dict[str, PlanRecord]) -> BuildRecord:
     return BuildRecord(
+        engine=order.edition.name,
         target=order.target,
         tensorrt=order.library.version,
-        version_compatible=order.version_compatible,
-        compute_capability=order.gpu.compute_capability,
-        gpu=order.gpu.name,
-        platform=platform_name(),
+        compute_capabilities=order.compute_capabilities,
+        gpu=order.gpu.name if order.gpu else None,
+        platform=platform_name() if order.gpu else None,
         shapes=tuple(map(str, order.shapes)),
-        flags=("VERSION_COMPATIBLE",) if order.version_compatible else (),
+        flags=order.flags,
         overpaint=version("overpaint"),
         plans=plans,
     )

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from overpaint.bundle.errors import SessionError
 
+from .cards import set_capabilities
 from .logger import Log, make_log, message_of
 from .monitor import make_monitor
 from .shapes import Profile
@@ -18,13 +19,29 @@ from .stop import cancelled_error
 if TYPE_CHECKING:
     import tensorrt as trt
 
+Rewrite: TypeAlias = "Callable[[ModuleType, trt.INetworkDefinition], None]"
+"""A change to a parsed network, in place: of (the TensorRT that parsed it, the network)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
     """`plan` is TensorRT's own memory, to be written to a file; `timing_cache` what it measured."""
 
     plan: Any
-    timing_cache: bytes
+    timing_cache: bytes | None
+
+
+def let_attention_decompose(trt: ModuleType, network: trt.INetworkDefinition) -> None:
+    """Allow plain kernels where no fused one is for an Attention node's type, mask or head size.
+
+    Left alone, TensorRT fails the build there: a VAE's single head of 512 and float32 are such.
+    """
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type == trt.LayerType.ATTENTION_INPUT:
+            # get_layer gives the base class; NVIDIA's own tools downcast in this way.
+            layer.__class__ = trt.IAttentionInputLayer
+            layer.attention.decomposable = True
 
 
 def build_plan(
@@ -32,15 +49,23 @@ def build_plan(
     graph: Path,
     profiles: Sequence[Profile],
     *,
-    version_compatible: bool,
-    timing_cache: bytes,
+    flags: Sequence[str] = (),
+    compute_capabilities: Sequence[str] = (),
+    timing_cache: bytes | None = None,
     report: Callable[[float, str], None],
     cancelled: Callable[[], bool],
+    rewrites: Sequence[Rewrite] = (let_attention_decompose,),
 ) -> Built:
     """Build a plan for exactly `profiles`. Takes minutes.
 
     Weights are read from the files that the graph points into, beside it. Precision is the
-    graph's: networks are strongly typed, TensorRT 11 knows no others.
+    graph's: networks are strongly typed, neither TensorRT knows others.
+
+    Args:
+        flags: builder flags to set, by name.
+        compute_capabilities: what the plan is for, as "8.9"; none: the GPU that is here.
+        timing_cache: what earlier builds measured; None where nothing is measured.
+        rewrites: what is done to the network, in turn, between parsing and building.
 
     Raises:
         SessionError: TensorRT cannot read the graph, or cannot build it.
@@ -57,16 +82,15 @@ def build_plan(
         raise SessionError(
             f"{graph}: TensorRT cannot read this graph: {_parse_errors(parser, log)}"
         )
-    _let_attention_decompose(trt, network)
+    for rewrite in rewrites:
+        rewrite(trt, network)
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 stays float32; for speed there is float16
-    if version_compatible:
-        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
+    for flag in flags:
+        config.set_flag(getattr(trt.BuilderFlag, flag))
+    set_capabilities(trt, config, compute_capabilities)
     _set_shapes(builder, network, config, profiles)
-    cache = config.create_timing_cache(timing_cache)
-    if not config.set_timing_cache(cache, False):  # of another GPU or version: begin anew
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
+    cache = None if timing_cache is None else _timing_cache(config, timing_cache)
     monitor = make_monitor(trt, report, cancelled)
     config.progress_monitor = monitor
     plan = builder.build_serialized_network(network, config)
@@ -74,20 +98,15 @@ def build_plan(
         raise cancelled_error()
     if plan is None:
         raise SessionError(f"{graph}: TensorRT cannot build this graph: {message_of(log)}")
-    return Built(plan, bytes(cache.serialize()))
+    return Built(plan, None if cache is None else bytes(cache.serialize()))
 
 
-def _let_attention_decompose(trt: ModuleType, network: trt.INetworkDefinition) -> None:
-    """Allow plain kernels where no fused one is for an Attention node's type, mask or head size.
-
-    Left alone, TensorRT fails the build there: a VAE's single head of 512 and float32 are such.
-    """
-    for index in range(network.num_layers):
-        layer = network.get_layer(index)
-        if layer.type == trt.LayerType.ATTENTION_INPUT:
-            # get_layer gives the base class; NVIDIA's own tools downcast in this way.
-            layer.__class__ = trt.IAttentionInputLayer
-            layer.attention.decomposable = True
+def _timing_cache(config: trt.IBuilderConfig, former: bytes) -> trt.ITimingCache:
+    cache = config.create_timing_cache(former)
+    if not config.set_timing_cache(cache, False):  # of another GPU or version: begin anew
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    return cache
 
 
 def _set_shapes(
@@ -96,21 +115,22 @@ def _set_shapes(
     config: trt.IBuilderConfig,
     profiles: Sequence[Profile],
 ) -> None:
-    """Make static what all profiles agree on; give the rest a profile for each exact size."""
+    """Make static what all profiles agree on; leave the rest to the profiles."""
     dynamic = []
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        sizes = [profile[tensor.name] for profile in profiles]
-        agreed = tuple(one[0] if len(set(one)) == 1 else -1 for one in zip(*sizes, strict=True))
+        shapes = [shape for profile in profiles for shape in profile[tensor.name]]
+        agreed = tuple(one[0] if len(set(one)) == 1 else -1 for one in zip(*shapes, strict=True))
         if tuple(tensor.shape) != agreed:
             tensor.shape = agreed
         if -1 in agreed:
             dynamic.append(tensor.name)
     for expected, profile in enumerate(profiles if dynamic else ()):
-        exact = builder.create_optimization_profile()
+        taken = builder.create_optimization_profile()
         for name in dynamic:
-            exact.set_shape(name, profile[name], profile[name], profile[name])
-        if config.add_optimization_profile(exact) != expected:
+            smallest, usual, largest = profile[name]
+            taken.set_shape(name, smallest, usual, largest)
+        if config.add_optimization_profile(taken) != expected:
             raise SessionError(f"TensorRT does not take the profile {dict(profile)}")
 
 

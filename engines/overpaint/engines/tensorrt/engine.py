@@ -1,14 +1,18 @@
-"""A plan on TensorRT: device buffers, and a CUDA graph for each of its shapes."""
+"""A plan on TensorRT or TensorRT for RTX: device buffers, and a CUDA graph for each shape."""
 
 from __future__ import annotations
 
+import logging
+import time
+from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
 from overpaint.bundle import layout
 from overpaint.bundle.arrays import NUMPY_DTYPES, Array
-from overpaint.bundle.errors import FeedError
+from overpaint.bundle.errors import FeedError, SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.tensor import Tensor
 from overpaint.engines.session.engine import NOTHING, closed
@@ -16,22 +20,39 @@ from overpaint.engines.session.session import Session
 
 from .cuda import shared_cuda
 from .execution import Execution
+from .fit import Machine
+from .kernels import Kernels, kernels_file
 from .libraries import Library
-from .loaded import load_plan, profiles_of
+from .loaded import LoadedPlan, load_plan, profiles_of
 from .record import BuildRecord, build_command, folder_of
 from .served import pieces, unserved
-from .shapes import Profile
+from .shapes import Extent, Shapes
+
+_LOG = logging.getLogger(__name__)
+
+
+KEPT: Final = 8  # shapes of a range whose buffers and graphs are kept
+LONG: Final = 1.0  # seconds of specialising that are worth a line
 
 
 def tensorrt_session(
-    bundle: Bundle, component: str, record: BuildRecord, library: Library, gpu: str
+    bundle: Bundle,
+    component: str,
+    record: BuildRecord,
+    library: Library,
+    machine: Machine,
+    gpu_memory: int | None = None,
 ) -> Session:
-    """Load the plan and run each of its shapes, so that the first request is as fast as any.
+    """Load the plan, and run each of its shapes where it is for exact ones, so that the first
+    request is as fast as any.
+
+    Args:
+        gpu_memory: bytes of all components' weights that may lie on the GPU; None: all.
 
     Raises:
-        SessionError: it cannot be loaded, or memory is short.
+        SessionError: it cannot be loaded, memory is short, or its weights cannot be elsewhere.
     """
-    engine = TensorRTEngine(bundle, component, record, library, gpu)
+    engine = TensorRTEngine(bundle, component, record, library, machine, gpu_memory)
     return Session(component, bundle.component(component), engine)
 
 
@@ -42,30 +63,38 @@ class TensorRTEngine:
     """
 
     def __init__(
-        self, bundle: Bundle, component: str, record: BuildRecord, library: Library, gpu: str
+        self,
+        bundle: Bundle,
+        component: str,
+        record: BuildRecord,
+        library: Library,
+        machine: Machine,
+        gpu_memory: int | None,
     ) -> None:
         described = bundle.component(component)
         plan = f"{folder_of(record.target)}/{record.plans[component].plan}"
-        self.device = f"{library} on {gpu}"
+        self.device = f"{library} on {machine.gpu}"
         self._name = component
-        self._bundle, self._record = bundle, record
+        self._bundle, self._record, self._described = bundle, record, described
         self._inputs = {tensor.name: tensor for tensor in described.inputs}
         self._batched = [tensor.name for tensor in described.inputs if _open_batch(tensor)]
         self._cuda = shared_cuda()
-        self._executions: dict[tuple[tuple[int, ...], ...], Execution] = {}
+        self._executions: OrderedDict[tuple[tuple[int, ...], ...], Execution] = OrderedDict()
         loaded = load_plan(
-            library, bundle.path(plan), described, version_compatible=record.version_compatible
+            library,
+            bundle.path(plan),
+            described,
+            version_compatible=record.version_compatible,
+            weights_on_gpu=_share(bundle, record, component, gpu_memory),
         )
-        self._loaded: object | None = loaded
+        self._loaded: LoadedPlan | None = loaded
+        self._kernels = _kernels(loaded, record, component, machine)
         self._profiles = profiles_of(loaded, described)
         with self._cuda.lock:
             # What the greediest of the bundle's engines needs, so that the arena need not grow.
-            needs = [one.activation_bytes for one in record.plans.values()]
-            self._cuda.arena.join(self, max(loaded.activation_bytes, *needs))
+            known = [one.activation_bytes or 0 for one in record.plans.values()]
+            self._cuda.arena.join(self, max(known))
             try:
-                for index, profile in enumerate(self._profiles):
-                    execution = Execution(component, self._cuda, loaded, described, index, profile)
-                    self._executions[tuple(profile.values())] = execution
                 self._warm_up()
             except BaseException:
                 self.close()
@@ -80,9 +109,14 @@ class TensorRTEngine:
         with self._cuda.lock:
             if self._loaded is None:
                 raise closed(self._name)
-            execution = self._executions.get(tuple(feed[name].shape for name in self._inputs))
+            shapes = {name: feed[name].shape for name in self._inputs}
+            execution = self._executions.get(tuple(shapes.values()))
             if execution is None:
-                return self._run_in_pieces(feed)
+                index = self._profile_for(shapes)
+                if index is None:
+                    return self._run_in_pieces(feed)
+                return self._run_first(self._open(index, shapes), feed)
+            self._executions.move_to_end(tuple(shapes.values()))
             there = held if held is execution.held else NOTHING
             execution.held = NOTHING  # until all is in its place
             execution.upload([name for name in self._inputs if name not in there], feed)
@@ -97,6 +131,51 @@ class TensorRTEngine:
                 self._executions.popitem()[1].close()
             self._loaded = None
             self._cuda.arena.leave(self)
+
+    def _profile_for(self, shapes: Shapes) -> int | None:
+        """The first profile that takes these shapes."""
+        for index, profile in enumerate(self._profiles):
+            if all(profile[name].takes(shape) for name, shape in shapes.items()):
+                return index
+        return None
+
+    def _open(self, index: int, shapes: Shapes) -> Execution:
+        """Make room for these shapes; of a range, those that were not used for longest give way."""
+        loaded = self._loaded
+        assert loaded is not None
+        if self._kernels is not None and len(self._executions) == KEPT:
+            self._executions.popitem(last=False)[1].close()
+        execution = Execution(
+            self._name,
+            self._cuda,
+            loaded,
+            self._described,
+            self._kernels.new_context() if self._kernels else loaded.new_context(),
+            index,
+            shapes,
+            capturable=not self._record.weight_streaming,
+        )
+        self._executions[tuple(shapes.values())] = execution
+        self._cuda.arena.join(self, max(self._cuda.arena.need_of(self), execution.activation_bytes))
+        return execution
+
+    def _run_first(self, execution: Execution, feed: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run shapes that are new here, for which kernels may have to be compiled."""
+        begun = time.perf_counter()
+        execution.upload(self._inputs, feed)
+        outputs = execution.run()
+        seconds = time.perf_counter() - begun
+        if self._kernels is not None:
+            self._kernels.keep()
+            _LOG.log(
+                logging.WARNING if seconds > LONG else logging.INFO,
+                "%s: its first use for %s took %.1f s on %s; what was compiled is kept",
+                self._name,
+                ", ".join(f"{name} {feed[name].shape}" for name in self._inputs),
+                seconds,
+                self.device,
+            )
+        return outputs
 
     def _run_in_pieces(self, feed: Mapping[str, Array]) -> Mapping[str, Array]:
         """Run a batch that no profile is for as several that are served; outputs are new arrays."""
@@ -113,20 +192,21 @@ class TensorRTEngine:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _served_batches(self, feed: Mapping[str, Array]) -> list[int]:
-        """The batches of those profiles that are `feed`'s in everything else."""
+        """The batches that are served of what is `feed`'s in everything else."""
 
         def rest(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
             return shape[1:] if name in self._batched else shape
 
-        return [
-            profile[self._batched[0]][0]
-            for profile in self._profiles
-            if self._batched
-            and all(rest(n, profile[n]) == rest(n, feed[n].shape) for n in self._inputs)
-        ]
+        served: set[int] = set()
+        for profile in self._profiles if self._batched else ():
+            others = {n: Extent(*(rest(n, one) for one in profile[n])) for n in self._inputs}
+            if all(others[n].takes(rest(n, feed[n].shape)) for n in self._inputs):
+                smallest, _, largest = profile[self._batched[0]]
+                served.update(range(smallest[0], largest[0] + 1))
+        return sorted(served)
 
     def _unserved(self, feed: Mapping[str, Array]) -> str:
-        got: Profile = {name: feed[name].shape for name in self._inputs}
+        got: Shapes = {name: feed[name].shape for name in self._inputs}
         downscale = self._bundle.manifest.latents.downscale
         return unserved(
             self._name,
@@ -134,19 +214,53 @@ class TensorRTEngine:
             self._profiles,
             self._record.shapes,
             1 if self._name == layout.VAE_ENCODER else downscale,
-            build_command(self._bundle),
+            build_command(self._bundle, self._record.edition),
         )
 
     def _warm_up(self) -> None:
-        """Twice: TensorRT settles things in the first run, and the second is recorded."""
-        for profile, execution in zip(self._profiles, self._executions.values(), strict=True):
+        """Run what the plan is exactly for, twice: TensorRT settles things in the first run, and
+        the second is recorded."""
+        exact = [
+            (index, {name: extent.usual for name, extent in profile.items()})
+            for index, profile in enumerate(self._profiles)
+            if all(extent.smallest == extent.largest for extent in profile.values())
+        ]
+        executions = [self._open(index, shapes) for index, shapes in exact]
+        for (_, shapes), execution in zip(exact, executions, strict=True):
             zeros = {
                 name: np.zeros(shape, NUMPY_DTYPES[self._inputs[name].dtype])
-                for name, shape in profile.items()
+                for name, shape in shapes.items()
             }
-            for _ in range(2):
-                execution.upload(zeros, zeros)
-                execution.run()
+            self._run_first(execution, zeros)
+            execution.run()
+
+
+def _kernels(
+    loaded: LoadedPlan, record: BuildRecord, component: str, machine: Machine
+) -> Kernels | None:
+    """Those of a plan that comes without."""
+    if not record.edition.portable:
+        return None
+    made_of = record.plans[component].made_of
+    library = str(loaded.library.version)
+    key = (made_of, record.target, *record.shapes, *record.flags, library)
+    return Kernels(loaded, kernels_file((*key, machine.gpu, machine.driver)))
+
+
+def _share(
+    bundle: Bundle, record: BuildRecord, component: str, gpu_memory: int | None
+) -> int | None:
+    """How many bytes of a plan's weights the GPU holds: its share of `gpu_memory` by its size."""
+    if not record.weight_streaming:
+        if gpu_memory is None:
+            return None
+        command = build_command(bundle, record.edition, record.shapes)
+        raise SessionError(
+            "--gpu-memory: the bundle's plans have their weights on the GPU; others are built "
+            f"with: {command} --weight-streaming --force"
+        )
+    size, total = record.plans[component].size, sum(one.size for one in record.plans.values())
+    return size if gpu_memory is None else gpu_memory * size // total
 
 
 def _open_batch(tensor: Tensor) -> bool:

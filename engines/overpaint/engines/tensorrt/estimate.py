@@ -12,45 +12,90 @@ from typing import Final
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.graph.count import count
 
+from .edition import Edition
 from .gpu import free_memory
 from .shapes import Profile
 
 BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
-HOST_COPIES: Final = 3  # NVIDIA: two at least, the network's and the engine's; merged ones besides
-DEVICE_COPIES: Final = 2  # the engine's, and those of the kernels that are being timed
-LIBRARIES: Final = 2_000_000_000  # bytes that TensorRT and CUDA take by themselves, each side
-SECONDS_PER_NODE: Final = (0.03, 0.3)  # and profile; from published builds, none of them ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What a build takes beside `copies` of the largest component's weights: `libraries` bytes.
+
+    device: the same for the GPU, None where none is used. per_node: seconds for each node and
+    profile, per_gigabyte: for each of weights, each as (least, most).
+    """
+
+    copies: int
+    device: int | None
+    libraries: int
+    per_node: tuple[float, float]
+    per_gigabyte: tuple[float, float]
+    measured: str
+
+
+RATES: Final = {
+    # NVIDIA: two copies at least, the network's and the engine's, and merged ones besides; on the
+    # GPU the engine's, and those of the kernels that are being timed. Seconds from others' builds.
+    "tensorrt": Rates(
+        copies=3,
+        device=2,
+        libraries=2_000_000_000,
+        per_node=(0.03, 0.3),
+        per_gigabyte=(0, 0),
+        measured="not measured",
+    ),
+    # bench/results/tensorrt-rtx-2-cores.json: 14 seconds a gigabyte, and three times the bytes.
+    "tensorrt-rtx": Rates(
+        copies=3,
+        device=None,
+        libraries=1_000_000_000,
+        per_node=(0, 0),
+        per_gigabyte=(7, 20),
+        measured="measured on two cores",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Bytes and minutes, all of them guesses: nothing here was measured by this project.
+    """Bytes and minutes, all of them guesses.
 
-    `weights` is the largest component's, in the type that it computes in; `plans` all files'.
+    `weights` is the largest component's, in the type that it computes in; `plans` all files';
+    `device` is None where no GPU is used. `measured` says what the guess comes from.
     """
 
     weights: int
     host: int
-    device: int
+    device: int | None
     plans: int
     minutes: tuple[float, float]
+    measured: str
 
 
-def estimate(bundle: Bundle, profiles: Mapping[str, Sequence[Profile]]) -> Estimate:
+def estimate(
+    bundle: Bundle, profiles: Mapping[str, Sequence[Profile]], edition: Edition
+) -> Estimate:
     """Guess what building `profiles` takes; components are built one after the other."""
-    weights, nodes = {}, 0
+    weights, nodes, rates = {}, 0, RATES[edition.name]
     for name, each in profiles.items():
         component = bundle.component(name)
         graph = count(bundle.folder / component.graph)
         weights[name] = graph.weights * BYTES.get(component.compute_dtype, 4)
         nodes += len(each) * graph.nodes
-    largest = max(weights.values())
+    largest, total = max(weights.values()), sum(weights.values())
+    low, high = (
+        (per_node * nodes + per_gigabyte * total / 1e9) / 60
+        for per_node, per_gigabyte in zip(rates.per_node, rates.per_gigabyte, strict=True)
+    )
     return Estimate(
         weights=largest,
-        host=HOST_COPIES * largest + LIBRARIES,
-        device=DEVICE_COPIES * largest + LIBRARIES,
-        plans=sum(weights.values()),
-        minutes=(SECONDS_PER_NODE[0] * nodes / 60, SECONDS_PER_NODE[1] * nodes / 60),
+        host=rates.copies * largest + rates.libraries,
+        device=None if rates.device is None else rates.device * largest + rates.libraries,
+        plans=total,
+        minutes=(low, high),
+        measured=rates.measured,
     )
 
 
@@ -58,14 +103,15 @@ def estimate(bundle: Bundle, profiles: Mapping[str, Sequence[Profile]]) -> Estim
 class Room:
     """Bytes that are free now; None where the system does not say."""
 
-    device: int
+    device: int | None
     host: int | None
     disk: int
 
 
-def room_here(cudart: ModuleType, folder: Path) -> Room:
-    """What this machine has left for a build into `folder`."""
-    return Room(device=free_memory(cudart), host=_free_host(), disk=shutil.disk_usage(folder).free)
+def room_here(cudart: ModuleType | None, folder: Path) -> Room:
+    """What this machine has left for a build into `folder`; no GPU is asked without `cudart`."""
+    device = None if cudart is None else free_memory(cudart)
+    return Room(device=device, host=_free_host(), disk=shutil.disk_usage(folder).free)
 
 
 def shortages(guess: Estimate, room: Room) -> Iterator[str]:
@@ -75,7 +121,7 @@ def shortages(guess: Estimate, room: Room) -> Iterator[str]:
         ("of memory", guess.host, room.host),
         ("on the disk", guess.plans, room.disk),
     ):
-        if there is not None and wanted > there:
+        if wanted is not None and there is not None and wanted > there:
             yield (
                 f"the build may want {wanted / 1e9:.1f} GB {what}, and {there / 1e9:.1f} GB are "
                 "free; it goes on, and may fail half way"

@@ -23,7 +23,7 @@ from overpaint.engines.session.engine import NOTHING
 from .cuda import ALIGNMENT, Cuda, Pinned
 from .loaded import LoadedPlan
 from .logger import message_of
-from .shapes import Profile
+from .shapes import Shapes
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -32,7 +32,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class Execution:
-    """Ready to run one profile of an engine. The caller holds the GPU's lock throughout."""
+    """Ready to run one exact shape of an engine. The caller holds the GPU's lock throughout.
+
+    activation_bytes: what it needs of the arena.
+    """
 
     def __init__(
         self,
@@ -40,19 +43,27 @@ class Execution:
         cuda: Cuda,
         loaded: LoadedPlan,
         component: Component,
+        context: trt.IExecutionContext | None,
         index: int,
-        profile: Profile,
+        inputs: Shapes,
+        *,
+        capturable: bool,
     ) -> None:
-        """Raises SessionError: the context cannot be made, or memory is short."""
+        """Ready `context` for `inputs`, which profile `index` takes.
+
+        Raises:
+            SessionError: it cannot be, or memory is short.
+        """
         self._name = name
         self._cuda = cuda
         self._log = loaded.log
-        self._context = self._make_context(loaded, index, profile)
+        self._context = self._readied(context, index, inputs)
+        self.activation_bytes = int(self._context.update_device_memory_size_for_shapes())
         self._generation = -1
         self._graph: Any = None
-        self._capturable = True
+        self._capturable = capturable
         self.held: Mapping[str, Array] = NOTHING  # whose arrays lie in the input buffers
-        shapes = {**profile, **self._output_shapes(component.outputs)}
+        shapes = {**inputs, **self._output_shapes(component.outputs)}
         tensors = (*component.inputs, *component.outputs)
         offsets, size = _layout(tensors, shapes)
         self._device = cuda.allocate(size)
@@ -102,17 +113,14 @@ class Execution:
             self._device = 0
         self._arrays, self._outputs = {}, {}  # what a caller still holds keeps its own memory
 
-    def _make_context(
-        self, loaded: LoadedPlan, index: int, profile: Profile
+    def _readied(
+        self, context: trt.IExecutionContext | None, index: int, inputs: Shapes
     ) -> trt.IExecutionContext:
-        trt, engine = loaded.library.module, loaded.engine
-        strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = engine.create_execution_context(strategy)
         if context is None:
             raise self._failed("gives no execution context")
         if not context.set_optimization_profile_async(index, int(self._cuda.stream)):
             raise self._failed(f"does not take its own profile {index}")
-        for name, shape in profile.items():
+        for name, shape in inputs.items():
             if not context.set_input_shape(name, shape):
                 raise self._failed(f"does not take {shape} for {name!r}")
         if missing := context.infer_shapes():

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.plans import origin
 
-from .libraries import LEAN, version_tuple
+from .edition import LEAN
+from .libraries import version_tuple
 from .record import BuildRecord
 
 
@@ -19,6 +20,7 @@ class Machine:
 
     gpu: str
     compute_capability: str
+    driver: str
     platform: str
     runtimes: Mapping[str, str]
     broken: tuple[str, ...] = ()
@@ -34,11 +36,12 @@ class Misfit:
 
 def misfits(record: BuildRecord, manifest: Manifest, machine: Machine) -> Iterator[Misfit]:
     """Yield every reason why these plans cannot run here; none where they can."""
-    if record.platform != machine.platform:
+    if record.platform not in (None, machine.platform):
         yield Misfit(f"built for {record.platform}, and this is {machine.platform}")
-    if record.compute_capability != machine.compute_capability:
+    if machine.compute_capability not in record.compute_capabilities:
+        tuned_on = f" ({record.gpu})" if record.gpu else ""
         yield Misfit(
-            f"built for compute capability {record.compute_capability} ({record.gpu}), "
+            f"built for compute capability {', '.join(record.compute_capabilities)}{tuned_on}, "
             f"and this GPU has {machine.compute_capability} ({machine.gpu})"
         )
     if runtime_for(record, machine) is None:
@@ -52,14 +55,17 @@ def misfits(record: BuildRecord, manifest: Manifest, machine: Machine) -> Iterat
 
 
 def runtime_for(record: BuildRecord, machine: Machine) -> str | None:
-    """The package that runs these plans: the lean one before the full one, None if neither can.
+    """The package that runs these plans: the lean one before the full one, None if none can.
 
     A version-compatible plan runs on the TensorRT that built it and on later ones of its major
     version, lean or full; an exact one on precisely its own, full
-    (docs.nvidia.com/deeplearning/tensorrt, Engine Compatibility).
+    (docs.nvidia.com/deeplearning/tensorrt, Engine Compatibility). TensorRT for RTX builds exact
+    ones only.
     """
     built = version_tuple(record.tensorrt)
-    for name in sorted(machine.runtimes, key=lambda name: name != LEAN):
+    for name in record.edition.runtimes:
+        if name not in machine.runtimes:
+            continue
         here = version_tuple(machine.runtimes[name])
         if record.version_compatible:
             if here[0] == built[0] and here[:3] >= built[:3]:
@@ -71,12 +77,14 @@ def runtime_for(record: BuildRecord, machine: Machine) -> str | None:
 
 def _no_runtime(record: BuildRecord, machine: Machine) -> Misfit:
     installed = [f"{name} {version}" for name, version in machine.runtimes.items()]
-    here = ", ".join((*installed, *machine.broken)) or "no TensorRT"
+    title = record.edition.title
+    here = ", ".join((*installed, *machine.broken)) or f"no {title}"
     built = version_tuple(record.tensorrt)
     if not record.version_compatible:
+        package = record.edition.builder.replace("_", "-")
         return Misfit(
-            f"built for exactly TensorRT {record.tensorrt}, and here is {here}",
-            f"pip install tensorrt=={record.tensorrt} cuda-python",
+            f"built for exactly {title} {record.tensorrt}, and here is {here}",
+            f"pip install {package}=={record.tensorrt} cuda-python",
         )
     if any(version_tuple(version)[0] > built[0] for version in machine.runtimes.values()):
         return Misfit(f"built with TensorRT {record.tensorrt}, and here is {here}")

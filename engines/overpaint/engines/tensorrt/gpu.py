@@ -13,10 +13,12 @@ from overpaint.bundle.errors import SessionError
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """`compute_capability` is like "9.0"; `memory` is bytes in all."""
+    """`compute_capability` is like "9.0", `driver` like "13000", as CUDA numbers them; `memory` is
+    bytes in all."""
 
     name: str
     compute_capability: str
+    driver: str
     memory: int
 
 
@@ -30,9 +32,11 @@ def find_gpu(cudart: ModuleType) -> Gpu:
     if not count:
         raise SessionError("CUDA finds no GPU")
     (properties,) = checked(cudart, cudart.cudaGetDeviceProperties(0), "asking for the GPU")
+    (driver,) = checked(cudart, cudart.cudaDriverGetVersion(), "asking for the driver")
     return Gpu(
         name=properties.name.decode().rstrip("\0"),
         compute_capability=f"{properties.major}.{properties.minor}",
+        driver=str(driver),
         memory=properties.totalGlobalMem,
     )
 

@@ -1,7 +1,8 @@
 """TensorRT's Python packages, imported when they are asked for.
 
 `tensorrt` builds plans and runs them; `tensorrt_lean` only runs those that are version-compatible,
-in a fraction of the space. They offer the same classes under the same names.
+in a fraction of the space; `tensorrt_rtx` builds its own and runs them. All offer the same classes
+under the same names.
 """
 
 from __future__ import annotations
@@ -14,10 +15,23 @@ from typing import Final
 from overpaint.bundle.errors import MissingExtraError, SessionError
 from overpaint.bundle.installed import install_command
 
-OLDEST_MAJOR: Final = 11  # strongly typed networks only, and the calls that are made here
-LEAN: Final = "tensorrt_lean"
-FULL: Final = "tensorrt"
-EXTRAS: Final = {LEAN: "tensorrt-lean", FULL: "tensorrt"}
+from .edition import FULL, LEAN, RTX_PACKAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A Python package. `oldest` knows strongly typed networks only, and the calls made here."""
+
+    title: str
+    extra: str
+    oldest: tuple[int, ...]
+
+
+PACKAGES: Final = {
+    LEAN: Package("TensorRT", "tensorrt-lean", (11,)),
+    FULL: Package("TensorRT", "tensorrt", (11,)),
+    RTX_PACKAGE: Package("TensorRT for RTX", "tensorrt-rtx", (1, 7)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +47,32 @@ class Library:
         return self.name == LEAN
 
     def __str__(self) -> str:
-        return f"TensorRT {short_version(self.version)}{' (lean)' * self.lean}"
+        title = PACKAGES[self.name].title
+        return f"{title} {short_version(self.version)}{' (lean)' * self.lean}"
 
 
 def library(name: str) -> Library:
-    """Import `tensorrt` or `tensorrt_lean`.
+    """Import one of PACKAGES.
 
     Raises:
         MissingExtraError: it is not installed.
         SessionError: it is installed and does not load, or is too old.
     """
+    package = PACKAGES[name]
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
             raise SessionError(f"{name} is installed, but does not load: {error}") from error
-        raise MissingExtraError(EXTRAS[name], name) from None
+        raise MissingExtraError(package.extra, name) from None
     except (ImportError, OSError) as error:
         raise SessionError(f"{name} is installed, but does not load: {error}") from error
     version: str = module.__version__
-    if version_tuple(version)[0] < OLDEST_MAJOR:
+    if version_tuple(version) < package.oldest:
+        oldest = ".".join(map(str, package.oldest))
         raise SessionError(
-            f"{name} {version} is too old: expected {OLDEST_MAJOR} or later. "
-            f"Upgrade it with: {install_command(EXTRAS[name])}"
+            f"{name} {version} is too old: expected {oldest} or later. "
+            f"Upgrade it with: {install_command(package.extra)}"
         )
     return Library(module, name, version)
 
@@ -70,7 +87,7 @@ def import_cudart() -> ModuleType:
     try:
         return importlib.import_module("cuda.bindings.runtime")
     except ModuleNotFoundError:
-        raise MissingExtraError(EXTRAS[LEAN], "cuda-python") from None
+        raise MissingExtraError(PACKAGES[LEAN].extra, "cuda-python") from None
     except (ImportError, OSError) as error:
         raise SessionError(f"cuda-python is installed, but does not load: {error}") from error
 

@@ -16,7 +16,7 @@ from overpaint.bundle.tensor import Tensor
 
 from .libraries import Library
 from .logger import make_log, message_of
-from .shapes import Profile
+from .shapes import Extent, Profile
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -36,11 +36,25 @@ class LoadedPlan:
         """The device memory that running it takes, at the largest of its profiles."""
         return int(self.engine.device_memory_size_v2)
 
+    def new_context(self) -> trt.IExecutionContext | None:
+        """A context whose activations lie where it is told to put them."""
+        strategy = self.library.module.ExecutionContextAllocationStrategy.USER_MANAGED
+        return self.engine.create_execution_context(strategy)
+
 
 def load_plan(
-    library: Library, plan: Path, component: Component, *, version_compatible: bool
+    library: Library,
+    plan: Path,
+    component: Component,
+    *,
+    version_compatible: bool,
+    weights_on_gpu: int | None = None,
 ) -> LoadedPlan:
     """Deserialize a plan whose hash was checked: it is executable code.
+
+    Args:
+        weights_on_gpu: bytes of its weights that the GPU holds, of a plan that streams the rest;
+            None: all.
 
     Raises:
         SessionError: TensorRT refuses it, or its tensors are not the manifest's.
@@ -62,6 +76,8 @@ def load_plan(
         engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         raise SessionError(f"{plan}: {library} cannot load this plan: {message_of(log)}")
+    if weights_on_gpu is not None:
+        engine.weight_streaming_budget_v2 = min(weights_on_gpu, engine.streamable_weights_size)
     loaded = LoadedPlan(engine, runtime, log, library)
     for wrong in _differences(loaded, component):
         raise SessionError(f"{plan}: {wrong}. Build it again with: overpaint build")
@@ -69,28 +85,19 @@ def load_plan(
 
 
 def profiles_of(loaded: LoadedPlan, component: Component) -> tuple[Profile, ...]:
-    """The exact shapes that each of the engine's profiles is for.
-
-    Raises:
-        SessionError: a profile leaves a size open, which no plan of ours does.
-    """
+    """What each of the engine's profiles takes."""
     engine = loaded.engine
     return tuple(
-        {tensor.name: _exact(engine, tensor, index) for tensor in component.inputs}
+        {tensor.name: _extent(engine, tensor, index) for tensor in component.inputs}
         for index in range(engine.num_optimization_profiles)
     )
 
 
-def _exact(engine: trt.ICudaEngine, tensor: Tensor, index: int) -> tuple[int, ...]:
+def _extent(engine: trt.ICudaEngine, tensor: Tensor, index: int) -> Extent:
     shape = tuple(engine.get_tensor_shape(tensor.name))
     if -1 not in shape:
-        return shape
-    low, usual, high = (tuple(d) for d in engine.get_tensor_profile_shape(tensor.name, index))
-    if not low == usual == high:
-        raise SessionError(
-            f"a plan for {tensor.name!r} of {low} to {high}: overpaint builds exact sizes only"
-        )
-    return high
+        return Extent(shape, shape, shape)
+    return Extent(*(tuple(one) for one in engine.get_tensor_profile_shape(tensor.name, index)))
 
 
 def _differences(loaded: LoadedPlan, component: Component) -> Iterator[str]:

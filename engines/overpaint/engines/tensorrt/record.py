@@ -12,40 +12,64 @@ from overpaint.bundle.errors import IntegrityError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.record import Record
 
+from .edition import EDITIONS, Edition, Name
+from .shapes import Extent
+
 BUILD: Final = "build.json"
 TIMING_CACHE: Final = "timing.cache"
+VERSION_COMPATIBLE: Final = "VERSION_COMPATIBLE"
+WEIGHT_STREAMING: Final = "WEIGHT_STREAMING"
+USER_ALLOCATION: Final = "REQUIRE_USER_ALLOCATION"  # what a recording as a CUDA graph asks for
 
 
 class PlanRecord(Record, frozen=True, kw_only=True):
     """One component's plan.
 
-    made_of: a SHA-256 over the graph and its weights. profiles: each input's exact shape.
-    activation_bytes: the GPU memory that running it takes besides weights, inputs and outputs.
+    made_of: a SHA-256 over the graph and its weights. profiles: the shapes that it takes, of each
+    input the smallest, usual and largest. activation_bytes: the GPU memory that running the largest
+    takes besides weights, inputs and outputs; None where there was no GPU to ask.
     """
 
     plan: str
     size: int
     made_of: str
-    profiles: tuple[dict[str, tuple[int, ...]], ...]
-    activation_bytes: int
+    profiles: tuple[dict[str, Extent], ...]
+    activation_bytes: int | None
     seconds: float
 
 
 class BuildRecord(Record, frozen=True, kw_only=True):
-    """A folder of plans. `flags` are TensorRT's builder flags that were set, by name."""
+    """A folder of plans.
+
+    engine: which TensorRT they are for; tensorrt: its version. gpu, platform: what the plans were
+    tuned on and for; None where they serve several. shapes: as --shape and --sizes have them.
+    flags: TensorRT's builder flags that were set, by name.
+    """
 
     format: Literal["overpaint-plans"] = "overpaint-plans"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
+    engine: Name
     target: str
     tensorrt: str
-    version_compatible: bool
-    compute_capability: str
-    gpu: str
-    platform: str
+    compute_capabilities: tuple[str, ...]
+    gpu: str | None
+    platform: str | None
     shapes: tuple[str, ...]
     flags: tuple[str, ...]
     overpaint: str
     plans: dict[str, PlanRecord]
+
+    @property
+    def edition(self) -> Edition:
+        return EDITIONS[self.engine]
+
+    @property
+    def version_compatible(self) -> bool:
+        return VERSION_COMPATIBLE in self.flags
+
+    @property
+    def weight_streaming(self) -> bool:
+        return WEIGHT_STREAMING in self.flags
 
 
 def encode(record: BuildRecord) -> bytes:
@@ -68,9 +92,13 @@ def decode(data: bytes, where: str) -> BuildRecord:
         ) from None
 
 
-def target_name(tensorrt: str, compute_capability: str, platform: str) -> str:
-    """ "11.4", "9.0", "linux-x86_64" -> `trt11.4-sm90-linux-x86_64`."""
-    return f"trt{tensorrt}-sm{compute_capability.replace('.', '')}-{platform}"
+def target_name(
+    edition: Edition, version: str, compute_capabilities: tuple[str, ...], platform: str | None
+) -> str:
+    """ "11.4", ("9.0",), "linux-x86_64" -> `trt11.4-sm90-linux-x86_64`."""
+    capabilities = "-".join(one.replace(".", "") for one in compute_capabilities)
+    end = f"-{platform}" if platform else ""
+    return f"{edition.prefix}{version}-sm{capabilities}{end}"
 
 
 def folder_of(target: str) -> str:
@@ -78,7 +106,7 @@ def folder_of(target: str) -> str:
     return f"{layout.PLANS}/{target}"
 
 
-def build_command(bundle: Bundle, shapes: tuple[str, ...] = ()) -> str:
-    """What to type to build plans for this GPU."""
-    asked = "".join(f" --shape {shape}" for shape in shapes)
-    return f"overpaint build {shlex.quote(str(bundle.folder))} --engine tensorrt{asked}"
+def build_command(bundle: Bundle, edition: Edition, shapes: tuple[str, ...] = ()) -> str:
+    """What to type to build plans with which `edition` runs `bundle` here."""
+    asked = "".join(f" {'--sizes' if ':' in shape else '--shape'} {shape}" for shape in shapes)
+    return f"overpaint build {shlex.quote(str(bundle.folder))} --engine {edition.name}{asked}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from .shapes import LATENTS, SEQUENCES, PictureShape, Profile
+from .shapes import LATENTS, SEQUENCES, PictureRange, PictureShape, Profile, Shapes
 
 
 def pieces(batch: int, served: Sequence[int]) -> list[slice]:
@@ -22,7 +22,7 @@ def pieces(batch: int, served: Sequence[int]) -> list[slice]:
 
 def unserved(
     name: str,
-    got: Profile,
+    got: Shapes,
     built: Sequence[Profile],
     shapes: Sequence[str],
     cell: int,
@@ -32,39 +32,50 @@ def unserved(
 
     Args:
         built: the profiles of the component's plan.
-        shapes: the picture shapes that the bundle's plans were built for.
+        shapes: what the bundle's plans were built for, as --shape or --sizes had it.
         cell: how many pixels the sides of this component's picture-like input stand for.
         build: the command that builds plans, without --shape.
     """
-    pictures = [PictureShape.parse(shape) for shape in shapes]
-    sizes = ", ".join(dict.fromkeys(picture.size for picture in pictures))
+    served = [_served(shape) for shape in shapes]
+    sizes = ", ".join(dict.fromkeys(one.size for one in served))
     asked = _picture(got, cell)
-    if asked is not None and asked.size not in [picture.size for picture in pictures]:
-        near = _nearest(asked, pictures)
-        every = " ".join(f"--shape {shape}" for shape in (*map(str, pictures), str(asked)))
+    if asked is not None and not any(one.takes(asked) for one in served):
+        near = min((one.nearest(asked) for one in served), key=lambda near: _distance(near, asked))
         return (
             f"{name}: its TensorRT plan is for pictures of {sizes}, not {asked.size}. "
-            f"Ask for --size {near.size}, or build {asked.size} too: {build} --force {every}; "
-            "or take --device cuda or cpu"
+            f"Ask for --size {near.size}, or build {asked.size} too: {build} --force "
+            f"{_wanted(served, asked)}; or take --device cuda or cpu"
         )
     differ = ", ".join(
         f"{tensor} {shape} instead of {' or '.join(dict.fromkeys(str(p[tensor]) for p in built))}"
         for tensor, shape in got.items()
-        if all(profile[tensor] != shape for profile in built)
+        if not any(profile[tensor].takes(shape) for profile in built)
     )
-    text = any(got[tensor][1:] != built[0][tensor][1:] for tensor in SEQUENCES if tensor in got)
+    text = any(got[one][1:] != built[0][one].usual[1:] for one in SEQUENCES if one in got)
     why = " A plan is for one length of text: prompt chunks need --device cuda or cpu." * text
     return f"{name}: its TensorRT plan is not for {differ or got}.{why}"
 
 
-def _nearest(asked: PictureShape, pictures: Sequence[PictureShape]) -> PictureShape:
-    def distance(one: PictureShape) -> int:
-        return abs(one.height - asked.height) + abs(one.width - asked.width)
+def _served(shape: str) -> PictureRange:
+    """What --shape or --sizes asked for; an exact shape is the smallest range."""
+    if ":" in shape:
+        return PictureRange.parse(shape)
+    exact = PictureShape.parse(shape)
+    return PictureRange(exact, exact, exact)
 
-    return min(pictures, key=distance)
+
+def _wanted(served: Sequence[PictureRange], asked: PictureShape) -> str:
+    """The options that would have served `asked` too."""
+    if all(one.smallest == one.largest for one in served):
+        return " ".join(f"--shape {shape}" for shape in (*(one.usual for one in served), asked))
+    return f"--sizes {served[0].widened(asked)}"
 
 
-def _picture(got: Mapping[str, tuple[int, ...]], cell: int) -> PictureShape | None:
+def _distance(one: PictureShape, other: PictureShape) -> int:
+    return abs(one.height - other.height) + abs(one.width - other.width)
+
+
+def _picture(got: Shapes, cell: int) -> PictureShape | None:
     for name in LATENTS:
         if name in got and len(got[name]) == 4:
             return PictureShape(1, got[name][2] * cell, got[name][3] * cell)

@@ -1,14 +1,15 @@
 """The sizes that plans are built for: a picture's size, and what each engine sees of it.
 
-Every profile is exact: its smallest, usual and largest sizes are one. docs/decisions has why.
+TensorRT's profiles are exact: their smallest, usual and largest sizes are one. docs/decisions has
+why. TensorRT for RTX also takes a range, which it specialises where it runs.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Self, TypeAlias
+from dataclasses import astuple, dataclass
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
@@ -18,8 +19,33 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Component, Manifest
 from overpaint.bundle.tensor import Tensor
 
-Profile: TypeAlias = Mapping[str, tuple[int, ...]]
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 """Input name -> its exact shape."""
+
+
+class Extent(NamedTuple):
+    """The shapes of one input that a plan takes: from `smallest` to `largest`, tuned for `usual`.
+    They are one shape where a plan is for exact sizes."""
+
+    smallest: tuple[int, ...]
+    usual: tuple[int, ...]
+    largest: tuple[int, ...]
+
+    def __str__(self) -> str:
+        if self.smallest == self.largest:
+            return str(self.usual)
+        return f"{self.smallest} to {self.largest}"
+
+    def takes(self, shape: tuple[int, ...]) -> bool:
+        """Whether `shape` lies in it."""
+        return len(shape) == len(self.usual) and all(
+            low <= one <= high
+            for low, one, high in zip(self.smallest, shape, self.largest, strict=True)
+        )
+
+
+Profile: TypeAlias = Mapping[str, Extent]
+"""Input name -> the shapes that a plan takes of it."""
 
 _DENOISERS: Final = [family.denoiser for family in FAMILIES.values()]
 LATENTS: Final = ("latent_sample", *sorted({"sample", *(one.sample for one in _DENOISERS)}))
@@ -27,6 +53,8 @@ LATENTS: Final = ("latent_sample", *sorted({"sample", *(one.sample for one in _D
 
 SEQUENCES: Final = ("input_ids", *sorted({one.context for one in _DENOISERS}))
 """Inputs whose second axis is the text's tokens."""
+
+PICTURES_AT_ONCE: Final = 4  # at the most, in a range that nobody chose
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,6 +84,69 @@ class PictureShape:
         return f"{self.width}x{self.height}"
 
 
+@dataclass(frozen=True, slots=True)
+class PictureRange:
+    """From the smallest to the largest of each axis, and what is asked for most."""
+
+    smallest: PictureShape
+    usual: PictureShape
+    largest: PictureShape
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """ "1x256x256:1x512x512:4x1024x1024"; a side alone, as in 256:512:1024, is one square."""
+        parts = [
+            f"1x{part}x{part}" if part.isdecimal() else part for part in text.strip().split(":")
+        ]
+        try:
+            smallest, usual, largest = map(PictureShape.parse, parts)
+        except (UsageError, ValueError):
+            raise UsageError(
+                "--sizes: expected MIN:OPT:MAX, each a side or BATCHxHEIGHTxWIDTH, for example "
+                f"256:512:1024 or 1x256x256:1x512x512:4x1024x1024; got {text!r}"
+            ) from None
+        found = cls(smallest, usual, largest)
+        axes = zip(*(astuple(one) for one in (smallest, usual, largest)), strict=True)
+        if any(not low <= middle <= high for low, middle, high in axes):
+            raise UsageError(f"--sizes {found}: expected each axis to grow from left to right")
+        return found
+
+    def __str__(self) -> str:
+        return f"{self.smallest}:{self.usual}:{self.largest}"
+
+    def takes(self, size: PictureShape) -> bool:
+        """Whether pictures of this size are in it, whatever the batch."""
+        return all(
+            low <= side <= high
+            for low, side, high in (
+                (self.smallest.height, size.height, self.largest.height),
+                (self.smallest.width, size.width, self.largest.width),
+            )
+        )
+
+    def nearest(self, size: PictureShape) -> PictureShape:
+        """What in it is nearest to `size`."""
+        low, high = self.smallest, self.largest
+        height = min(max(size.height, low.height), high.height)
+        return PictureShape(1, height, min(max(size.width, low.width), high.width))
+
+    def widened(self, size: PictureShape) -> PictureRange:
+        """The least range that `size` is in as well."""
+        low, high = self.smallest, self.largest
+        return PictureRange(
+            PictureShape(low.batch, min(low.height, size.height), min(low.width, size.width)),
+            self.usual,
+            PictureShape(high.batch, max(high.height, size.height), max(high.width, size.width)),
+        )
+
+    @property
+    def size(self) -> str:
+        """The sizes as people write them."""
+        if self.smallest.size == self.largest.size:
+            return self.smallest.size
+        return f"{self.smallest.size} to {self.largest.size}"
+
+
 def default_shape(bundle: Bundle) -> PictureShape:
     """One picture of the size that the checkpoint was trained for, which its denoiser's config has.
 
@@ -74,8 +165,33 @@ def default_shape(bundle: Bundle) -> PictureShape:
     return PictureShape(1, side, side)
 
 
-def profiles(manifest: Manifest, shapes: Sequence[PictureShape]) -> dict[str, tuple[Profile, ...]]:
-    """What each component is built for, each profile once.
+def default_range(bundle: Bundle) -> PictureRange:
+    """Up to four pictures, with sides from half to twice the checkpoint's own, as far as it goes.
+
+    Raises:
+        UsageError: as `default_shape`.
+    """
+    usual, manifest = default_shape(bundle), bundle.manifest
+    multiple, downscale = manifest.latents.multiple, manifest.latents.downscale
+    limits = [
+        component.ranges[side].maximum * (1 if name == layout.VAE_ENCODER else downscale)
+        for name, component in manifest.components.items()
+        for tensor in component.inputs
+        if tensor.name in LATENTS
+        for side in tensor.shape[2:]
+        if isinstance(side, str)
+    ]
+    least = max(multiple, usual.width // 2 // multiple * multiple)
+    most = max(usual.width, min(2 * usual.width, *limits) // multiple * multiple)
+    return PictureRange(
+        PictureShape(1, least, least), usual, PictureShape(PICTURES_AT_ONCE, most, most)
+    )
+
+
+def exact_profiles(
+    manifest: Manifest, shapes: Sequence[PictureShape]
+) -> dict[str, tuple[Profile, ...]]:
+    """What each component is built for, each profile once: exactly these shapes.
 
     The denoiser is called with the batch, and with guidance with twice as many. The VAE and the
     text encoders take one picture and one chunk of text at a time, whatever the batch.
@@ -84,15 +200,38 @@ def profiles(manifest: Manifest, shapes: Sequence[PictureShape]) -> dict[str, tu
         UsageError: the bundle does not take such a shape.
     """
     for shape in shapes:
-        _check_sides(manifest, shape)
+        _check_sides(manifest, "--shape", shape)
     found: dict[str, tuple[Profile, ...]] = {}
-    for name, component in manifest.components.items():
+    for name in manifest.components:
         every = [
-            _profile(manifest, name, component, batch, shape)
+            {tensor: Extent(exact, exact, exact) for tensor, exact in one.items()}
             for shape in shapes
-            for batch in _batches(manifest, name, shape)
+            for one in (
+                _shapes(manifest, name, batch, shape) for batch in _batches(manifest, name, shape)
+            )
         ]
         found[name] = tuple(one for i, one in enumerate(every) if one not in every[:i])
+    return found
+
+
+def ranged_profiles(manifest: Manifest, sizes: PictureRange) -> dict[str, tuple[Profile, ...]]:
+    """One profile for each component, which takes whatever lies in `sizes`: for the denoiser from
+    the smallest batch without guidance to the largest with it.
+
+    Raises:
+        UsageError: the bundle does not take such shapes.
+    """
+    ends = sizes.smallest, sizes.usual, sizes.largest
+    for shape in ends:
+        _check_sides(manifest, "--sizes", shape)
+    found: dict[str, tuple[Profile, ...]] = {}
+    for name in manifest.components:
+        batches = [_batches(manifest, name, shape) for shape in ends]
+        wanted = min(batches[0]), max(batches[1]), max(batches[2])
+        three = [
+            _shapes(manifest, name, batch, shape) for batch, shape in zip(wanted, ends, strict=True)
+        ]
+        found[name] = ({tensor: Extent(*(one[tensor] for one in three)) for tensor in three[0]},)
     return found
 
 
@@ -104,20 +243,19 @@ def _batches(manifest: Manifest, name: str, shape: PictureShape) -> tuple[int, .
     return (shape.batch, 2 * shape.batch)
 
 
-def _profile(
-    manifest: Manifest, name: str, component: Component, batch: int, shape: PictureShape
-) -> Profile:
+def _shapes(manifest: Manifest, name: str, batch: int, shape: PictureShape) -> Shapes:
+    component = manifest.components[name]
     cell = 1 if name == layout.VAE_ENCODER else manifest.latents.downscale
     sides = shape.height // cell, shape.width // cell
     tokens = _tokens(manifest, name)
-    profile = {}
+    found = {}
     for tensor in component.inputs:
         wanted = _wanted(tensor, batch, sides, tokens)
-        profile[tensor.name] = tuple(
+        found[tensor.name] = tuple(
             side if isinstance(side, int) else _in_range(shape, name, component, side, wanted, axis)
             for axis, side in enumerate(tensor.shape)
         )
-    return profile
+    return found
 
 
 def _wanted(
@@ -145,7 +283,7 @@ def _in_range(
     allowed = component.ranges[symbol]
     if not allowed.minimum <= size <= allowed.maximum or size % allowed.multiple:
         raise UsageError(
-            f"--shape {shape}: {name} takes {symbol} from {allowed.minimum} to {allowed.maximum} "
+            f"{shape}: {name} takes {symbol} from {allowed.minimum} to {allowed.maximum} "
             f"in multiples of {allowed.multiple}, and this is {size}"
         )
     return size
@@ -163,13 +301,13 @@ def _tokens(manifest: Manifest, name: str) -> int | None:
     return clip + (t5[0] if t5 else manifest.text.t5_length or 0)
 
 
-def _check_sides(manifest: Manifest, shape: PictureShape) -> None:
+def _check_sides(manifest: Manifest, option: str, shape: PictureShape) -> None:
     multiple = manifest.latents.multiple
     if shape.batch < 1 or min(shape.height, shape.width) < multiple:
-        raise UsageError(f"--shape {shape}: expected a batch and sides of at least 1x{multiple}")
+        raise UsageError(f"{option} {shape}: expected a batch and sides of at least 1x{multiple}")
     if shape.height % multiple or shape.width % multiple:
         near = [max(multiple, round(s / multiple) * multiple) for s in (shape.height, shape.width)]
         raise UsageError(
-            f"--shape {shape}: sides are multiples of {multiple}; "
+            f"{option} {shape}: sides are multiples of {multiple}; "
             f"the nearest is {shape.batch}x{near[0]}x{near[1]}"
         )

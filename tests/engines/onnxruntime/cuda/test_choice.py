@@ -55,7 +55,7 @@ def test_where_the_provider_starts_it_is_chosen_before_the_processor(
     decision = choose(bundle)
     assert decision.chosen.device == "cuda"
     assert decision.chosen.why.endswith("CUDA on Double")
-    assert [one.device for one in decision.passed_over] == ["tensorrt"]
+    assert [one.device for one in decision.passed_over] == ["tensorrt", "tensorrt-rtx"]
     with open_session(bundle, "unet", decision) as session:
         assert session.device == decision.chosen.why
 
@@ -92,9 +92,9 @@ def test_where_it_does_not_start_the_processor_is_chosen_and_the_reason_kept(
     install(**behaviour)
     with caplog.at_level(logging.INFO):
         decision = choose(bundle)
-    assert f"not on cuda: {decision.passed_over[1].why}" in caplog.text
+    assert f"not on cuda: {decision.passed_over[2].why}" in caplog.text
     assert decision.chosen.device == "cpu"
-    [_, passed] = decision.passed_over
+    [_, _, passed] = decision.passed_over
     assert passed.device == "cuda"
     assert says in passed.why
     with pytest.raises(SessionError, match=r"--device cuda cannot run .*does not fall back"):
