@@ -42,6 +42,15 @@ PrecisionOption = Annotated[
         help="bf16: faster, with --device openvino only.",
     ),
 ]
+GpuMemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gpu-memory",
+        metavar="SIZE",
+        help="For weights, as 6GB; the rest stays in the host's memory. With --device tensorrt-rtx "
+        "and plans built with --weight-streaming.",
+    ),
+]
 BundleArgument = Annotated[Path | None, typer.Argument(help="Absent, the embedded model.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]

@@ -176,6 +176,7 @@ def _open(options: Options) -> Img2Img:
             bundle,
             device=options.device,
             precision=options.precision,
+            gpu_memory=options.gpu_memory,
             low_memory=options.low_memory,
             progress=advance,
             comparing=lambda done, total: advance(done, total, "comparing bf16 with f32, once"),

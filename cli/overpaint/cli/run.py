@@ -15,6 +15,7 @@ from .options import (
     BundleOption,
     DeviceOption,
     Force,
+    GpuMemoryOption,
     Json,
     LikeOption,
     LoraOption,
@@ -92,6 +93,7 @@ def run(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "f32",
+    gpu_memory: GpuMemoryOption = None,
     low_memory: Annotated[
         bool, typer.Option("--low-memory", help="Open each engine for its use only.")
     ] = False,
@@ -102,6 +104,8 @@ def run(
     json: Json = False,
 ) -> None:
     """Repaint pictures as a prompt says, or paint one from a prompt alone."""
+
+    from overpaint.engines.host.sizes import parse_bytes
 
     from .paint import paint
     from .repeat import Repeat
@@ -129,6 +133,7 @@ def run(
         text_to_image=text_to_image,
         device=device,
         precision=precision,
+        gpu_memory=parse_bytes("--gpu-memory", gpu_memory) if gpu_memory else None,
         low_memory=low_memory,
         force=force,
         skip_existing=skip_existing,

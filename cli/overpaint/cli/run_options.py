@@ -22,6 +22,7 @@ class Options:
     text_to_image: bool
     device: str
     precision: str
+    gpu_memory: int | None
     low_memory: bool
     force: bool
     skip_existing: bool

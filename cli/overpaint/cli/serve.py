@@ -9,7 +9,7 @@ import typer
 
 from overpaint.bundle.errors import MissingExtraError
 
-from .options import DeviceOption, PrecisionOption
+from .options import DeviceOption, GpuMemoryOption, PrecisionOption
 
 EXAMPLES = """**Examples**
 
@@ -49,12 +49,13 @@ def serve(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "f32",
+    gpu_memory: GpuMemoryOption = None,
     warm_up: Annotated[
         list[str] | None,
         typer.Option(
             metavar="WIDTHxHEIGHT",
-            help="Painted once before a bundle's first job; absent, on ONNX Runtime's GPU devices "
-            "the bundle's own size, elsewhere none. Repeatable.",
+            help="Painted once before a bundle's first job; absent, with --device cuda and "
+            "tensorrt-rtx the bundle's own size, elsewhere none. Repeatable.",
         ),
     ] = None,
     queue: Annotated[int, typer.Option(help="Jobs that may wait; one more is answered 429.")] = 16,
@@ -113,6 +114,7 @@ def serve(
         allow_image_host=allow_image_host or (),
         device=device,
         precision=precision,
+        gpu_memory=gpu_memory,
         warm_up=[parse_size(text) for text in warm_up or ()],
         queue=queue,
         job_timeout=job_timeout,

@@ -22,6 +22,8 @@ class Backend:
         mends it. It is called when it is asked for, never before: it may start a provider.
     open_session: opens one component's engine, of (bundle, component, precision). Raises
         SessionError or MissingExtraError where that fails.
+    open_bounded: the same, of (bundle, component, bytes of all components' weights that may lie on
+        the GPU); None where there is no such bound.
     precisions: what it can compute in. "f32" is what the graph says.
     settles: whether the first runs of a size have work of their own to do, which a server does
         before the first job.
@@ -32,6 +34,7 @@ class Backend:
     rank: int | None
     how: Callable[[Bundle], str]
     open_session: Callable[[Bundle, str, str], Session]
+    open_bounded: Callable[[Bundle, str, int], Session] | None = None
     precisions: tuple[str, ...] = ("f32",)
     settles: bool = False
     in_host_memory: bool = False

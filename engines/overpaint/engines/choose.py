@@ -38,9 +38,12 @@ class Decision:
     passed_over: tuple[Candidate, ...] = ()
     precision: str = "f32"
     psnr_db: float | None = None
+    gpu_memory: int | None = None
 
 
-def choose(bundle: Bundle, device: str = "auto", precision: str = "f32") -> Decision:
+def choose(
+    bundle: Bundle, device: str = "auto", precision: str = "f32", gpu_memory: int | None = None
+) -> Decision:
     """Decide what runs `bundle`. A device that is named is taken or refused, never replaced.
 
     Asking a backend may start it, so none is asked but the one that is named, or those that "auto"
@@ -51,7 +54,7 @@ def choose(bundle: Bundle, device: str = "auto", precision: str = "f32") -> Deci
         MissingExtraError: what would run the bundle is not installed.
         SessionError: the named device cannot run the bundle; the message says why.
     """
-    check_device(device, precision)
+    check_device(device, precision, gpu_memory)
     passed_over: list[Candidate] = []
     reason: OverpaintError | None = None
     for backend in _meant_by(device):
@@ -59,7 +62,7 @@ def choose(bundle: Bundle, device: str = "auto", precision: str = "f32") -> Deci
         if reason is None:
             for better in passed_over:
                 _LOG.info("%s: not on %s: %s", bundle.folder, better.device, better.why)
-            return Decision(device, candidate, tuple(passed_over), precision)
+            return Decision(device, candidate, tuple(passed_over), precision, gpu_memory=gpu_memory)
         passed_over.append(candidate)
     if isinstance(reason, MissingExtraError):
         raise reason
@@ -85,11 +88,13 @@ def open_session(bundle: Bundle, component: str, device: str | Decision = "auto"
     bundle.component(component)
     decision = device if isinstance(device, Decision) else choose(bundle, device)
     backend = BACKENDS[decision.chosen.device]
+    if decision.gpu_memory is not None and backend.open_bounded is not None:
+        return backend.open_bounded(bundle, component, decision.gpu_memory)
     return backend.open_session(bundle, component, decision.precision)
 
 
-def check_device(device: str, precision: str = "f32") -> None:
-    """Check that device and precision are known and go together. Whether the device can run
+def check_device(device: str, precision: str = "f32", gpu_memory: int | None = None) -> None:
+    """Check that device, precision and bound are known and go together. Whether the device can run
     anything here is not asked.
 
     Raises:
@@ -106,6 +111,9 @@ def check_device(device: str, precision: str = "f32") -> None:
         raise UsageError(
             f"--precision {precision} needs --device {' or '.join(able)}; got {device}"
         )
+    if gpu_memory is not None and not all(one.open_bounded for one in _meant_by(device)):
+        able = [backend.name for backend in BACKENDS.values() if backend.open_bounded]
+        raise UsageError(f"--gpu-memory needs --device {' or '.join(able)}; got {device}")
 
 
 def _meant_by(device: str) -> list[Backend]:

@@ -55,6 +55,7 @@ class Img2Img(Closing):
         like: str | None = None,
         device: str = "auto",
         precision: str = "f32",
+        gpu_memory: int | None = None,
         low_memory: bool = False,
         progress: Progress | None = None,
         comparing: Steps | None = None,
@@ -70,6 +71,8 @@ class Img2Img(Closing):
             "tensorrt-rtx" and "openvino" insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
             it. At its first use on a bundle one picture is painted in both: below 30 dB is refused.
+        gpu_memory: bytes of weights that may lie on the GPU at a time, with "tensorrt-rtx" and
+            plans built for it; the rest comes from the host's memory when it is used. None: all.
         low_memory: open each engine when it is used and close it after.
         progress: called with (bytes done, bytes in all) while files are hashed; the weights are
             at the first opening of a bundle only.
@@ -81,7 +84,7 @@ class Img2Img(Closing):
         Raises BundleError, CheckpointError, IntegrityError, MissingExtraError, SessionError.
         """
         opened = open_bundle(bundle_to_open(bundle, lora, like), progress=progress)
-        decision = choose(opened, device, precision)
+        decision = choose(opened, device, precision, gpu_memory)
         if decision.precision == "bf16":
             decision = gated(opened, decision, comparing)
         _LOG.info("%s runs on %s: %s", opened.folder, decision.chosen.device, decision.chosen.why)

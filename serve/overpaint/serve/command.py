@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from overpaint.bundle.errors import UsageError
+from overpaint.engines.host.sizes import parse_bytes
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
-from overpaint.serve.jobs.engines.memory import default_budget, parse_bytes
+from overpaint.serve.jobs.engines.memory import default_budget
 from overpaint.serve.jobs.styles import Styles, read_styles
 
 from .app import create_app
@@ -28,6 +29,7 @@ def serve(
     allow_image_host: Sequence[str] = (),
     device: str = "auto",
     precision: str = "f32",
+    gpu_memory: str | None = None,
     warm_up: Sequence[tuple[int, int]] = (),
     queue: int = 16,
     job_timeout: float = 600.0,
@@ -45,8 +47,8 @@ def serve(
 
     provider, fallback: URLs of those who run the jobs, the first that takes one; "local" is this
     process, and bundles are opened for that one alone.
-    device, precision: as `Img2Img.open` has them. warm_up: sizes (width, height) that each bundle
-    paints before its first job; none: what `Opening` says.
+    device, precision, gpu_memory: as `Img2Img.open` has them, the last as "6GB". warm_up: sizes
+    (width, height) that each bundle paints before its first job; none: what `Opening` says.
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
     and memory where that cannot be written. Times are in seconds.
 
@@ -60,7 +62,9 @@ def serve(
         image_hosts=tuple(allow_image_host),
         queue=queue,
         job_seconds=job_timeout,
-        memory_budget=parse_bytes(memory_budget) if memory_budget else default_budget(),
+        memory_budget=parse_bytes("--memory-budget", memory_budget)
+        if memory_budget
+        else default_budget(),
         provider=provider,
         fallbacks=tuple(fallback),
         fallback_token=fallback_token or None,
@@ -71,7 +75,12 @@ def serve(
         drain_seconds=drain,
     )
     _log_to_stderr()
-    opening = Opening(device=device, precision=precision, sizes=tuple(warm_up))
+    opening = Opening(
+        device=device,
+        precision=precision,
+        gpu_memory=parse_bytes("--gpu-memory", gpu_memory) if gpu_memory else None,
+        sizes=tuple(warm_up),
+    )
     local = "local" in config.providers
     if bundles and not local:
         raise UsageError("BUNDLES: nobody here would run them; add --fallback local, or name none")

@@ -27,5 +27,20 @@ def open_session(bundle: Bundle, component: str, precision: str) -> Session:
     return open_plan(bundle, RTX, component)
 
 
+def open_bounded(bundle: Bundle, component: str, gpu_memory: int) -> Session:
+    """Open one component's plan, whose weights lie in part in the host's memory."""
+    from overpaint.engines.tensorrt.edition import RTX
+    from overpaint.engines.tensorrt.opening import open_plan
+
+    return open_plan(bundle, RTX, component, gpu_memory)
+
+
 # A size's kernels are compiled for the card when it is first used.
-BACKEND = Backend(name="tensorrt-rtx", rank=2, how=how, open_session=open_session, settles=True)
+BACKEND = Backend(
+    name="tensorrt-rtx",
+    rank=2,
+    how=how,
+    open_session=open_session,
+    open_bounded=open_bounded,
+    settles=True,
+)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from overpaint.bundle import layout
-from overpaint.bundle.errors import UsageError
+from overpaint.bundle.errors import FeedError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.open import open_bundle
@@ -34,20 +34,22 @@ log = logging.getLogger("overpaint.serve")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """How bundles are opened. `device` and `precision` as in `Img2Img.open`; `sizes`, (width,
-    height), are painted before the first job. Without any it is the bundle's native one where a
-    size's first runs have work of their own to do (docs/cuda.md), and none elsewhere: TensorRT's
-    sessions do that work for each size of their plans as they open, and a processor has none.
+    """How bundles are opened. `device`, `precision` and `gpu_memory` as in `Img2Img.open`; `sizes`,
+    (width, height), are painted before the first job. Without any it is the bundle's native one
+    where a size's first runs have work of their own to do (docs/cuda.md, docs/tensorrt.md), as far
+    as its engines take it, and none elsewhere: TensorRT's sessions do that work for each size of
+    their plans as they open, and a processor has none.
 
     Raises UsageError where device and precision are unknown or do not go together.
     """
 
     device: str = "auto"
     precision: str = "f32"
+    gpu_memory: int | None = None
     sizes: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        check_device(self.device, self.precision)
+        check_device(self.device, self.precision, self.gpu_memory)
 
 
 def served_bundle(path: Path | None, opening: Opening) -> Served:
@@ -82,14 +84,25 @@ def priced(pipeline: Pipeline, manifest: Manifest, side: int) -> Price | None:
 
 def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> Pipeline:
     """Open every engine and paint what `opening` says: the first job is as fast as any."""
-    pipeline = Img2Img.open(path, device=opening.device, precision=opening.precision)
+    pipeline = Img2Img.open(
+        path,
+        device=opening.device,
+        precision=opening.precision,
+        gpu_memory=opening.gpu_memory,
+    )
     try:
         pipeline.wait()
         decision = pipeline.decision
         settles = decision is not None and BACKENDS[decision.chosen.device].settles
         sizes = opening.sizes or ((native,) if settles else ())
         began = time.monotonic()
-        warm_up(pipeline, *sizes)
+        try:
+            warm_up(pipeline, *sizes)
+        except FeedError as error:  # plans may be for other sizes
+            if opening.sizes:
+                raise
+            log.info("not warmed up: %s", error)
+            sizes = ()
         if sizes:
             painted = ", ".join(f"{width}x{height}" for width, height in sizes)
             log.info("warmed up for %s in %.1f s", painted, time.monotonic() - began)

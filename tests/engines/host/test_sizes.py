@@ -1,11 +1,11 @@
-"""Sizes in bytes, as an operator writes them."""
+"""Sizes in bytes, as people write them."""
 
 from __future__ import annotations
 
 import pytest
 
 from overpaint.bundle.errors import UsageError
-from overpaint.serve.jobs.engines.memory import parse_bytes
+from overpaint.engines.host.sizes import parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -14,10 +14,10 @@ from overpaint.serve.jobs.engines.memory import parse_bytes
      ("100", 100)],
 )  # fmt: skip
 def test_sizes_are_read_as_people_write_them(text: str, count: int) -> None:
-    assert parse_bytes(text) == count
+    assert parse_bytes("--memory-budget", text) == count
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "eight", "1TBx", "inf"])
 def test_what_is_no_size_is_said(text: str) -> None:
     with pytest.raises(UsageError, match="--memory-budget"):
-        parse_bytes(text)
+        parse_bytes("--memory-budget", text)
