@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -28,9 +29,18 @@ _DTYPES: Final = {"F32": np.float32, "F16": np.float16}
 
 
 def write_folder(
-    library: Library, name: str, folder: Path, *, dtype: str = "F16", without: tuple[str, ...] = ()
+    library: Library,
+    name: str,
+    folder: Path,
+    *,
+    dtype: str = "F16",
+    without: tuple[str, ...] = (),
+    distinct: bool = False,
 ) -> Path:
-    """Write architecture `name` in diffusers' layout, leaving out the components `without`."""
+    """Write architecture `name` in diffusers' layout, leaving out the components `without`.
+
+    distinct: no two tensors are alike, for builders that keep those once that are.
+    """
     architecture = library.architectures[name]
     tokenizers = dict(zip(layout.TEXT_ENCODERS, layout.TOKENIZERS, strict=True))
     absent = {*without, *(tokenizers[one] for one in without if one in tokenizers)}
@@ -42,7 +52,7 @@ def write_folder(
             continue
         _json(folder / component / layout.CONFIG, config)
         stem = "model" if component in tokenizers else "diffusion_pytorch_model"
-        tensors = dict(_weights(slots_of(library, name, component), dtype))
+        tensors = dict(_weights(slots_of(library, name, component), dtype, distinct))
         write_safetensors(folder / component / f"{stem}.safetensors", tensors)
         if pad := architecture.pads.get(tokenizers.get(component, "")):
             write_clip_tokenizer(library, folder / tokenizers[component], pad)
@@ -75,10 +85,16 @@ def write_file(
     return path
 
 
-def _weights(slots: Mapping[str, Slot], dtype: str) -> Iterator[tuple[str, ToWrite]]:
+def _weights(
+    slots: Mapping[str, Slot], dtype: str, distinct: bool = False
+) -> Iterator[tuple[str, ToWrite]]:
     block = np.random.default_rng(0).standard_normal(_BLOCK, np.float32)
     for name, (_, shape) in slots.items():
-        yield name, ToWrite(dtype, shape, functools.partial(_values, name, shape, dtype, block))
+        start = zlib.crc32(name.encode()) % (_BLOCK // 2) if distinct else 0
+        yield (
+            name,
+            ToWrite(dtype, shape, functools.partial(_values, name, shape, dtype, block[start:])),
+        )
 
 
 def _values(name: str, shape: tuple[int, ...], dtype: str, block: Values) -> bytes:

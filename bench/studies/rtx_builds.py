@@ -1,0 +1,212 @@
+# ruff: noqa: T201
+"""Build plans of TensorRT for RTX at true sizes, with random weights: time, memory, plan of each.
+
+    python bench/studies/rtx_builds.py sd1.5 sdxl-base sd3.5-medium --work /tmp/rtx \
+        --results bench/results/tensorrt-rtx-2-cores.json
+    python bench/studies/rtx_builds.py --table bench/results/tensorrt-rtx-2-cores.json
+
+No GPU is needed, and none is asked. Each component is built in a process of its own, so that its
+peak is its own, for the range of sizes that `overpaint build` takes by itself. CPU seconds stand
+beside wall seconds: they do not depend on what else the machine is doing. A component that is
+guessed to want more than --memory is not built, and the guess is its row. SD 3.5 is without T5,
+whose vocabulary is not packaged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec import to_builtins
+from real_checkpoint import write_folder
+
+from overpaint.bench.machine import this_machine
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.importing.library import open_library
+from overpaint.engines.host.sizes import parse_bytes
+from overpaint.engines.tensorrt.builder import build_plan
+from overpaint.engines.tensorrt.cards import USUAL
+from overpaint.engines.tensorrt.edition import RTX
+from overpaint.engines.tensorrt.estimate import estimate
+from overpaint.engines.tensorrt.libraries import library
+from overpaint.engines.tensorrt.record import USER_ALLOCATION
+from overpaint.engines.tensorrt.shapes import default_range, ranged_profiles
+
+_WITHOUT: Final = ("text_encoder_3",)
+_OVERPAINT: Final = Path(sys.executable).with_name("overpaint")
+_STORED: Final = {"float16": "F16", "float32": "F32"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """One component's build: megabytes of `weights_mb` in, `plan_mb` out, and `peak_mb` of resident
+    memory, of which `guessed_mb` were said before. `failed` is TensorRT's reason, or that it was
+    not tried."""
+
+    architecture: str
+    dtype: str
+    component: str
+    sizes: str
+    tensorrt_rtx: str
+    weights_mb: int
+    guessed_mb: int
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_mb: int | None = None
+    plan_mb: float | None = None
+    shared: bool = False
+    failed: str = ""
+
+
+def measure(
+    bundle: Bundle, architecture: str, dtype: str, most: int, shared: bool
+) -> Iterator[Built]:
+    """Build each component of `bundle` in a process of its own, as far as `most` bytes go."""
+    sizes = default_range(bundle)
+    every = ranged_profiles(bundle.manifest, sizes)
+    for name, profiles in every.items():
+        guess = estimate(bundle, {name: profiles}, RTX)
+        known: dict[str, Any] = {
+            "architecture": architecture,
+            "dtype": dtype,
+            "component": name,
+            "sizes": str(sizes),
+            "tensorrt_rtx": library(RTX.builder).version,
+            "weights_mb": guess.weights >> 20,
+            "guessed_mb": guess.host >> 20,
+        }
+        if guess.host > most:
+            yield Built(**known, failed=f"not tried: it may want more than {most >> 20} MB")
+            continue
+        plan = bundle.folder / f"{name}.plan"
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, __file__, "--one", bundle.folder, name, plan],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        said = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = round(time.perf_counter() - start, 1)
+        yield Built(
+            **known,
+            seconds=seconds,
+            cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
+            peak_mb=usage.ru_maxrss >> 10,
+            plan_mb=None if status else round(plan.stat().st_size / 2**20, 1),
+            shared=shared,
+            failed=said.strip().splitlines()[-1][:300] if status else "",
+        )
+        plan.unlink(missing_ok=True)
+
+
+def build_one(folder: str, component: str, plan: str) -> None:
+    """What a process of its own does."""
+    bundle = open_bundle(folder)
+    built = build_plan(
+        library(RTX.builder).module,
+        bundle.path(bundle.component(component).graph),
+        ranged_profiles(bundle.manifest, default_range(bundle))[component],
+        flags=(USER_ALLOCATION,),
+        compute_capabilities=USUAL,
+        report=lambda fraction, phase: None,
+        cancelled=lambda: False,
+    )
+    Path(plan).write_bytes(built.plan)
+
+
+def bundle_of(architecture: str, dtype: str, work: Path) -> Bundle:
+    """A bundle of the architecture's true size, its weights stored as they are computed with."""
+    shutil.rmtree(work, ignore_errors=True)
+    checkpoint, made = work / "checkpoint", work / "bundle"
+    write_folder(
+        open_library(),
+        architecture,
+        checkpoint,
+        dtype=_STORED[dtype],
+        without=_WITHOUT,
+        distinct=True,
+    )
+    command = ("import", str(checkpoint), "--output", str(made), "--dtype", dtype)
+    subprocess.run((_OVERPAINT, *command), check=True, stdout=subprocess.DEVNULL)
+    return open_bundle(made)
+
+
+def record(path: Path, row: Built) -> None:
+    """Put a row into a file of results, in the place of an earlier one of the same component."""
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [one for one in rows if _key(one) != _key(asdict(row))] + [asdict(row)]
+    architectures = list(open_library().architectures)
+    rows.sort(key=lambda one: (architectures.index(one["architecture"]), one["dtype"]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        json.dumps({"machine": to_builtins(this_machine()), "rows": rows}, indent=1) + "\n"
+    )
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The results as docs/tensorrt.md shows them."""
+    lines = [
+        "| `--like` | component | weights | wall | CPU | peak memory | plan |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        wall = "shared" if row["shared"] else f"{row['seconds']} s"
+        cells = (
+            f"{row['failed']} (guessed: {row['guessed_mb']:,} MB) | | | "
+            if row["failed"]
+            else f"{wall} | {row['cpu_seconds']} s | {row['peak_mb']:,} MB | {row['plan_mb']:,} MB"
+        )
+        what = f"`{row['component']}`, {row['dtype']}"
+        lines.append(f"| `{row['architecture']}` | {what} | {row['weights_mb']:,} MB | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["architecture"], row["dtype"], row["component"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("architectures", nargs="*", metavar="NAME", help="as --like has them")
+    parser.add_argument("--work", type=Path, help="a folder on a disk with room; it is removed")
+    parser.add_argument("--dtype", choices=tuple(_STORED), default="float16", help="%(default)s")
+    parser.add_argument("--memory", default="10GB", help="%(default)s; more is not tried")
+    parser.add_argument("--shared", action="store_true", help="other work runs: no wall times")
+    parser.add_argument("--results", type=Path, help="a JSON file to put the figures into")
+    parser.add_argument("--table", type=Path, help="print such a file as a table, and end")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.one:
+        build_one(*chosen.one)
+        return
+    if chosen.table:
+        print(table(json.loads(chosen.table.read_text())["rows"]), end="")
+        return
+    if chosen.work is None or not chosen.architectures:
+        parser.error("expected --work FOLDER and the name of an architecture")
+    most = parse_bytes("--memory", chosen.memory)
+    for name in chosen.architectures:
+        try:
+            bundle = bundle_of(name, chosen.dtype, chosen.work)
+            for row in measure(bundle, name, chosen.dtype, most, chosen.shared):
+                print(json.dumps(asdict(row)), flush=True)
+                if chosen.results:
+                    record(chosen.results, row)
+        finally:
+            shutil.rmtree(chosen.work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
