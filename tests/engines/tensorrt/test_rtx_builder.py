@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the packages that the tests stand on are Linux's"
 )
 REFUSED = {("sdxl", "float16", "text_encoder_2"), ("sdxl-refiner", "float16", "text_encoder_2")}
-"""The tiny one's heads are 8 wide, for which the builder finds no kernel in half precision."""
+"""The tiny one's heads are 10 wide, for which the builder finds no kernel in half precision."""
 
 
 @pytest.fixture

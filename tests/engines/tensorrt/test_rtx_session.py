@@ -5,7 +5,9 @@ On a double, whose plans are the double's own: nothing of the real one runs with
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +85,8 @@ def test_a_card_that_the_plan_serves_runs_it_before_cuda_and_after_tensorrt(
     assert decision.chosen.device == "tensorrt-rtx"
     assert decision.chosen.why == (
         f"tensorrt_rtx {RTX_VERSION} on NVIDIA GeForce RTX 4090, plans for "
-        "1x64x64:1x64x64:1x128x128"
+        "1x64x64:1x64x64:1x128x128; its plan serves compute capability 8.0 (Ampere: A100, A30), "
+        "8.6 (Ampere: RTX 30), 8.9 (Ada: RTX 40), 12.0 (Blackwell: RTX 50)"
     )
     assert [better.device for better in decision.passed_over] == ["tensorrt"]
     rtx.install(full=VERSION, lean=VERSION)
@@ -205,6 +208,16 @@ def test_a_size_outside_names_the_range_the_nearest_and_the_command(
         f"64x128, or build 32x160 too: overpaint build {bundle.folder} --engine tensorrt-rtx "
         "--force --sizes 1x64x32:1x64x64:1x160x128; or take --device cuda or cpu"
     )
+
+
+def test_closing_lets_the_engine_go(bundle: Bundle) -> None:
+    """It holds the weights, on the GPU."""
+    session = open_session(bundle, "unet", "tensorrt-rtx")
+    session.run(feed())
+    engine = weakref.ref(session._engine._loaded.engine)  # type: ignore[union-attr]
+    session.close()
+    gc.collect()
+    assert engine() is None
 
 
 # What is compiled

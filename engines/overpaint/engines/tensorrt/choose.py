@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from overpaint.bundle import layout
@@ -68,12 +68,10 @@ def _building(bundle: Bundle, record: BuildRecord, machine: Machine) -> str:
     return f"{build_command(bundle, RTX, record.shapes)} --compute-capability {here}"
 
 
-def served_cards(bundle: Bundle, edition: Edition) -> str:
-    """ "; its plan serves compute capability 8.6 (Ampere: RTX 30), …" for plans that were built for
+def served_cards(records: Iterable[BuildRecord]) -> str:
+    """ "; its plan serves compute capability 8.6 (Ampere: RTX 30), …" of plans that were built for
     several, else empty."""
-    if not edition.portable:
-        return ""
-    served = [named(record.compute_capabilities) for record in records(bundle, edition)]
+    served = [named(one.compute_capabilities) for one in records if one.edition.portable]
     return f"; its plan serves compute capability {' or '.join(served)}" if served else ""
 
 

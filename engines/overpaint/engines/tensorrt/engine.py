@@ -88,7 +88,7 @@ class TensorRTEngine:
             weights_on_gpu=_share(bundle, record, component, gpu_memory),
         )
         self._loaded: LoadedPlan | None = loaded
-        self._kernels = _kernels(loaded, record, component, machine)
+        self._kernels: Kernels | None = _kernels(loaded, record, component, machine)
         self._profiles = profiles_of(loaded, described)
         with self._cuda.lock:
             # What the greediest of the bundle's engines needs, so that the arena need not grow.
@@ -129,6 +129,7 @@ class TensorRTEngine:
         with self._cuda.lock:
             while self._executions:
                 self._executions.popitem()[1].close()
+            self._kernels = None  # before the engine that they are of
             self._loaded = None
             self._cuda.arena.leave(self)
 

@@ -30,14 +30,17 @@ def how_it_runs(bundle: Bundle, edition: Edition) -> str:
     try:
         machine = choose.this_machine(edition)
     except MissingExtraError as error:
-        raise SessionError(f"CUDA cannot be asked: {install_command(edition.extra)}") from error
+        cards = choose.served_cards(choose.records(bundle, edition))
+        command = install_command(edition.extra)
+        raise SessionError(f"CUDA cannot be asked: {command}{cards}") from error
     except SessionError as error:
-        raise SessionError(f"{error}{choose.served_cards(bundle, edition)}") from error
+        cards = choose.served_cards(choose.records(bundle, edition))
+        raise SessionError(f"{error}{cards}") from error
     choice = choose.fitting_plans(bundle, edition, machine)
     record, version = choice.record, machine.runtimes[choice.runtime]
     tuned = f", tuned on {record.gpu}" if record.gpu not in (None, machine.gpu) else ""
-    shapes = ", ".join(record.shapes)
-    return f"{choice.runtime} {version} on {machine.gpu}, plans for {shapes}{tuned}"
+    shapes, cards = ", ".join(record.shapes), choose.served_cards([record])
+    return f"{choice.runtime} {version} on {machine.gpu}, plans for {shapes}{tuned}{cards}"
 
 
 def open_plan(
