@@ -8,8 +8,8 @@
 No GPU is needed, and none is asked. Each component is built in a process of its own, so that its
 peak is its own, for the range of sizes that `overpaint build` takes by itself. CPU seconds stand
 beside wall seconds: they do not depend on what else the machine is doing. A component that is
-guessed to want more than --memory is not built, and the guess is its row. SD 3.5 is without T5,
-whose vocabulary is not packaged.
+guessed to want more than --memory of its own is not built, and a build that takes more is ended.
+SD 3.5 is without T5, whose vocabulary is not packaged.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -49,9 +50,10 @@ _STORED: Final = {"float16": "F16", "float32": "F32"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """One component's build: megabytes of `weights_mb` in, `plan_mb` out, and `peak_mb` of resident
-    memory, of which `guessed_mb` were said before. `failed` is TensorRT's reason, or that it was
-    not tried."""
+    """One component's build: `weights_mb` megabytes in, `plan_mb` out, and `peak_mb` of resident
+    memory, where `guessed_mb` were said before. `own_mb` of it were the process's own; the rest is
+    the checkpoint, mapped, which the system may take back. `failed` is TensorRT's reason, or that
+    it was not tried."""
 
     architecture: str
     dtype: str
@@ -63,6 +65,7 @@ class Built:
     seconds: float | None = None
     cpu_seconds: float | None = None
     peak_mb: int | None = None
+    own_mb: int | None = None
     plan_mb: float | None = None
     shared: bool = False
     failed: str = ""
@@ -89,26 +92,59 @@ def measure(
             yield Built(**known, failed=f"not tried: it may want more than {most >> 20} MB")
             continue
         plan = bundle.folder / f"{name}.plan"
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, __file__, "--one", bundle.folder, name, plan],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
-        said = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = round(time.perf_counter() - start, 1)
+        command = [sys.executable, __file__, "--one", str(bundle.folder), name, str(plan)]
+        ran = run(command, most)
         yield Built(
             **known,
-            seconds=seconds,
-            cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
-            peak_mb=usage.ru_maxrss >> 10,
-            plan_mb=None if status else round(plan.stat().st_size / 2**20, 1),
+            seconds=ran.seconds,
+            cpu_seconds=ran.cpu_seconds,
+            peak_mb=ran.peak >> 20,
+            own_mb=ran.own >> 20,
+            plan_mb=None if ran.failed else round(plan.stat().st_size / 2**20, 1),
             shared=shared,
-            failed=said.strip().splitlines()[-1][:300] if status else "",
+            failed=ran.failed,
         )
         plan.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """A process that is over. `own` bytes of its `peak` were no file's; `failed`: its last line."""
+
+    seconds: float
+    cpu_seconds: float
+    peak: int
+    own: int
+    failed: str
+
+
+def run(command: Sequence[str], most: int) -> Ran:
+    """Run `command`, and end it where its own memory passes `most` bytes."""
+    start, own = time.perf_counter(), 0
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stderr=said)
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            own = max(own, _own(process.pid))
+            if own > most:
+                process.kill()
+            time.sleep(0.1)
+        _, status, usage = ended
+        said.seek(0)
+        lines = said.read().strip().splitlines() or [f"ended by signal {status & 127}"]
+    if own > most:
+        lines.append(f"stopped as it took {own >> 20:,} MB")
+    return Ran(
+        seconds=round(time.perf_counter() - start, 1),
+        cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
+        peak=usage.ru_maxrss << 10,
+        own=own,
+        failed=lines[-1][:300] if status else "",
+    )
+
+
+def _own(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon:"))
 
 
 def build_one(folder: str, component: str, plan: str) -> None:
@@ -158,15 +194,16 @@ def record(path: Path, row: Built) -> None:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The results as docs/tensorrt.md shows them."""
     lines = [
-        "| `--like` | component | weights | wall | CPU | peak memory | plan |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        "| `--like` | component | weights | wall | CPU | own memory | with what is mapped | plan |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         wall = "shared" if row["shared"] else f"{row['seconds']} s"
         cells = (
-            f"{row['failed']} (guessed: {row['guessed_mb']:,} MB) | | | "
+            f"{row['failed']} (guessed: {row['guessed_mb']:,} MB) | | | | "
             if row["failed"]
-            else f"{wall} | {row['cpu_seconds']} s | {row['peak_mb']:,} MB | {row['plan_mb']:,} MB"
+            else f"{wall} | {row['cpu_seconds']} s | {row['own_mb']:,} MB | "
+            f"{row['peak_mb']:,} MB | {row['plan_mb']:,} MB"
         )
         what = f"`{row['component']}`, {row['dtype']}"
         lines.append(f"| `{row['architecture']}` | {what} | {row['weights_mb']:,} MB | {cells} |")

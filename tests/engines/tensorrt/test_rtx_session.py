@@ -214,7 +214,8 @@ def test_closing_lets_the_engine_go(bundle: Bundle) -> None:
     """It holds the weights, on the GPU."""
     session = open_session(bundle, "unet", "tensorrt-rtx")
     session.run(feed())
-    engine = weakref.ref(session._engine._loaded.engine)  # type: ignore[union-attr]
+    ours: Any = session._engine
+    engine = weakref.ref(ours._loaded.engine)
     session.close()
     gc.collect()
     assert engine() is None
