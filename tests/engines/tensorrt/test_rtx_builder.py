@@ -33,8 +33,6 @@ from overpaint.engines.tensorrt.shapes import Extent, PictureRange, PictureShape
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the packages that the tests stand on are Linux's"
 )
-REFUSED = {("sdxl", "float16", "text_encoder_2"), ("sdxl-refiner", "float16", "text_encoder_2")}
-"""The tiny one's heads are 10 wide, for which the builder finds no kernel in half precision."""
 
 
 @pytest.fixture
@@ -184,14 +182,8 @@ def test_every_component_of_every_family_is_built(
     bundle = open_bundle(folder)
     side = 4 * bundle.manifest.latents.multiple
     sizes = PictureRange.parse(f"{side}:{side}:{2 * side}")
-    failed = {}
     for name in bundle.manifest.components:
-        try:
-            assert _built(bundle, name, sizes)
-        except SessionError as error:
-            failed[family, dtype, name] = str(error)
-    assert failed.keys() <= REFUSED, failed
-    assert REFUSED & {(family, dtype, name) for name in bundle.manifest.components} <= failed.keys()
+        assert _built(bundle, name, sizes), name
 
 
 def _built(bundle: Bundle, component: str, sizes: PictureRange) -> Any:
