@@ -26,6 +26,7 @@ from overpaint.engines.choose import choose, open_session
 from overpaint.engines.session.session import Session
 from overpaint.engines.tensorrt import engine as engines
 from overpaint.runtime import Img2Img
+from overpaint.serve.jobs.engines.bundles import Opening, open_warm
 
 Array = np.ndarray[Any, Any]
 PICTURE = Path(__file__).parents[3] / "examples/summer.png"
@@ -350,3 +351,32 @@ def test_pictures_are_those_of_the_processor(rtx: Here, tmp_path: Path) -> None:
         assert np.abs(ours - theirs).max() <= 1
     assert rtx.cuda.in_use("device") == 0
     assert rtx.cuda.graphs == 0
+
+
+# Serving
+
+
+def test_a_server_compiles_the_bundles_own_size_before_the_first_job(
+    rtx: Here, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = pocket(tmp_path / "pocket").folder
+    built_for_rtx(open_bundle(folder), "32:32:64")
+    with caplog.at_level(logging.INFO, "overpaint.serve"):
+        open_warm(folder, Opening(device="tensorrt-rtx"), (64, 32)).close()
+    assert "warmed up for 64x32 in " in caplog.text
+    compiled = rtx.trt.compiled
+    assert compiled > 3
+    open_warm(folder, Opening(device="tensorrt-rtx"), (64, 32)).close()
+    assert rtx.trt.compiled == compiled
+
+
+def test_a_server_starts_though_its_plans_are_not_for_the_bundles_own_size(
+    rtx: Here, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = pocket(tmp_path / "pocket").folder
+    built_for_rtx(open_bundle(folder), "32:32:64")
+    with caplog.at_level(logging.INFO, "overpaint.serve"):
+        open_warm(folder, Opening(device="tensorrt-rtx"), (128, 128)).close()
+    assert "not warmed up: " in caplog.text
+    with pytest.raises(FeedError, match="plan is for pictures of 32x32 to 64x64, not 128x128"):
+        open_warm(folder, Opening(device="tensorrt-rtx", sizes=((128, 128),)), (128, 128))
