@@ -31,6 +31,7 @@ from overpaint.serve.jobs.engines.bundles import Opening, open_warm
 Array = np.ndarray[Any, Any]
 PICTURE = Path(__file__).parents[3] / "examples/summer.png"
 ADA = ("NVIDIA GeForce RTX 4090", (8, 9))
+ROOM = 10_000  # bytes: for the buffers of two pictures, and not for more activations than of one
 
 
 @pytest.fixture
@@ -175,6 +176,20 @@ def test_sizes_not_used_for_longest_give_way(unet: Session, reference: Session, 
         expected = reference.run(given)["out_sample"]
         np.testing.assert_array_equal(unet.run(given)["out_sample"], expected)
     assert rtx.cuda.graphs == graphs + 1
+
+
+def test_a_size_that_there_is_no_room_for_leaves_the_others_as_they_were(
+    unet: Session, reference: Session, rtx: Here
+) -> None:
+    given = feed(1)
+    expected = reference.run(given)["out_sample"]
+    unet.run(given)
+    before, rtx.cuda.memory = rtx.cuda.in_use("device"), rtx.cuda.in_use("device") + ROOM
+    with pytest.raises(SessionError, match="CUDA failed while allocating"):
+        unet.run(feed(2))
+    assert rtx.cuda.in_use("device") == before
+    for _ in range(3):
+        np.testing.assert_array_equal(unet.run(given)["out_sample"], expected)
 
 
 def test_a_larger_batch_is_run_in_pieces(unet: Session, reference: Session) -> None:

@@ -30,10 +30,16 @@ class Arena:
         self.generation = 0
 
     def join(self, user: object, size: int) -> None:
-        """Let `user` in, who needs `size` bytes."""
-        self._needs[user] = size
+        """Let `user` in, or say that it needs `size` bytes from now on. Where there is no room for
+        so many, everything stays as it was, but for the block's address."""
         if size > self.size:
-            self._replace(size)
+            former = self.size
+            try:
+                self._replace(size)
+            except BaseException:
+                self._replace(former)
+                raise
+        self._needs[user] = size
 
     def need_of(self, user: object) -> int:
         """The bytes that `user` said it needs; 0 of who is not in."""

@@ -156,8 +156,13 @@ class TensorRTEngine:
             shapes,
             capturable=not self._record.weight_streaming,
         )
+        arena = self._cuda.arena
+        try:
+            arena.join(self, max(arena.need_of(self), execution.activation_bytes))
+        except BaseException:
+            execution.close()
+            raise
         self._executions[tuple(shapes.values())] = execution
-        self._cuda.arena.join(self, max(self._cuda.arena.need_of(self), execution.activation_bytes))
         return execution
 
     def _run_first(self, execution: Execution, feed: Mapping[str, Array]) -> Mapping[str, Array]:

@@ -66,8 +66,8 @@ class Execution:
         shapes = {**inputs, **self._output_shapes(component.outputs)}
         tensors = (*component.inputs, *component.outputs)
         offsets, size = _layout(tensors, shapes)
+        pinned = Pinned(cuda, size)  # which frees itself, should there be no room on the device
         self._device = cuda.allocate(size)
-        pinned = Pinned(cuda, size)
         self._host = pinned.address
         self._arrays = {
             tensor.name: pinned.array(
