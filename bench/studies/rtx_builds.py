@@ -120,11 +120,14 @@ class Ran:
 
 def run(command: Sequence[str], most: int) -> Ran:
     """Run `command`, and end it where its own memory passes `most` bytes."""
-    start, own = time.perf_counter(), 0
+    start, own, peak = time.perf_counter(), 0, 0
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stderr=said)
         while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
-            own = max(own, _own(process.pid))
+            # wait4's own figure is no less than what this process has, which was forked.
+            now = _memory(process.pid)
+            own = max(own, now.get("RssAnon", 0))
+            peak = max(peak, now.get("VmHWM", 0))
             if own > most:
                 process.kill()
             time.sleep(0.1)
@@ -136,15 +139,16 @@ def run(command: Sequence[str], most: int) -> Ran:
     return Ran(
         seconds=round(time.perf_counter() - start, 1),
         cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
-        peak=usage.ru_maxrss << 10,
+        peak=peak,
         own=own,
         failed=lines[-1][:300] if status else "",
     )
 
 
-def _own(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon:"))
+def _memory(pid: int) -> dict[str, int]:
+    """Bytes, by the kernel's names; empty for a process that is over."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {words[0].rstrip(":"): int(words[1]) << 10 for words in lines if words[-1:] == ["kB"]}
 
 
 def build_one(folder: str, component: str, plan: str) -> None:
@@ -203,7 +207,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"{row['failed']} (guessed: {row['guessed_mb']:,} MB) | | | | "
             if row["failed"]
             else f"{wall} | {row['cpu_seconds']} s | {row['own_mb']:,} MB | "
-            f"{row['peak_mb']:,} MB | {row['plan_mb']:,} MB"
+            f"{'not known' if row['peak_mb'] is None else format(row['peak_mb'], ',') + ' MB'} | "
+            f"{row['plan_mb']:,} MB"
         )
         what = f"`{row['component']}`, {row['dtype']}"
         lines.append(f"| `{row['architecture']}` | {what} | {row['weights_mb']:,} MB | {cells} |")
