@@ -374,6 +374,14 @@ class TestExtending:
         assert (pixels(painted)[16:64, 32:] == pixels(picture)).all()
         assert result.parameters.image_sha256 is not None
 
+    def test_a_canvas_that_no_picture_may_have_is_refused_before_it_is_made(
+        self, pipe: Img2Img
+    ) -> None:
+        with pytest.raises(UsageError, match="got 1000064x64; extend by less"):
+            repaint(pipe, photograph((64, 64)), None, extend=(10**6, 0, 0, 0))
+        with pytest.raises(UsageError, match="extend: expected"):
+            repaint(pipe, photograph((64, 64)), None, extend=(-8, 0, 0, 0))
+
     def test_a_mask_goes_with_it(self, pipe: Img2Img) -> None:
         picture, mask = photograph((64, 64)), rectangle((64, 64), (0, 0, 64, 16))
         painted = pixels(repaint(pipe, picture, mask, extend=(0, 0, 32, 0)).images[0])

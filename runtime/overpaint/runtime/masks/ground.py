@@ -51,8 +51,8 @@ def read_ground(image: ImageLike, request: Request) -> Ground:
         mask = ImageChops.invert(mask)
     ground = picture.image
     if settings.extend is not None:
-        mask = extended_mask(mask or Image.new("L", ground.size, 0), settings.extend)
         ground = extended(ground, settings.extend)
+        mask = extended_mask(mask or Image.new("L", picture.image.size, 0), settings.extend)
     return Ground(
         picture=ground,
         mask=mask,
