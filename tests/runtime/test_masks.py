@@ -377,8 +377,8 @@ class TestExtending:
     def test_a_canvas_that_no_picture_may_have_is_refused_before_it_is_made(
         self, pipe: Img2Img
     ) -> None:
-        with pytest.raises(UsageError, match="got 1000064x64; extend by less"):
-            repaint(pipe, photograph((64, 64)), None, extend=(10**6, 0, 0, 0))
+        with pytest.raises(UsageError, match="got 10000064x64; extend by less"):
+            repaint(pipe, photograph((64, 64)), None, extend=(10**7, 0, 0, 0))
         with pytest.raises(UsageError, match="extend: expected"):
             repaint(pipe, photograph((64, 64)), None, extend=(-8, 0, 0, 0))
 
