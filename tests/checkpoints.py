@@ -38,6 +38,7 @@ def tiny_checkpoint(
     t5: bool = True,
     shard_size: str | None = None,
     time_cond_proj_dim: int | None = None,
+    inpainting: bool = False,
 ) -> Path:
     """Write a diffusers folder for `family` and return its path.
 
@@ -45,19 +46,25 @@ def tiny_checkpoint(
     SD 3.5 Large Turbo, by their configs). `t5`: whether SD 3 has its third encoder (without it,
     diffusers loads the folder with `text_encoder_3=None, tokenizer_3=None`). `shard_size`: split
     weights as large checkpoints are ("200KB"). `time_cond_proj_dim`: a UNet with a guidance
-    embedding, as LCM distillation makes them.
+    embedding, as LCM distillation makes them. `inpainting`: a denoiser that takes the mask and the
+    masked picture's latents behind the noisy latents.
     """
     folder = Path(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if family == "sd3":
-            pipeline = _sd3(turbo=turbo, t5=t5)
+            pipeline = _sd3(turbo=turbo, t5=t5, inpainting=inpainting)
         elif family in ("sdxl", "sdxl-refiner"):
             pipeline = _sdxl(
-                refiner=family == "sdxl-refiner", turbo=turbo, time_cond_proj_dim=time_cond_proj_dim
+                refiner=family == "sdxl-refiner",
+                turbo=turbo,
+                time_cond_proj_dim=time_cond_proj_dim,
+                inpainting=inpainting,
             )
         else:
-            pipeline = _sd(v2=family == "sd2", time_cond_proj_dim=time_cond_proj_dim)
+            pipeline = _sd(
+                v2=family == "sd2", time_cond_proj_dim=time_cond_proj_dim, inpainting=inpainting
+            )
     shards = {} if shard_size is None else {"max_shard_size": shard_size}
     if dtype != torch.float32:
         pipeline.to(dtype=dtype)
@@ -78,11 +85,11 @@ def tiny_checkpoint(
 # ---------------------------------------------------------------------------- whole pipelines
 
 
-def _sd(*, v2: bool, time_cond_proj_dim: int | None) -> Any:
+def _sd(*, v2: bool, time_cond_proj_dim: int | None, inpainting: bool) -> Any:
     width = CLIP_G_WIDTH if v2 else CLIP_L_WIDTH
     unet = diffusers.UNet2DConditionModel(
         sample_size=8,
-        in_channels=4,
+        in_channels=9 if inpainting else 4,
         out_channels=4,
         block_out_channels=(32, 64, 64, 64),
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
@@ -109,7 +116,12 @@ def _sd(*, v2: bool, time_cond_proj_dim: int | None) -> Any:
         if v2
         else diffusers.PNDMScheduler(skip_prk_steps=True, prediction_type="epsilon", **common)
     )
-    return diffusers.StableDiffusionPipeline(
+    pipeline = (
+        diffusers.StableDiffusionInpaintPipeline
+        if inpainting
+        else diffusers.StableDiffusionPipeline
+    )
+    return pipeline(
         vae=_vae(latent_channels=4, scaling=0.18215, shift=None, force_upcast=False),
         text_encoder=_clip(width, "gelu" if v2 else "quick_gelu", projection=None, pad=1),
         tokenizer=_clip_tokenizer("!" if v2 else "<|endoftext|>"),
@@ -121,7 +133,7 @@ def _sd(*, v2: bool, time_cond_proj_dim: int | None) -> Any:
     )
 
 
-def _sdxl(*, refiner: bool, turbo: bool, time_cond_proj_dim: int | None) -> Any:
+def _sdxl(*, refiner: bool, turbo: bool, time_cond_proj_dim: int | None, inpainting: bool) -> Any:
     width = CLIP_G_WIDTH if refiner else CLIP_L_WIDTH + CLIP_G_WIDTH
     time_width = 8
     down = ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")
@@ -130,7 +142,7 @@ def _sdxl(*, refiner: bool, turbo: bool, time_cond_proj_dim: int | None) -> Any:
         down, up = (*down, "DownBlock2D"), ("UpBlock2D", *up)
     unet = diffusers.UNet2DConditionModel(
         sample_size=8,
-        in_channels=4,
+        in_channels=9 if inpainting else 4,
         out_channels=4,
         block_out_channels=(32, 64, 64, 64)[: len(down)],
         down_block_types=down,
@@ -181,15 +193,20 @@ def _sdxl(*, refiner: bool, turbo: bool, time_cond_proj_dim: int | None) -> Any:
         return diffusers.StableDiffusionXLImg2ImgPipeline(
             **common, force_zeros_for_empty_prompt=False, requires_aesthetics_score=True
         )
-    return diffusers.StableDiffusionXLPipeline(**common, force_zeros_for_empty_prompt=True)
+    pipeline = (
+        diffusers.StableDiffusionXLInpaintPipeline
+        if inpainting
+        else diffusers.StableDiffusionXLPipeline
+    )
+    return pipeline(**common, force_zeros_for_empty_prompt=True)
 
 
-def _sd3(*, turbo: bool, t5: bool) -> Any:
+def _sd3(*, turbo: bool, t5: bool, inpainting: bool) -> Any:
     heads, head_width = 4, 16
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,
-        in_channels=16,
+        in_channels=33 if inpainting else 16,
         out_channels=16,
         num_layers=2,
         attention_head_dim=head_width,
@@ -201,7 +218,12 @@ def _sd3(*, turbo: bool, t5: bool) -> Any:
         qk_norm="rms_norm" if turbo else None,
     )
     _calibrate_transformer(transformer)
-    return diffusers.StableDiffusion3Pipeline(
+    pipeline = (
+        diffusers.StableDiffusion3InpaintPipeline
+        if inpainting
+        else diffusers.StableDiffusion3Pipeline
+    )
+    return pipeline(
         transformer=transformer,
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0),
         vae=_vae(latent_channels=16, scaling=1.5305, shift=0.0609, force_upcast=True),
@@ -265,7 +287,7 @@ def _calibrate_unet(unet: diffusers.UNet2DConditionModel, width: int, **conditio
             if name.endswith("attn2.to_out.0"):
                 module.weight.mul_(4)
         out = unet(
-            torch.randn(2, 4, 8, 8),
+            torch.randn(2, unet.config.in_channels, 8, 8),
             torch.tensor(500),
             torch.randn(2, 77, width),
             **conditions,
@@ -278,7 +300,7 @@ def _calibrate_unet(unet: diffusers.UNet2DConditionModel, width: int, **conditio
 def _calibrate_transformer(transformer: diffusers.SD3Transformer2DModel) -> None:
     with torch.no_grad():
         out = transformer(
-            hidden_states=torch.randn(2, 16, 8, 8),
+            hidden_states=torch.randn(2, transformer.config.in_channels, 8, 8),
             encoder_hidden_states=torch.randn(2, 77, T5_WIDTH),
             pooled_projections=torch.randn(2, CLIP_L_WIDTH + CLIP_G_WIDTH),
             timestep=torch.full((2,), 500.0),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -157,6 +158,33 @@ def tiny_sd3_bundle(tiny_sd3: Path, exported: Export) -> Path:
     return exported("sd3.bundle", tiny_sd3)
 
 
+@dataclass(frozen=True, slots=True)
+class Tiny:
+    """A checkpoint, and its bundle in float32 with the same weights to the bit."""
+
+    checkpoint: Path
+    bundle: Path
+
+
+@pytest.fixture(scope="session")
+def inpainting(build_once: BuildOnce, exported: Export) -> Callable[[str], Tiny]:
+    """A family's inpainting checkpoint, whose denoiser sees the mask and the masked picture."""
+
+    def make(family: str) -> Tiny:
+        from tests.checkpoints import tiny_checkpoint
+
+        name = f"{family}-inpainting"
+        checkpoint = build_once(
+            name,
+            lambda folder: tiny_checkpoint(family, folder, inpainting=True),  # type: ignore[arg-type]
+        )
+        bundle = exported(f"{name}.bundle", checkpoint)
+        again = build_once(f"{name}-again", lambda to: _with_weights_of(bundle, checkpoint, to))
+        return Tiny(again, bundle)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def bundles(request: pytest.FixtureRequest) -> dict[str, Path]:
     names = {family: f"{name}_bundle" for family, name in FAMILIES.items()}
@@ -169,22 +197,27 @@ def checkpoints(
     bundles: dict[str, Path],
     build_once: Callable[[str, Callable[[Path], object]], Path],
 ) -> dict[str, Path]:
-    """Those that the bundles were exported from, to the bit.
-
-    A bundle may be kept from an earlier run, and a checkpoint that another process calibrated has
-    other last digits: the weights are the bundle's own.
-    """
+    """Those that the bundles were exported from, to the bit."""
 
     def restore(family: str, name: str, folder: Path) -> None:
-        shutil.copytree(request.getfixturevalue(name), folder)
-        for file in bundles[family].glob("*/*.safetensors"):
-            component = "vae" if file.parent.name.startswith("vae_") else file.parent.name
-            shutil.copyfile(file, folder / component / file.name)
+        _with_weights_of(bundles[family], request.getfixturevalue(name), folder)
 
     return {
         family: build_once(f"{family}-again", lambda to, f=family, n=name: restore(f, n, to))  # type: ignore[misc]
         for family, name in FAMILIES.items()
     }
+
+
+def _with_weights_of(bundle: Path, checkpoint: Path, folder: Path) -> None:
+    """The checkpoint that `bundle` was exported from, in `folder`.
+
+    A bundle may be kept from an earlier run, and a checkpoint that another process calibrated has
+    other last digits: the weights are the bundle's own.
+    """
+    shutil.copytree(checkpoint, folder)
+    for file in bundle.glob("*/*.safetensors"):
+        component = "vae" if file.parent.name.startswith("vae_") else file.parent.name
+        shutil.copyfile(file, folder / component / file.name)
 
 
 def _checkpoint(build_once: BuildOnce, family: str) -> Path:

@@ -355,10 +355,11 @@ def test_truncated_weights_are_refused(tiny_sd1: Path, tmp_path: Path) -> None:
     refused(checkpoint, tmp_path, "not a whole safetensors file")
 
 
-def test_inpainting_checkpoints_are_refused(tiny_sd1: Path, tmp_path: Path) -> None:
+def test_a_denoiser_that_is_told_other_things_is_refused(tiny_sd1: Path, tmp_path: Path) -> None:
     checkpoint = copied(tiny_sd1, tmp_path / "checkpoint")
-    edited(checkpoint / "unet/config.json", in_channels=9)
-    refused(checkpoint, tmp_path, "inpainting")
+    for channels, what in ((8, "editing"), (5, "depth"), (7, "of an inpainting checkpoint, got 7")):
+        edited(checkpoint / "unet/config.json", in_channels=channels)
+        refused(checkpoint, tmp_path, what)
 
 
 def test_a_config_of_another_model_is_refused(

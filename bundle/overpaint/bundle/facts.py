@@ -32,6 +32,12 @@ class Latents(Record, frozen=True, kw_only=True):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
+    @property
+    def inpainting_channels(self) -> int:
+        """How many channels the denoiser of an inpainting checkpoint takes: those of the noisy
+        latents, the mask's one, and those of the masked picture's latents."""
+        return 2 * self.channels + 1
+
 
 class TextEncoder(Record, frozen=True, kw_only=True):
     """How one text encoder is fed, and which of its outputs conditions the denoiser.

@@ -139,7 +139,9 @@ def test_a_checkpoint_without_graphs_says_how_to_export_it(folder: Path) -> None
         ("unet/config.json", None, r"unet/config\.json: cannot be read"),
         ("unet/config.json", "{", r"unet/config\.json: expected JSON"),
         ("unet/config.json", "[]", "expected a JSON object"),
-        ("unet/config.json", '{"in_channels": 9}', "an inpainting or editing checkpoint"),
+        ("unet/config.json", '{"in_channels": 8}', "got 8: an editing checkpoint, as InstructPix"),
+        ("unet/config.json", '{"in_channels": 5}', "got 5: a checkpoint that is guided by depth"),
+        ("unet/config.json", '{"in_channels": 7}', "the VAE's 4, or 9 of an inpainting .*, got 7$"),
         (
             "vae_decoder/config.json",
             "{}",

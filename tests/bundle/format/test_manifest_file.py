@@ -59,6 +59,12 @@ def test_a_good_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert json.loads(encode(manifest))["family"] == "sd1"
 
 
+@pytest.mark.parametrize(("channels", "inpaints"), [(4, False), (9, True)])
+def test_a_denoisers_channels_say_whether_it_inpaints(channels: int, inpaints: bool) -> None:
+    manifest = decode(json.dumps(changed("components|unet|inputs|0|shape|1", channels)).encode())
+    assert manifest.inpaints is inpaints
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
@@ -139,9 +145,14 @@ FILE = {"size": 1, "sha256": SHA}
         (
             "components|unet|inputs|0|shape|1",
             5,
-            "expected (batch, 4, height, width), got (batch, 5",
+            "'sample': expected (batch, 4 or 9, height, width), got (batch, 5",
         ),
-        ("latents|channels", 16, "expected (batch, 16, height, width), got (batch, 4"),
+        (
+            "components|unet|outputs|0|shape|1",
+            9,
+            "'out_sample': expected (batch, 4, height, width), got (batch, 9",
+        ),
+        ("latents|channels", 16, "expected (batch, 16 or 33, height, width), got (batch, 4"),
         ("text|encoders|0|kind", "t5", "text.encoders[0].kind: expected 'clip' for sd1, got 't5'"),
         ("text|encoders|0|pooled", "last_hidden_state", "pooled: expected null for sd1, got 'last"),
         ("family", "sdxl", "components.text_encoder_2: missing; sdxl needs it"),

@@ -10,15 +10,21 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Final
 
+import msgspec
+
 from overpaint.bundle import layout
 from overpaint.bundle.errors import CheckpointError, one_line
-from overpaint.bundle.facts import Components, Config, Configs, Defaults, Facts, Prediction
+from overpaint.bundle.facts import Components, Config, Configs, Defaults, Facts, Latents, Prediction
 
 from .config_fields import DenoiserFields, read_fields
 from .family import Family
 
 GUIDANCE_EMBEDDED: Final = Defaults(steps=4, guidance_scale=8.5, strength=0.8)
 """Of latent consistency models, whatever the family."""
+
+INPAINTING_STRENGTH: Final = 1.0
+"""Of inpainting checkpoints, which see the picture beside the noise and were trained to fill the
+mask from nothing."""
 
 
 def find() -> dict[str, Family]:
@@ -47,13 +53,14 @@ def facts_of(configs: Configs, name: str = "checkpoint") -> Facts:
         raise CheckpointError(f"{name}: its VAE's config is missing")
     try:
         fields = read_fields(denoiser, DenoiserFields, "the denoiser's config")
+        latents = family.latents(configs.components["vae"], denoiser)
         return Facts(
             family=family.name,
             denoiser=family.denoiser.component,
-            latents=family.latents(configs.components["vae"], denoiser),
+            latents=latents,
             prediction=_prediction(configs.scheduler, family),
             text=family.text(configs),
-            defaults=_defaults(fields, family, name),
+            defaults=_defaults(fields, latents, family, name),
             guidance_embedding_width=fields.time_cond_proj_dim,
         )
     except CheckpointError as error:
@@ -87,7 +94,10 @@ def _prediction(scheduler: Config, family: Family) -> Prediction:
     )
 
 
-def _defaults(denoiser: DenoiserFields, family: Family, name: str) -> Defaults:
+def _defaults(denoiser: DenoiserFields, latents: Latents, family: Family, name: str) -> Defaults:
     if denoiser.time_cond_proj_dim:
         return GUIDANCE_EMBEDDED
-    return family.turbo if "turbo" in name.lower() else family.defaults
+    usual = family.turbo if "turbo" in name.lower() else family.defaults
+    if denoiser.in_channels == latents.inpainting_channels:
+        return msgspec.structs.replace(usual, strength=INPAINTING_STRENGTH)
+    return usual

@@ -87,9 +87,8 @@ class Manifest(Record, frozen=True, kw_only=True):
 
     @property
     def inpaints(self) -> bool:
-        """Whether the denoiser sees a mask and the masked picture's latents beside the noisy ones:
-        2C+1 channels instead of C, as inpainting checkpoints do."""
+        """Whether the denoiser sees a mask and the masked picture's latents behind the noisy
+        latents, as channels of one input: an inpainting checkpoint."""
+        wanted = self.latents.inpainting_channels
         shapes = (one.shape for one in self.components[self.denoiser].inputs)
-        return any(
-            len(shape) == 4 and shape[1] == 2 * self.latents.channels + 1 for shape in shapes
-        )
+        return any(len(shape) == 4 and shape[1] == wanted for shape in shapes)

@@ -15,7 +15,7 @@ from overpaint.bundle.facts import Latents, TextEncoder
 from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.families.family import Family
 from overpaint.bundle.files.names import problem_with_path
-from overpaint.bundle.tensor import Range, written_shape
+from overpaint.bundle.tensor import Range, Tensor, written_shape
 
 from .manifest import Component, Manifest
 
@@ -132,24 +132,33 @@ def _encoders(manifest: Manifest, family: Family) -> Iterator[str]:
 
 def _pictures(manifest: Manifest, family: Family) -> Iterator[str]:
     """What the graphs call pictures and latents, and how many channels these have."""
-    channels = manifest.latents.channels
-    denoiser = family.denoiser
+    latents, denoiser = manifest.latents, family.denoiser
     for component, name, wanted in (
-        (denoiser.component, denoiser.sample, channels),
-        (denoiser.component, denoiser.timestep, None),
-        (denoiser.component, denoiser.context, None),
-        (layout.VAE_ENCODER, "sample", 3),
-        (layout.VAE_DECODER, "latent_sample", channels),
+        (denoiser.component, denoiser.sample, (latents.channels, latents.inpainting_channels)),
+        (denoiser.component, denoiser.timestep, ()),
+        (denoiser.component, denoiser.context, ()),
+        (layout.VAE_ENCODER, "sample", (3,)),
+        (layout.VAE_DECODER, "latent_sample", (latents.channels,)),
     ):
         if component not in manifest.components:
             continue
         where = f"components.{component}.inputs"
-        shapes = {tensor.name: tensor.shape for tensor in manifest.components[component].inputs}
-        if name not in shapes:
-            yield f"{where}: expected {name!r}, got {', '.join(shapes) or 'none'}"
-        elif wanted is not None and (len(shapes[name]) != 4 or shapes[name][1] != wanted):
-            shape = written_shape(shapes[name])
-            yield f"{where}: {name!r}: expected (batch, {wanted}, height, width), got {shape}"
+        tensors = {tensor.name: tensor for tensor in manifest.components[component].inputs}
+        if name not in tensors:
+            yield f"{where}: expected {name!r}, got {', '.join(tensors) or 'none'}"
+        elif wanted:
+            yield from _channels(where, tensors[name], wanted)
+    if predicts := manifest.components.get(denoiser.component):
+        for tensor in predicts.outputs:  # whose channels may be a symbol in a folder of optimum's
+            if not (len(tensor.shape) == 4 and isinstance(tensor.shape[1], str)):
+                where = f"components.{denoiser.component}.outputs"
+                yield from _channels(where, tensor, (latents.channels,))
+
+
+def _channels(where: str, tensor: Tensor, wanted: tuple[int, ...]) -> Iterator[str]:
+    if len(tensor.shape) != 4 or tensor.shape[1] not in wanted:
+        channels, shape = " or ".join(map(str, wanted)), written_shape(tensor.shape)
+        yield f"{where}: {tensor.name!r}: expected (batch, {channels}, height, width), got {shape}"
 
 
 def _one_of(names: Iterable[str]) -> str:
