@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 from tests.bench.reports import WORK, report, run
+from tests.conftest import Tiny
 
 from overpaint.bench.plot import plot
 from overpaint.bench.records import Point, Report, Run
@@ -63,6 +65,12 @@ def test_the_command_that_installs_a_peer_keeps_its_brackets() -> None:
     shown = printed(report(run([10.0, 11.0]), skipped))
     assert f"install it with: {line}" in shown
     assert "no [torch]" in shown
+
+
+def test_an_inpainting_checkpoint_is_measured_alone(inpainting: Callable[[str], Tiny]) -> None:
+    done = overpaint(inpainting("sd1").bundle, "--against", "diffusers")
+    assert done.returncode == 2
+    assert "is an inpainting checkpoint, which no peer's image to image runs" in done.stderr
 
 
 def test_a_report_says_what_was_run_and_on_what(measured: Report) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.conftest import Tiny
 from typer.testing import CliRunner
 
 from overpaint.cli.app import app
@@ -53,3 +56,12 @@ def test_info_says_what_a_person_needs(family: str, request: pytest.FixtureReque
     told = CliRunner().invoke(app, ["info", str(bundle)]).output
     for said in (*SAID[family], "made from", "made by", "parity", "runs on", "components"):
         assert said in told
+
+
+def test_info_says_that_a_bundle_inpaints(inpainting: Callable[[str], Tiny]) -> None:
+    bundle = str(inpainting("sd1").bundle)
+    told = CliRunner().invoke(app, ["info", bundle]).output
+    assert "sd1 (Stable Diffusion 1.x), inpainting, epsilon prediction" in told
+    assert "masks        its denoiser is shown the mask and what of the picture is kept" in told
+    assert "defaults     strength 1, " in told
+    assert json.loads(CliRunner().invoke(app, ["info", bundle, "--json"]).output)["inpaints"]

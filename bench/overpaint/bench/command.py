@@ -133,6 +133,11 @@ def _check(asked: Asked, axes: Axes, bundle: Bundle) -> None:
             raise UsageError(f"{name}: expected 1 or more, got {value}")
     if asked.warmup < 0:
         raise UsageError(f"--warmup: expected 0 or more, got {asked.warmup}")
+    if (asked.against or asked.footprint) and bundle.manifest.inpaints:
+        raise UsageError(
+            f"--against, --footprint: {bundle.manifest.name} is an inpainting checkpoint, which no "
+            "peer's image to image runs; measure it alone"
+        )
     base = _base(asked, axes, bundle)
     for task in (base, *(task for _, _, task in points(axes, base))):
         Settings(

@@ -46,7 +46,8 @@ def lines(what: Description, manifest: Manifest) -> Iterator[str]:
 
     title = FAMILIES[what.family].title
     size = what.total_bytes / 1e6
-    yield f"{what.name}: {what.family} ({title}), {what.prediction} prediction"
+    kind = ", inpainting" if what.inpaints else ""
+    yield f"{what.name}: {what.family} ({title}){kind}, {what.prediction} prediction"
     yield f"  size         {size:.1f} MB in {what.files} files"
     yield f"  folder       {what.folder}"
     sha256 = f"sha256 {what.source.sha256[:16]}…" if what.source.sha256 else "not hashed"
@@ -113,6 +114,8 @@ def _pictures(what: Description, manifest: Manifest) -> Iterator[str]:
         f"{batch_size(manifest, MANY, guided=False)} at a time, "
         f"{batch_size(manifest, MANY, guided=True)} with guidance"
     )
+    if what.inpaints:
+        yield "  masks        its denoiser is shown the mask and what of the picture is kept"
     limits = "no limits declared" if what.inferred else declared
     yield f"  pictures     sides are multiples of {latents.multiple}; {limits}"
     if refined := FAMILIES[what.family].refines:

@@ -39,6 +39,7 @@ class ComponentInfo:
 class Description:
     """A bundle on this machine. `total_bytes` counts a file once, though two folders have it.
 
+    `inpaints`: the denoiser is shown the mask and the masked picture, as inpainting checkpoints'.
     `scheduler` is the class that scheduler_config.json names, which the sampler "default" runs.
     `inferred` is empty for a bundle with a manifest. `devices` are best first, then those that
     run on request only; `runs_on` is what "auto" takes, None where nothing installed can run it.
@@ -50,6 +51,7 @@ class Description:
     family: str
     denoiser: str
     prediction: str
+    inpaints: bool
     components: tuple[ComponentInfo, ...]
     latents: Latents
     text: Text
@@ -79,6 +81,7 @@ def describe(bundle: Bundle) -> Description:
         family=manifest.family,
         denoiser=manifest.denoiser,
         prediction=manifest.prediction,
+        inpaints=manifest.inpaints,
         components=tuple(_component(*entry, manifest) for entry in manifest.components.items()),
         latents=manifest.latents,
         text=manifest.text,

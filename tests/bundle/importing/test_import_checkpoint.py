@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import safetensors.torch
 import torch
 from tests.bundle.single_files import single_file, tiny_library, write_single_file
 from tests.checkpoints import clip_vocabulary
+from tests.conftest import Tiny
 from tokenizers import Tokenizer
 
 from overpaint.bundle import layout
@@ -33,17 +35,25 @@ from overpaint.bundle.tokenizer.files import pad_token_id
 from overpaint.engines.onnxruntime.cpu.decode import decode
 
 FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3")
+INPAINTING = {f"{family}-inpainting": family for family in ("sd1", "sd2", "sdxl", "sd3")}
+KINDS = (*FAMILIES, *INPAINTING)
 SIZES = {"batch": 2, "tokens": 77, "latent_height": 8, "latent_width": 12}
 SIZES |= {"height": 64, "width": 96}
 
 
 @pytest.fixture(scope="module")
-def library(
-    checkpoints: dict[str, Path], bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Library:
-    models = {family: (checkpoints[family], bundles[family]) for family in FAMILIES}
+def models(
+    checkpoints: dict[str, Path], bundles: dict[str, Path], inpainting: Callable[[str], Tiny]
+) -> dict[str, Tiny]:
+    plain = {family: Tiny(checkpoints[family], bundles[family]) for family in FAMILIES}
+    return plain | {name: inpainting(family) for name, family in INPAINTING.items()}
+
+
+@pytest.fixture(scope="module")
+def library(models: dict[str, Tiny], tmp_path_factory: pytest.TempPathFactory) -> Library:
+    known = {name: (tiny.checkpoint, tiny.bundle) for name, tiny in models.items()}
     merges = "".join(f"{left} {right}\n" for left, right in clip_vocabulary()[1])
-    return tiny_library(tmp_path_factory.mktemp("library") / "tiny", models, merges)
+    return tiny_library(tmp_path_factory.mktemp("library") / "tiny", known, merges)
 
 
 def feed(inputs: tuple[Tensor, ...]) -> dict[str, np.ndarray]:
@@ -102,46 +112,39 @@ def meaning(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_diffusers_folder_imports_to_the_numbers_of_its_export(
-    family: str,
-    checkpoints: dict[str, Path],
-    bundles: dict[str, Path],
-    library: Library,
-    tmp_path: Path,
+    kind: str, models: dict[str, Tiny], library: Library, tmp_path: Path
 ) -> None:
-    made = import_checkpoint(
-        checkpoints[family], tmp_path / "bundle", library=library, decode=decode
-    )
-    assert made.architecture == family
-    assert_same_numbers(tmp_path / "bundle", bundles[family])
-    assert meaning(made.manifest) == meaning(read_manifest(bundles[family]))
-    assert made.manifest.source.sha256 == read_manifest(bundles[family]).source.sha256
-    assert made.manifest.preview == read_manifest(bundles[family]).preview
+    checkpoint, wanted = models[kind].checkpoint, models[kind].bundle
+    made = import_checkpoint(checkpoint, tmp_path / "bundle", library=library, decode=decode)
+    assert made.architecture == kind
+    assert made.manifest.inpaints == (kind in INPAINTING)
+    assert_same_numbers(tmp_path / "bundle", wanted)
+    assert meaning(made.manifest) == meaning(read_manifest(wanted))
+    assert made.manifest.source.sha256 == read_manifest(wanted).source.sha256
+    assert made.manifest.preview == read_manifest(wanted).preview
     open_bundle(tmp_path / "bundle", verify="full")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_single_file_imports_to_the_numbers_of_its_folders_export(
-    family: str,
-    checkpoints: dict[str, Path],
-    bundles: dict[str, Path],
-    library: Library,
-    tmp_path: Path,
+    kind: str, models: dict[str, Tiny], library: Library, tmp_path: Path
 ) -> None:
-    path = write_single_file(checkpoints[family], tmp_path / "model.safetensors")
-    if family == "sd3":  # SD 3's own code has no projection in CLIP-L, so diffusers makes it 1
-        folder = shutil.copytree(checkpoints[family], tmp_path / "plain")
+    checkpoint = models[kind].checkpoint
+    path = write_single_file(checkpoint, tmp_path / "model.safetensors")
+    if kind.startswith("sd3"):  # whose own code has no projection in CLIP-L: diffusers makes it 1
+        folder = shutil.copytree(checkpoint, tmp_path / "plain")
         weights = folder / "text_encoder" / "model.safetensors"
         tensors = safetensors.torch.load_file(weights)
         tensors["text_projection.weight"] = torch.eye(len(tensors["text_projection.weight"]))
         safetensors.torch.save_file(tensors, weights)
         import_checkpoint(folder, tmp_path / "wanted", library=library)
-        wanted, t5 = tmp_path / "wanted", checkpoints[family] / "tokenizer_3"
+        wanted, t5 = tmp_path / "wanted", checkpoint / "tokenizer_3"
     else:
-        wanted, t5 = bundles[family], None
+        wanted, t5 = models[kind].bundle, None
     made = import_checkpoint(path, tmp_path / "bundle", library=library, tokenizer=t5)
-    assert made.architecture == family
+    assert made.architecture == kind
     assert_same_numbers(tmp_path / "bundle", wanted)
     assert meaning(made.manifest) == meaning(read_manifest(wanted))
     for name in layout.TOKENIZERS:

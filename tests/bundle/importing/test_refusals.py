@@ -125,13 +125,13 @@ def test_a_mixed_model_is_refused_with_what_differs(
     assert "nearest to a tiny sd2, but its unet" in refused({**network, **text})
 
 
-def test_an_inpainting_model_is_refused_with_its_nine_channels(
+def test_an_editing_model_is_refused_with_its_eight_channels(
     refused: Callable[..., str], checkpoints: dict[str, Path]
 ) -> None:
     file = single_file(checkpoints["sd1"])
-    file[f"{UNET}input_blocks.0.0.weight"] = torch.zeros(32, 9, 3, 3)
+    file[f"{UNET}input_blocks.0.0.weight"] = torch.zeros(32, 8, 3, 3)
     message = refused(file)
-    assert "input_blocks.0.0.weight is [32, 9, 3, 3], not [32, 4, 3, 3]" in message
+    assert "input_blocks.0.0.weight is [32, 8, 3, 3], not [32, 4, 3, 3]" in message
 
 
 def test_a_model_with_more_than_an_architecture_has_is_refused(

@@ -12,6 +12,7 @@ import peft
 import pytest
 import safetensors.torch
 import torch
+from tests.conftest import Tiny
 
 from overpaint.bundle.checkpoint.original_names.mmdit import MmditNames
 from overpaint.bundle.checkpoint.original_names.unet import UnetNames
@@ -148,6 +149,33 @@ def test_a_lora_as_diffusers_saves_it_is_fused_as_diffusers_fuses_it(
     fused = ours(base, LoraChoice(path, weight))
     assert_changed(weights(base), fused, *FAMILIES[family])
     assert_close(fused, theirs(base, path, weight))
+
+
+def test_a_lora_of_the_plain_checkpoint_is_fused_into_the_inpainting_one(
+    checkpoint: Callable[[str], Path], inpainting: Callable[[str], Tiny], tmp_path: Path
+) -> None:
+    teacher = pipeline(checkpoint("sd1"))
+    train(teacher, FAMILIES["sd1"])
+    path = save(teacher, tmp_path)
+    base = pipeline(inpainting("sd1").checkpoint)
+    fused = ours(base, LoraChoice(path, 0.35))
+    assert_changed(weights(base), fused, *FAMILIES["sd1"])
+    assert_close(fused, theirs(base, path, 0.35))
+
+
+def test_a_lora_of_the_plain_first_convolution_is_refused_for_the_inpainting_one(
+    checkpoint: Callable[[str], Path], inpainting: Callable[[str], Tiny], tmp_path: Path
+) -> None:
+    """It says nothing of the channels for the mask and the masked picture."""
+    teacher = pipeline(checkpoint("sd1"))
+    train(teacher, {"unet": ["conv_in"]})
+    path = save(teacher, tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        ours(pipeline(inpainting("sd1").checkpoint), LoraChoice(path))
+    message = str(caught.value)
+    assert "unet.conv_in has the factors [32, 4, 1, 1] and [4, 4, 3, 3], which do not " in message
+    assert "a weight of [32, 9, 3, 3]; the LoRA was made for another architecture" in message
+    assert "\n" not in message
 
 
 def test_without_metadata_the_scale_is_one(

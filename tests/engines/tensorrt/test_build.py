@@ -151,6 +151,14 @@ def test_a_denoiser_that_takes_guidance_as_a_number_has_one_batch() -> None:
     assert [one["sample"].usual for one in found["unet"]] == [(2, 4, 8, 8)]
 
 
+def test_an_inpainting_denoiser_is_built_for_the_channels_that_it_takes() -> None:
+    changed = good()["components"]
+    changed["unet"]["inputs"][0]["shape"][1] = 9
+    found = exact_profiles(manifest(components=changed), [PictureShape(1, 64, 96)])
+    assert [one["sample"].usual for one in found["unet"]] == [(1, 9, 8, 12), (2, 9, 8, 12)]
+    assert [one["latent_sample"].usual for one in found["vae_decoder"]] == [(1, 4, 8, 12)]
+
+
 def test_sd3_reads_clip_and_t5_in_one_row() -> None:
     text = good()["text"]
     [clip] = text["encoders"]
