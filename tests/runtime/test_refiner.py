@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.conftest import Tiny
 from tests.doubles.engines import fake_pipeline
 from tests.parity import LIMIT, PROMPT, SCHEDULERS, SEED, difference, photograph
 from typer.testing import CliRunner
@@ -110,6 +111,24 @@ def test_base_and_refiner_in_one_call_paint_what_diffusers_paints_in_two(
     wanted = theirs(sampler, strength, hand_over)
     assert wanted.std() > 10, "a picture, not a grey field"
     assert difference(wanted, by_us(ours, sampler, strength, hand_over)) <= LIMIT
+
+
+@pytest.mark.parametrize("inpainting_begins", [True, False])
+def test_an_inpainting_and_a_plain_checkpoint_finish_each_others_part(
+    inpainting_begins: bool, inpainting: Callable[[str], Tiny], tiny_sdxl_bundle: Path
+) -> None:
+    """Each is fed the channels that it takes; neither touches what the mask keeps."""
+    bundles = [inpainting("sdxl").bundle, tiny_sdxl_bundle]
+    picture, mask = photograph(SIZE), Image.new("L", SIZE)
+    mask.paste(255, (0, 0, 32, SIZE[1]))
+    options: dict[str, Any] = {"mask": mask, "strength": 1.0, "steps": 5, "seed": SEED}
+    options["sampler"] = "euler"
+    first, second = bundles if inpainting_begins else bundles[::-1]
+    with Img2Img.open(first) as base, Img2Img.open(second) as other:
+        both = np.asarray(base(picture, PROMPT, refiner=other, hand_over=0.5, **options).images[0])
+        alone = np.asarray(base(picture, PROMPT, **options).images[0])
+    assert np.array_equal(both[:, 32:], np.asarray(picture)[:, 32:])
+    assert difference(both[:, :32], alone[:, :32]) > 5
 
 
 @pytest.mark.parametrize("sampler", ["default", "euler-a", "heun", "ddim", "lcm"])

@@ -28,6 +28,10 @@ from .settings import Settings
 
 MAX_OWN_PIXELS: Final = 2048 * 2048  # more is repainted smaller, unless a size asks for it
 REPAINTED_PIXELS: Final = 1024 * 1024
+ALL_REPAINTED: Final = (
+    "mask: there is none, and an inpainting checkpoint repaints what it is not shown: all of the "
+    "picture"
+)
 VAE_LATENTS: Final = "latent_sample"  # what VAE decoders call their input
 
 
@@ -80,6 +84,8 @@ def prepare(bundle: Bundle, request: Request) -> Job:
     guided = is_guided(manifest, resolved)
     canvas, masked = _canvas(ground, settings, size, manifest, schedule.requested)
     told = (*resolved.warnings, *notes, *schedule_warnings(schedule, resolved))
+    if manifest.inpaints and ground is not None and masked is None:
+        told += (ALL_REPAINTED,)
     if masked is not None:
         told += masked.warnings
         if masked.empty and masked.paste is not None:

@@ -103,7 +103,7 @@ def _encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
 def _encode_picture(stages: list[Stage], log: Log) -> Moments:
     """What the VAE makes of the picture: the same for every image made from it."""
     stage = stages[0]
-    job, inpaints = stage.job, stage.engines.bundle.manifest.inpaints
+    job, inpaints = stage.job, any(one.engines.bundle.manifest.inpaints for one in stages)
     # Where all starts from noise, only a denoiser that needs its surroundings put back wants them.
     held = [job.masking and not one.engines.bundle.manifest.inpaints for one in stages]
     pixels = job.pixels if any(held) or not starts_from_noise(job) else None
@@ -129,7 +129,7 @@ def _denoise(
     job, manifest = stage.job, stage.engines.bundle.manifest
     if not job.schedule.rows:
         return
-    x = begun.x
+    x, channels = begun.x, begun.channels if manifest.inpaints else None
     with stage.engines.components.use(manifest.denoiser, log.watch) as session:
         for start_of in range(0, len(x), job.batch):
             some = slice(start_of, start_of + job.batch)
@@ -140,7 +140,7 @@ def _denoise(
                 job.schedule,
                 x[some].shape,
                 branches=2 if job.guided else 1,
-                channels=None if begun.channels is None else begun.channels[some],
+                channels=None if channels is None else channels[some],
             )
             keeping = _keeping(stage, begun, some, first)
             rows = denoise(
