@@ -33,6 +33,14 @@ class Architecture:
         """The same tensors, trained for another schedule."""
         return replace(self, like=like, scheduler=scheduler, index={**self.index, **index})
 
+    def inpainting(self, like: str, pipeline: str, **config: Any) -> Architecture:
+        """The same with a UNet that sees the mask and the masked picture, 1 + 4 channels, and
+        differs in `config` besides."""
+        library, class_name, plain = self.components["unet"]
+        sees = (library, class_name, {**plain, "in_channels": 9, **config})
+        components = {**self.components, "unet": sees}
+        return replace(self, like=like, pipeline=pipeline, components=components)
+
 
 def unet(levels: Config, **config: Any) -> tuple[str, str, Config]:
     """A UNet of two layers a level."""

@@ -26,11 +26,14 @@ from overpaint.export.trace import trace
 PARAMETERS = {
     # as the models' own cards and papers count them, or diffusers and transformers do
     ("sd1.5", "unet"): 859_520_964,
+    ("sd1.5-inpainting", "unet"): 859_535_364,
     ("sd1.5", "vae"): 83_653_863,
     ("sd1.5", "text_encoder"): 123_060_480,
     ("sd2.1", "unet"): 865_910_724,
+    ("sd2-inpainting", "unet"): 865_925_124,
     ("sd2.1", "text_encoder"): 340_387_840,
     ("sdxl-base", "unet"): 2_567_463_684,
+    ("sdxl-inpainting", "unet"): 2_567_478_084,
     ("sdxl-base", "text_encoder_2"): 694_659_840,
     ("sdxl-refiner", "unet"): 2_259_526_660,
     ("sd3-medium", "transformer"): 2_028_328_000,

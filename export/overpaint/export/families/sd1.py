@@ -37,4 +37,12 @@ def denoiser(configs: Mapping[str, Config], compute: DType) -> Part:
     return unet_part(configs["unet"], compute)
 
 
-EXPORT: Final = Export(denoiser=denoiser, architectures={"sd1.5": _FIRST})
+EXPORT: Final = Export(
+    denoiser=denoiser,
+    architectures={
+        "sd1.5": _FIRST,
+        "sd1.5-inpainting": _FIRST.inpainting(
+            "Stable Diffusion 1.5 inpainting", "StableDiffusionInpaintPipeline"
+        ),
+    },
+)

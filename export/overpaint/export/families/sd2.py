@@ -38,11 +38,15 @@ _SECOND: Final = Architecture(
     scheduler=_DDIM_V,
     pads={"tokenizer": EXCLAMATION},
 )
+_SECOND_BASE: Final = _SECOND.variant("Stable Diffusion 2.1 base (512, noise prediction)", PNDM)
 
 EXPORT: Final = Export(
     denoiser=denoiser,
     architectures={
         "sd2.1": _SECOND,
-        "sd2.1-base": _SECOND.variant("Stable Diffusion 2.1 base (512, noise prediction)", PNDM),
+        "sd2.1-base": _SECOND_BASE,
+        "sd2-inpainting": _SECOND_BASE.inpainting(
+            "Stable Diffusion 2 inpainting", "StableDiffusionInpaintPipeline", sample_size=64
+        ),
     },
 )

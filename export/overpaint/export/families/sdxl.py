@@ -74,5 +74,8 @@ EXPORT: Final = Export(
             ("EulerAncestralDiscreteScheduler", TRAILING),
             _name_or_path="stabilityai/sdxl-turbo",
         ),
+        "sdxl-inpainting": _BASE.inpainting(
+            "Stable Diffusion XL 1.0 inpainting", "StableDiffusionXLInpaintPipeline"
+        ),
     },
 )
