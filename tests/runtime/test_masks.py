@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.conftest import Tiny
 from tests.parity import photograph
 
 from overpaint.bundle.errors import ImageError, UsageError
@@ -420,6 +421,17 @@ def test_a_refiner_goes_on_keeping_what_the_base_kept(pipe: Img2Img, tiny_sd1_bu
     trip = pipe(picture, PROMPT, strength=0.0, seed=3)
     assert kept.steps_run == 8
     assert (pixels(kept.images[0]) == pixels(trip.images[0])).all()
+
+
+def test_without_a_mask_an_inpainting_checkpoint_says_that_all_is_repainted(
+    inpainting: Callable[[str], Tiny],
+) -> None:
+    picture = photograph((64, 64))
+    with Img2Img.open(inpainting("sd1").bundle) as pipe:
+        whole = pipe(picture, PROMPT, steps=2, seed=3)
+        part = pipe(picture, PROMPT, mask=rectangle((64, 64), (0, 0, 32, 64)), steps=2, seed=3)
+    assert any("inpainting checkpoint repaints what it is not shown" in w for w in whole.warnings)
+    assert part.warnings == ()
 
 
 def test_placements_and_masks_agree_at_every_size() -> None:
