@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Mapping
@@ -17,7 +19,7 @@ from overpaint.bundle.tensor import Tensor
 from overpaint.runtime import Img2Img
 from overpaint.runtime.components import Components
 from overpaint.runtime.engines import Engines
-from overpaint.serve.jobs.engines.bundles import samplers_of
+from overpaint.serve.jobs.engines.bundles import fingerprint, samplers_of
 from overpaint.serve.jobs.engines.models import Served
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -26,10 +28,12 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 @dataclass
 class Knobs:
     """`step_seconds`: of each denoising step. `failures`: the next steps raise these. `gate`: steps
-    wait for it, and opening for `open_gate`. `runs` counts engine calls by component."""
+    wait for it, and opening for `open_gate`. `runs` counts engine calls by component. The process
+    is killed in the `deadly_step`, the first being 1."""
 
     step_seconds: float = 0.0
     failures: list[Exception] = field(default_factory=list)
+    deadly_step: int = 0
     broken_open: Exception | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     open_gate: threading.Event = field(default_factory=threading.Event)
@@ -63,6 +67,8 @@ class Session:
             knobs.threads.add(threading.current_thread().name)
             knobs.gate.wait(20)
             time.sleep(knobs.step_seconds)
+            if knobs.count(self._name) == knobs.deadly_step:
+                os.kill(os.getpid(), signal.SIGKILL)
             if knobs.failures:
                 raise knobs.failures.pop()
         return FUNCTIONS[self._name](feed)
@@ -109,6 +115,7 @@ def fake_served(
     return Served(
         name=name,
         manifest=bundle.manifest,
+        fingerprint=fingerprint(bundle),
         bytes=megabytes * 10**6,
         side=64,
         samplers=samplers_of(bundle),

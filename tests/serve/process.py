@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from tests.serve.engine import Knobs, fake_served
@@ -36,14 +37,24 @@ class Process:
     def url(self) -> str:
         return str(self.client.base_url)
 
-    def submit(self, steps: int) -> str:
+    def submit(self, steps: int, **more: Any) -> str:
         body = {"prompt": "red", "size": "64x64", "steps": steps}
-        answer = self.client.post("/v1/jobs", json=body)
+        answer = self.client.post("/v1/jobs", json=body | more)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
     def status(self, job: str) -> str:
         return str(self.client.get(f"/v1/jobs/{job}").json()["status"])
+
+    def view(self, job: str) -> dict[str, Any]:
+        """The job, once it has ended."""
+        wait_until(lambda: self.status(job) in ("completed", "failed", "cancelled"))
+        return dict(self.client.get(f"/v1/jobs/{job}").json())
+
+    def kill(self) -> None:
+        """As the kernel does it where memory runs out."""
+        self.process.kill()
+        self.process.wait()
 
     def state(self) -> str:
         return str(self.client.get("/readyz").json()["state"])
@@ -52,11 +63,8 @@ class Process:
 @contextmanager
 def started(folder: Path, **options: float) -> Iterator[Process]:
     """A process that serves one fake bundle, with its results in `folder`; killed at the end."""
-    shutil.rmtree(folder / "bundles", ignore_errors=True)
     port = free_port()
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    command = [sys.executable, "-m", "tests.serve.process", str(port), str(folder), *arguments]
-    process = subprocess.Popen(command, cwd=HOUSE)
+    process = spawn(port, folder, **options)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             wait_until(lambda: is_ready(client))
@@ -64,6 +72,14 @@ def started(folder: Path, **options: float) -> Iterator[Process]:
     finally:
         process.kill()
         process.wait()
+
+
+def spawn(port: int, folder: Path, **options: float) -> subprocess.Popen[bytes]:
+    """A process that serves one fake bundle, as soon as it can; the caller ends it."""
+    shutil.rmtree(folder / "bundles", ignore_errors=True)
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "tests.serve.process", str(port), str(folder), *arguments]
+    return subprocess.Popen(command, cwd=HOUSE)
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -90,6 +106,7 @@ def main() -> int:
     parser.add_argument("port", type=int)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--step-seconds", type=float, default=0.0)
+    parser.add_argument("--deadly-step", type=int, default=0)
     parser.add_argument("--drain", type=float, default=30.0)
     parser.add_argument("--queue", type=int, default=64)
     parser.add_argument("--upload-bytes", type=int, default=Config().upload_bytes)
@@ -104,7 +121,7 @@ def main() -> int:
         upload_bytes=chosen.upload_bytes,
         result_bytes=chosen.result_bytes,
     )
-    knobs = Knobs(step_seconds=chosen.step_seconds)
+    knobs = Knobs(step_seconds=chosen.step_seconds, deadly_step=chosen.deadly_step)
     return run(create_app(config, [fake_served(chosen.folder / "bundles", knobs=knobs)]), config)
 
 

@@ -12,6 +12,7 @@ from typing import IO
 
 from overpaint.serve.http.clients import Share
 from overpaint.serve.jobs.engines.models import Served
+from overpaint.serve.jobs.ledger import Ledger
 from overpaint.serve.jobs.protocol import Provider
 from overpaint.serve.jobs.providers import make_of
 from overpaint.serve.jobs.resources import Resources
@@ -53,7 +54,7 @@ class State:
             [make_of(url)(url, resources) for url in config.providers],
             media=self.media,
             finished=self.finished,
-            accepted=self._results(folder, "accepted", ".json"),
+            ledger=self._ledger(folder),
             metrics=self.metrics,
         )
         self.sources = Sources(self.uploads, Intake(config.limits), config.image_hosts)
@@ -67,6 +68,7 @@ class State:
     async def running(self) -> AsyncIterator[None]:
         """Start the providers in the background, so that the server answers while they load."""
         self.sources.intake.start()
+        await self.jobs.resume()
         tasks = [asyncio.create_task(self._open()), asyncio.create_task(self._sweep())]
         try:
             yield
@@ -108,15 +110,22 @@ class State:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            for kept in (self.uploads, self.media, self.finished):
+            for kept in (self.uploads, self.media, self.finished, self.jobs):
                 await asyncio.to_thread(kept.sweep)
+
+    def _ledger(self, base: Path | None) -> Ledger:
+        """Accepted work, on disk alone: memory would go with it."""
+
+        def refused(why: str) -> None:
+            self.metrics.unwritten.inc()
+            log.warning("a job is not kept against a crash: %s", why)
+
+        return Ledger(base and base / "accepted", self.config.result_bytes, refused)
 
     def _results(self, base: Path | None, kind: str, suffix: str) -> Kept:
         """Finished work: on disk, so that a restart loses none; in memory where that fails."""
 
         def refused(error: OSError) -> None:
-            if kind == "accepted":
-                return  # no result: what is lost is why a restart ended the job
             self.metrics.unsaved.inc()
             log.warning("a result stays in memory, the disk refused it: %s", error.strerror)
 

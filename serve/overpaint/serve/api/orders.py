@@ -53,8 +53,10 @@ async def place(
     prompt: str,
     settings: Settings,
     image: bytes | None = None,
+    outlives: bool = False,
 ) -> Job:
-    """Check all that can be known before an engine runs, and hand the job in.
+    """Check all that can be known before an engine runs, and hand the job in. `outlives`: a server
+    that is killed goes on with it, for its client will ask.
 
     Raises ApiError: 404 for a model, 422 for values, 503 when draining; and NoProviderError.
     """
@@ -69,7 +71,12 @@ async def place(
             message = "this address has as many jobs here as it may; wait for one to end"
             raise ApiError(429, "too_many_jobs", message, retry_after=5)
         try:
-            job = await state.jobs.submit(order, passed_on=passed_on, client=client_of(request))
+            job = await state.jobs.submit(
+                order,
+                passed_on=passed_on,
+                client=client_of(request),
+                bundle=found.fingerprint if outlives else None,
+            )
         except BaseException:
             state.clients.give_back(client)
             raise

@@ -23,6 +23,7 @@ class ModelCapabilities:
     """One model as its provider describes it.
 
     sha256: of the checkpoint; empty where a server does not tell.
+    fingerprint: of the whole bundle: another one, another picture; empty where it is not known.
     sides, native: what sides its pictures may have, and the (width, height) that suits it best.
     samplers: those that run it, each with the noise levels (sigmas) that it can be given.
     rounding: of steps x strength, which is how many steps are run.
@@ -34,6 +35,7 @@ class ModelCapabilities:
     name: str
     family: str
     sha256: str
+    fingerprint: str = ""
     sides: Sides
     native: tuple[int, int]
     samplers: Mapping[str, tuple[str, ...]]

@@ -34,8 +34,9 @@ class Feed(Generic[E]):
         return True
 
     async def follow(self, after: int = 0) -> AsyncIterator[tuple[int, E]]:
-        """(number, event) for what is newer than `after`, and in any case for the last event."""
-        seen = min(after, self.number)
+        """(number, event) for what is newer than `after`, and in any case for the last event. A
+        number that is not told yet is one of an earlier process: everything is new."""
+        seen = after if after <= self.number else 0
         while True:
             if self.number == seen and not self.ended:
                 await self._changed.wait()

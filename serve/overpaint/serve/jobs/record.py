@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .feed import Feed
+from .ledger import Accepted
 from .protocol import Cancelled, Event, Failed, Painted, Queued, Started, Step
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
@@ -42,14 +43,16 @@ STATUS: dict[type[Event] | type[Complete], Status] = {
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Job:
-    """`provider` has it; `tried` are the providers before that one. `client` is who asked for it,
-    by a name of its own or by its address."""
+    """`provider` has it, under `ticket` once it took it; `tried` are the providers before that one.
+    `client` is who asked for it, by a name of its own or by its address. `accepted` is what a
+    restart goes on with, None for a job that ends with the process."""
 
     id: str
     model: str
     provider: str
     ticket: str
     client: str | None = None
+    accepted: Accepted | None = None
     tried: list[Tried] = field(default_factory=list)
     feed: Feed[JobEvent] = field(default_factory=Feed)
     cancelled: Cancelled | None = None
@@ -97,6 +100,7 @@ class Job:
             "error": _error(event),
             "provider": self.provider,
             "fallback": self.fallback,
+            "restarts": self.accepted.restarts if self.accepted else 0,
             "tried": [
                 {"provider": one.provider, "reason": one.reason, "message": one.message}
                 for one in self.tried

@@ -10,24 +10,40 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from overpaint.bundle.errors import OverpaintError, UsageError
+from overpaint.runtime.resolved import random_seed
 from overpaint.serve.ids import new_id
 from overpaint.serve.store.kept import Kept
 from overpaint.serve.telemetry.journal import note_error
 from overpaint.serve.telemetry.metrics import Metrics
 
 from .capabilities import ModelCapabilities
-from .protocol import Cancelled, Failed, Health, Order, Painted, Provider, RefusedError
+from .ledger import Accepted, Ledger
+from .protocol import (
+    Cancelled,
+    Failed,
+    Health,
+    Order,
+    Painted,
+    Provider,
+    Queued,
+    RefusedError,
+    Started,
+)
 from .record import STATUS, Complete, Job, JobEvent, Tried
 
 CANCEL_SECONDS = 5.0
 PLACE_SECONDS = 0.5
+AGAIN_SECONDS = 0.2
 LOOKED_THROUGH = 1000
-RESTARTED = "the server was restarted before this job had ended; submit it again"
+MOST_BEGUN: Final = 2  # a job that brings the server down does not do so for ever
+OLDEST: Final = 24 * 3600.0  # nobody waits for it any more
+RESTARTED: Final = "restarted"
+SHUT_DOWN: Final = "the server shut down before this job had ended"
 NOBODY = "this server has no engines of its own, and passes nothing on that was passed on to it"
 
 
@@ -51,6 +67,10 @@ class NoProviderError(OverpaintError):
         self.retry_after = min(waits, default=1.0)
 
 
+class LostError(OverpaintError):
+    """A job that a restart ended, and why it was not run again."""
+
+
 class JobService:
     """Jobs on an ordered list of providers of different names.
 
@@ -64,7 +84,7 @@ class JobService:
         *,
         media: Kept,
         finished: Kept,
-        accepted: Kept,
+        ledger: Ledger,
         metrics: Metrics,
     ) -> None:
         self.providers = tuple(providers)
@@ -73,11 +93,11 @@ class JobService:
             raise UsageError(f"--fallback: expected each provider once, got {', '.join(names)}")
         self.media = media
         self._finished = finished
-        self._accepted = accepted
+        self._ledger = ledger
         self._metrics = metrics
         self._live: dict[str, Job] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._end_what_a_restart_ended()
+        self._line = asyncio.Lock()
 
     def _those_for(self, passed_on: bool) -> tuple[Provider, ...]:
         return tuple(one for one in self.providers if not (passed_on and one.passes_on))
@@ -124,34 +144,68 @@ class JobService:
             raise NoProviderError(refusals)
 
     async def submit(
-        self, order: Order, *, passed_on: bool = False, client: str | None = None
+        self,
+        order: Order,
+        *,
+        passed_on: bool = False,
+        client: str | None = None,
+        bundle: str | None = None,
     ) -> Job:
-        """Give `order` to the first provider that takes it; NoProviderError where none does."""
+        """Give `order` to the first provider that takes it; NoProviderError where none does.
+
+        `bundle` is the fingerprint of what it is to run on; with it a server that is killed goes on
+        with the job when it is begun anew. None: the job's client waits on its connection, and
+        nobody would ask for it after that.
+        """
+        if order.settings.seed is None:  # so that another attempt paints the same
+            order = replace(order, settings=replace(order.settings, seed=random_seed()))
         providers = self._those_for(passed_on)
         provider, ticket, refusals = await _hand_over(order, providers)
-        tried = [Tried(name, one.reason, str(one)) for name, one in refusals]
         job = Job(
             id=new_id(),
             model=order.model,
             provider=provider.name,
             ticket=ticket,
-            tried=tried,
+            tried=[Tried(name, one.reason, str(one)) for name, one in refusals],
             client=client,
         )
         self._note_fallback(job)
-        self._live[job.id] = job
+        if bundle is not None:
+            job.accepted = Accepted(
+                id=job.id,
+                order=order,
+                bundle=bundle,
+                provider=provider.name,
+                ticket=ticket,
+                client=client,
+                passed_on=passed_on,
+                created_at=job.created_at,
+            )
         rest = providers[providers.index(provider) + 1 :]
-        task = asyncio.create_task(self._see_through(job, order, provider, rest))
-        self._tasks[job.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+        writing = asyncio.create_task(self._write_down(job))
+
+        async def run() -> Painted | Failed | Cancelled:
+            await writing  # no engine begins with it before: see `Started`
+            return await self._follow(job, order, provider, rest)
+
+        self._begin(job, run())
+        await asyncio.shield(writing)
         with contextlib.suppress(TimeoutError):  # its place in the queue is told at once
             async with asyncio.timeout(PLACE_SECONDS):
                 await anext(job.feed.follow())
-        if job.id in self._live:
-            await asyncio.to_thread(self._accepted.put, job.id, _record(job))
-        if job.id not in self._live:  # it has ended meanwhile
-            self._accepted.drop(job.id)
         return job
+
+    def _begin(self, job: Job, run: Awaitable[Painted | Failed | Cancelled]) -> None:
+        self._live[job.id] = job
+        task = asyncio.create_task(self._see_through(job, run))
+        self._tasks[job.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(job.id, None))
+
+    async def _write_down(self, job: Job, **changes: Any) -> None:
+        """What a restart would go on with."""
+        if job.accepted is not None:
+            job.accepted = replace(job.accepted, **changes)
+            await asyncio.to_thread(self._ledger.put, job.accepted)
 
     def when_ended(self, job: Job, then: Callable[[], None]) -> None:
         """Call `then` once `job` has ended, at once where it has."""
@@ -165,10 +219,13 @@ class JobService:
         return self._live.get(job_id)
 
     async def view(self, job_id: str) -> dict[str, Any]:
-        """A job as its client sees it. Raises GoneError, UnknownKeyError."""
+        """A job as its client sees it. Raises GoneError, UnknownKeyError; LostError for one that a
+        restart ended."""
         if (job := self._live.get(job_id)) is not None:
             return job.view()
         kept: dict[str, Any] = json.loads(await asyncio.to_thread(self._finished.get, job_id))
+        if kept["error"] is not None and kept["error"]["code"] == RESTARTED:
+            raise LostError(kept["error"]["message"])
         return kept
 
     async def recent(self, client: str | None, most: int) -> list[dict[str, Any]]:
@@ -188,33 +245,88 @@ class JobService:
                 break
         return found
 
-    def _end_what_a_restart_ended(self) -> None:
-        """Jobs that an earlier process had accepted and not ended: their clients are told why."""
-        ended = set(self._finished.newest(LOOKED_THROUGH))
-        for key in reversed(self._accepted.newest(LOOKED_THROUGH)):
-            if key in ended:
-                self._accepted.drop(key)
+    async def resume(self) -> None:
+        """Go on with what an earlier process had accepted. Its clients find their jobs at once;
+        providers get them in the order in which they came, as soon as one takes any."""
+        for job_id, accepted in await asyncio.to_thread(self._ledger.take_up):
+            if self._is_over(job_id):
+                self._ledger.drop(job_id)
                 continue
-            with contextlib.suppress(OverpaintError, ValueError):
-                view = json.loads(self._accepted.get(key))
-                now = time.time()
-                view |= {
-                    "status": "failed",
-                    "queue_position": None,
-                    "finished_at": now,
-                    "expires_at": now + self._finished.seconds,
-                    "error": {"code": "restarted", "message": RESTARTED, "id": None},
-                }
-                self._finished.put(key, json.dumps(view).encode())
-            self._accepted.drop(key)
+            self._finished.drop(job_id)  # its pictures went with the process
+            if accepted is None:
+                job = Job(id=job_id, model="", provider="", ticket="")
+                self._begin(job, _lost("what was kept of it cannot be read"))
+                continue
+            job = Job(
+                id=job_id,
+                model=accepted.order.model,
+                provider=accepted.provider,
+                ticket="",
+                client=accepted.client,
+                accepted=replace(accepted, restarts=accepted.restarts + 1),
+                created_at=accepted.created_at,
+            )
+            job.note(Queued(len(self._live)), last=False)
+            self._begin(job, self._go_on(job, accepted))
+
+    def _is_over(self, job_id: str) -> bool:
+        """Whether it had ended, and all that it made is still there."""
+        try:
+            view = json.loads(self._finished.get(job_id))
+        except (OverpaintError, ValueError):
+            return False
+        return all(map(self.media.on_disk, (view["result"] or {}).get("media", ())))
+
+    async def _go_on(self, job: Job, accepted: Accepted) -> Painted | Failed | Cancelled:
+        """Run a job of an earlier process again or, where another server has it, follow it there.
+        Says why where that cannot be."""
+        if accepted.begun >= MOST_BEGUN:
+            return await _lost(f"the server went down {accepted.begun} times while it ran")
+        if time.time() - accepted.created_at > OLDEST:
+            return await _lost("it was accepted more than a day ago")
+        providers, order = self._those_for(accepted.passed_on), accepted.order
+        there = [one for one in providers if one.passes_on and one.name == accepted.provider]
+        if there:
+            job.ticket = accepted.ticket
+            return await self._follow(job, order, there[0], providers)
+        async with self._line:
+            while not job.cancelled:
+                try:
+                    model = await self.model(order.model, passed_on=accepted.passed_on)
+                    if accepted.bundle and model.fingerprint not in ("", accepted.bundle):
+                        return await _lost(f"{order.model} is another bundle now")
+                    provider, ticket, refusals = await _hand_over(order, providers)
+                    break
+                except UnknownModelError as unknown:
+                    return await _lost(f"{order.model} is not served any more: {unknown}")
+                except NoProviderError as nobody:
+                    if any(one.reason == "draining" for one in nobody.tried):
+                        return Cancelled(SHUT_DOWN)
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                return job.cancelled
+        job.provider, job.ticket = provider.name, ticket
+        job.tried = [Tried(name, one.reason, str(one)) for name, one in refusals]
+        self._note_fallback(job)
+        if job.cancelled:  # while it was handed over
+            await provider.cancel(ticket, job.cancelled)
+        await self._write_down(job, provider=provider.name, ticket=ticket)
+        return await self._follow(job, order, provider, providers[providers.index(provider) + 1 :])
+
+    def sweep(self) -> None:
+        """Let go of jobs whose end could not be written, once it is forgotten in memory too."""
+        for job_id in self._ledger.ids():
+            if job_id not in self._live and job_id not in self._finished:
+                self._ledger.drop(job_id)
 
     async def cancel(self, job_id: str, why: str = "cancelled by the client") -> None:
         """Stop a job that waits or runs; one that has ended stays as it is. Returns when it has
         ended, or after five seconds: a provider far away may take its time."""
         if (job := self._live.get(job_id)) is not None and not job.feed.ended:
             job.cancelled = Cancelled(why)
-            provider = next(one for one in self.providers if one.name == job.provider)
-            await provider.cancel(job.ticket, job.cancelled)
+            if job.ticket:  # else it waits for a provider, and stops waiting
+                provider = next(one for one in self.providers if one.name == job.provider)
+                await provider.cancel(job.ticket, job.cancelled)
             await asyncio.wait({asyncio.ensure_future(job.feed.end())}, timeout=CANCEL_SECONDS)
 
     async def cancel_all(self, why: str) -> None:
@@ -234,13 +346,11 @@ class JobService:
         """Of each provider that a job could go to."""
         return list(await asyncio.gather(*(one.health() for one in self._those_for(passed_on))))
 
-    async def _see_through(
-        self, job: Job, order: Order, provider: Provider, rest: Sequence[Provider]
-    ) -> None:
+    async def _see_through(self, job: Job, run: Awaitable[Painted | Failed | Cancelled]) -> None:
         """Follow the job to its end, and keep how it ended."""
         last: JobEvent
         try:
-            end = await self._follow(job, order, provider, rest)
+            end = await run
             last = end if not isinstance(end, Painted) else await self._keep(end)
         except Exception as error:
             error_id = note_error(error, "a job was lost by the service")
@@ -256,8 +366,16 @@ class JobService:
         finally:
             job.note(last, last=True)
             del self._live[job.id]
-            if self._finished.on_disk(job.id) or not self._accepted.on_disk(job.id):
-                self._accepted.drop(job.id)  # else a restart loses the record, and should say so
+            if self._is_kept(job.id, last):
+                self._ledger.drop(job.id)
+
+    def _is_kept(self, job_id: str, last: JobEvent) -> bool:
+        """Whether a restart need not go on with it: all that it made is on the disk, or nobody
+        wants it."""
+        if isinstance(last, Cancelled):
+            return True
+        media = last.media if isinstance(last, Complete) else ()
+        return self._finished.on_disk(job_id) and all(map(self.media.on_disk, media))
 
     async def _follow(
         self, job: Job, order: Order, provider: Provider, rest: Sequence[Provider]
@@ -273,6 +391,7 @@ class JobService:
                 return end
             job.tried += [Tried(name, one.reason, str(one)) for name, one in refusals]
             job.provider = provider.name
+            await self._write_down(job, provider=provider.name, ticket=job.ticket)
             self._note_fallback(job)
             rest = rest[rest.index(provider) + 1 :]
             if job.cancelled:  # while it was handed over
@@ -285,8 +404,10 @@ class JobService:
         async for event in provider.progress(job.ticket):
             if isinstance(event, (Painted, Failed, Cancelled)):
                 end = event
-            else:
-                job.note(event, last=False)
+                continue
+            if isinstance(event, Started) and job.accepted and not provider.passes_on:
+                await self._write_down(job, begun=job.accepted.begun + 1)
+            job.note(event, last=False)
         if end is None:
             raise AssertionError(f"the progress of {provider.name} had no last event")
         return end
@@ -311,6 +432,11 @@ class JobService:
 
 def _record(job: Job, last: JobEvent | None = None) -> bytes:
     return json.dumps(job.view(last) | {"client": job.client}).encode()
+
+
+async def _lost(why: str) -> Failed:
+    message = f"the server was restarted before this job had ended, and did not run it again: {why}"
+    return Failed(code=RESTARTED, message=message, id=new_id())
 
 
 async def _hand_over(

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
-import os
-import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -22,6 +20,8 @@ from typing import IO
 
 from overpaint.bundle.errors import OverpaintError
 from overpaint.serve.ids import is_id
+
+from .files import drop_halves, write_whole
 
 GONE_REMEMBERED = 10_000
 
@@ -83,7 +83,7 @@ class Kept:
 
     def put(self, key: str, data: bytes) -> float:
         """Keep `data`; returns when it expires (seconds since the epoch)."""
-        saved = self._folder is not None and self._save(self._folder, key, data)
+        saved = self._folder is not None and self._save(key, data)
         entry = Entry(time.monotonic() + self.seconds, len(data), None if saved else data)
         with self._lock:
             self._add(key, entry)
@@ -126,6 +126,9 @@ class Kept:
         with self._lock:
             self._sweep()
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -161,21 +164,11 @@ class Kept:
         assert self._folder is not None
         return self._folder / f"{key}{self._suffix}"
 
-    def _save(self, folder: Path, key: str, data: bytes) -> bool:
-        """Whether the file is on disk, whole. What is half written goes away again."""
-        beside: str | None = None
+    def _save(self, key: str, data: bytes) -> bool:
+        """Whether the file is on disk, whole."""
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have deleted it
-            descriptor, beside = tempfile.mkstemp(dir=folder, prefix=".", suffix=".part")
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self._path(key))
+            write_whole(self._path(key), data)
         except OSError as error:
-            if beside is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(beside)
             self._refused(error)
             return False
         return True
@@ -183,8 +176,7 @@ class Kept:
     def _load(self, folder: Path) -> None:
         """Take up what an earlier process finished. Only names of our own making count."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for half in folder.glob(".*.part"):
-            half.unlink(missing_ok=True)
+        drop_halves(folder)
         found = [path for path in folder.glob(f"*{self._suffix}") if is_id(path.stem)]
         for path in sorted(found, key=lambda path: path.stat().st_mtime):
             status = path.stat()

@@ -52,6 +52,11 @@ class Metrics:
             "Results kept in memory because the disk refused them",
             registry=registry,
         )
+        self.unwritten = Counter(
+            "overpaint_jobs_not_written",
+            "Times that a job could not be written down, so that a crash may lose it",
+            registry=registry,
+        )
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

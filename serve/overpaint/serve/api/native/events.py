@@ -16,6 +16,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from overpaint.serve.http.guard import SUBPROTOCOL
 from overpaint.serve.jobs.protocol import Cancelled, Failed, Queued, Started, Step
 from overpaint.serve.jobs.record import Complete, Job, JobEvent
+from overpaint.serve.jobs.service import RESTARTED, LostError
 from overpaint.serve.state import State
 from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
@@ -73,10 +74,12 @@ async def _send_kept(socket: WebSocket, state: State, job_id: str) -> None:
     """The last event of a job that has ended, or why there is none."""
     try:
         view = await state.jobs.view(job_id)
-    except (GoneError, UnknownKeyError) as error:
-        gone = isinstance(error, GoneError)
-        code = "gone" if gone else "not_found"
-        text = "this job ended long ago" if gone else "there is no such job"
+    except (GoneError, UnknownKeyError, LostError) as error:
+        code, text = "not_found", "there is no such job"
+        if isinstance(error, GoneError):
+            code, text = "gone", "this job ended long ago"
+        elif isinstance(error, LostError):
+            code, text = RESTARTED, str(error)
         await socket.send_json(
             {"seq": 0, "type": "error", "code": code, "message": text, "id": None}
         )

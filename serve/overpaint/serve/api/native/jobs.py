@@ -12,6 +12,7 @@ from overpaint.serve.api.orders import client_of, expect_room, invalid, job_head
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.http.strict_json import StrictRoute
 from overpaint.serve.jobs.record import Job
+from overpaint.serve.jobs.service import RESTARTED, LostError
 from overpaint.serve.jobs.styles import dress
 from overpaint.serve.state import State
 from overpaint.serve.store.kept import GoneError, UnknownKeyError
@@ -84,6 +85,7 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
         prompt=prompt,
         settings=replace(settings, negative_prompt=negative),
         image=image,
+        outlives=True,
     )
 
 
@@ -94,3 +96,5 @@ async def _view(state: State, job_id: str) -> dict[str, Any]:
         raise ApiError(410, "gone", "this job ended long ago and is forgotten") from None
     except UnknownKeyError:
         raise ApiError(404, "not_found", "there is no such job") from None
+    except LostError as lost:
+        raise ApiError(410, RESTARTED, str(lost)) from None

@@ -47,7 +47,8 @@ class TriedView(BaseModel):
 
 
 class JobView(BaseModel):
-    """`fallback` says why the first provider does not have the job; null where it does."""
+    """`fallback` says why the first provider does not have the job; null where it does. `restarts`
+    counts the servers that were killed before the job had ended."""
 
     id: str
     status: Literal["queued", "running", "completed", "failed", "cancelled"]
@@ -62,6 +63,7 @@ class JobView(BaseModel):
     error: JobError | None
     provider: str
     fallback: str | None
+    restarts: int = 0
     tried: list[TriedView]
 
 

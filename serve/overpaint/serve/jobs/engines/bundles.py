@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -13,6 +14,7 @@ from overpaint.bundle import layout
 from overpaint.bundle.errors import FeedError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
+from overpaint.bundle.format.manifest_file import encode
 from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import check_device
@@ -66,12 +68,23 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
     return Served(
         name=name,
         manifest=manifest,
+        fingerprint=fingerprint(bundle),
         bytes=sum(file.size for file in manifest.files.values() if file.weights),
         side=side,
         samplers=samplers_of(bundle),
         open=lambda: open_warm(path, opening, (side, side)),
         measure=lambda pipeline: priced(pipeline, manifest, side),
     )
+
+
+def fingerprint(bundle: Bundle) -> str:
+    """A hash over all that decides a picture: the manifest, which has the hash of every file, and
+    where there is no manifest the times of the files."""
+    digest = hashlib.sha256(encode(bundle.manifest))
+    for path, file in sorted(bundle.manifest.files.items()):
+        if not file.sha256:
+            digest.update(f"{path} {(bundle.folder / path).stat().st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def priced(pipeline: Pipeline, manifest: Manifest, side: int) -> Price | None:

@@ -19,12 +19,14 @@ REST_SECONDS = 30.0
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Ticket:
-    """A job as the local provider sees it. `stop` is what the engine's thread looks at."""
+    """A job as the local provider sees it. `stop` is what the engine's thread looks at; `heard` is
+    set once whoever follows it has noted that it begins."""
 
     id: str
     order: Order
     feed: Feed[Event] = field(default_factory=Feed)
     stop: threading.Event = field(default_factory=threading.Event)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
     queued_at: float = field(default_factory=time.monotonic)
 
 

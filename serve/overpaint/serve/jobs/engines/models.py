@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A bundle to serve. `bytes` is what it is counted as in memory: its weight files. `side` is
-    that of the pictures it was trained on, in pixels; `samplers` are those that run it, each with
-    the noise levels (sigmas) that it can be given.
+    """A bundle to serve. `fingerprint` tells it from any other that could be served under its name.
+    `bytes` is what it is counted as in memory: its weight files. `side` is that of the pictures it
+    was trained on, in pixels; `samplers` are those that run it, each with the noise levels (sigmas)
+    that it can be given.
 
     `open` blocks until every engine is loaded; it is called in the model's own thread. So is
     `measure`, which says what jobs cost; None where they do not take this machine's memory.
@@ -32,6 +33,7 @@ class Served:
 
     name: str
     manifest: Manifest
+    fingerprint: str
     bytes: int
     side: int
     samplers: Mapping[str, tuple[str, ...]]

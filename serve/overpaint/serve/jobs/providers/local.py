@@ -7,6 +7,7 @@ model's thread. Requests are not batched: docs/serving.md has the measurement be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -41,6 +42,7 @@ from overpaint.serve.telemetry.journal import describe, note_error
 
 SCHEMES = ("local",)
 CLOSE_SECONDS = 5.0
+HEARD_SECONDS = 10.0
 
 log = logging.getLogger("overpaint.serve")
 
@@ -120,6 +122,7 @@ class LocalProvider(Provider):
             name=served.name,
             family=manifest.family,
             sha256=manifest.source.sha256,
+            fingerprint=served.fingerprint,
             sides=image_sides(manifest),
             native=(served.side, served.side),
             samplers=served.samplers,
@@ -166,10 +169,14 @@ class LocalProvider(Provider):
         return None
 
     async def progress(self, ticket: str) -> AsyncIterator[Event]:
+        found = self._tickets[ticket]
         try:
-            async for _, event in self._tickets[ticket].feed.follow():
+            async for _, event in found.feed.follow():
                 yield event
+                if isinstance(event, Started):
+                    found.heard.set()
         finally:
+            found.heard.set()
             del self._tickets[ticket]
 
     async def cancel(self, ticket: str, why: Cancelled) -> None:
@@ -192,6 +199,8 @@ class LocalProvider(Provider):
             self._resources.metrics.wait.observe(time.monotonic() - ticket.queued_at)
             ticket.feed.publish(Started())
             try:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ticket.heard.wait(), HEARD_SECONDS)
                 order = ticket.order
                 cost = model.cost(order.pixels, order.settings.n)
                 async with self.models.use(model.served.name, cost) as pipeline:
