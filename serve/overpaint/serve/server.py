@@ -32,6 +32,7 @@ log = logging.getLogger("overpaint.serve")
 FETCH_SECONDS = 3.0
 CLOSE_SECONDS = 5
 CONNECTIONS = 512
+LOOKS = 10  # in the time after which a connection is dropped
 
 
 def run(app: FastAPI, config: Config) -> int:
@@ -112,7 +113,6 @@ class PatientProtocol(H11Protocol):
     write_seconds = 30.0
     share = Share(CONNECTIONS)
     _deadline: asyncio.TimerHandle | None = None
-    _stalled: asyncio.TimerHandle | None = None
     _address: str | None = None
     _counted = False
 
@@ -121,6 +121,7 @@ class PatientProtocol(H11Protocol):
         self._address = self.client[0] if self.client else None
         self._counted = self.share.take(self._address)
         if self._counted:
+            drop_when_unread(self.loop, transport, self.write_seconds)
             self._wait_for_head()
         else:
             transport.abort()
@@ -134,24 +135,10 @@ class PatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
-        self._goes_on()
         if self._counted:
             self._counted = False
             self.share.give_back(self._address)
         super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._stalled = self.loop.call_later(self.write_seconds, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        self._goes_on()
-        super().resume_writing()
-
-    def _goes_on(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
 
     def _wait_for_head(self) -> None:
         if self._deadline is None:
@@ -161,6 +148,29 @@ class PatientProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def drop_when_unread(
+    loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, seconds: float
+) -> None:
+    """Drop the connection, and what is to be sent over it, once that has not become less for so
+    long: whatever protocol speaks there, and when it is being closed already."""
+    before, since = 0, loop.time()
+
+    def look() -> None:
+        nonlocal before, since
+        size = transport.get_write_buffer_size()
+        if size == 0 and transport.is_closing():
+            return
+        if size == 0 or size < before:
+            since = loop.time()
+        elif loop.time() - since >= seconds:
+            transport.abort()
+            return
+        before = size
+        loop.call_later(seconds / LOOKS, look)
+
+    look()
 
 
 def uvicorn_config(app: FastAPI, config: Config) -> uvicorn.Config:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+from tests.serve import running
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import Running, data_url, png, serving
 
@@ -20,8 +23,10 @@ from overpaint.serve.http import clients
 from overpaint.serve.http.clients import Share
 from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.links import is_signed, signed
+from overpaint.serve.jobs.engines import worker
 from overpaint.serve.pictures import fetch as fetching
 from overpaint.serve.pictures.reader import Reader
+from overpaint.serve.server import bind
 
 TOKEN = "a token that is long enough"
 
@@ -46,20 +51,83 @@ def test_large_heads_and_odd_methods_are_refused_at_once(server: Running) -> Non
     assert time.monotonic() - began < 3
 
 
-def test_a_client_that_does_not_read_its_answer_is_let_go(folder: Path) -> None:
+@pytest.fixture
+def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel holds little for a client, so that the server has to."""
+
+    def bind_small(host: str, port: int) -> socket.socket:
+        listener = bind(host, port)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return listener
+
+    monkeypatch.setattr(running, "bind", bind_small)
+
+
+@contextmanager
+def deaf(server: Running, request: str) -> Iterator[None]:
+    """A client that asks and never reads."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", server.port))
+        head = f"Host: 127.0.0.1:{server.port}\r\n"
+        client.sendall(request.format(host=head).encode())
+        yield
+
+
+def connections(server: Running) -> int:
+    """Open ones on the server's side, but for that of the test's own client."""
+    server.client.get("/healthz")
+    found = psutil.Process().net_connections("tcp")
+    return sum(one.laddr.port == server.port and bool(one.raddr) for one in found) - 1
+
+
+@pytest.mark.usefixtures("small_buffers")
+@pytest.mark.parametrize("size", [40_000, 30_000_000])
+def test_a_client_that_does_not_read_its_answer_is_dropped(folder: Path, size: int) -> None:
     limits = replace(Limits(), write_seconds=0.5)
     with serving(Config(port=0, limits=limits), [fake_served(folder)]) as server:
         key = "A" * 22
-        server.state.media.put(key, bytes(30_000_000))
-        ask = f"GET /v1/media/{key}.png HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
-            connection.sendall(ask.encode())
-            time.sleep(2.0)
-            size = 0
-            with contextlib.suppress(ConnectionError):
-                while chunk := connection.recv(1 << 20):
-                    size += len(chunk)
-            assert size < 30_000_000
+        server.state.media.put(key, bytes(size))
+        with deaf(server, f"GET /v1/media/{key}.png HTTP/1.1\r\n{{host}}\r\n"):
+            time.sleep(0.2)
+            assert connections(server) == 1
+            time.sleep(1.0)
+            assert connections(server) == 0
+
+
+@pytest.mark.usefixtures("small_buffers")
+def test_a_client_that_does_not_read_its_events_is_dropped_and_its_job_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PREVIEW_SECONDS", 0.0)
+    limits = replace(Limits(), write_seconds=0.5)
+    knobs = Knobs(step_seconds=0.03)
+    ask = (
+        "GET /v1/jobs/%s/events HTTP/1.1\r\n{host}Upgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    with serving(Config(port=0, limits=limits), [fake_served(folder, knobs=knobs)]) as server:
+        job = server.submit(size="256x256", steps=100)["id"]
+        with deaf(server, ask % job):
+            time.sleep(0.2)
+            assert connections(server) == 1
+            time.sleep(1.5)
+            assert connections(server) == 0
+            assert server.job(job)["status"] == "running"
+            server.ended(job)
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer(folder: Path) -> None:
+    limits = replace(Limits(), write_seconds=0.5)
+    with serving(Config(port=0, limits=limits), [fake_served(folder)]) as server:
+        key = "A" * 22
+        server.state.media.put(key, bytes(12_000_000))
+        size = 0
+        with server.client.stream("GET", f"/v1/media/{key}.png") as answer:
+            for piece in answer.iter_raw(1_000_000):
+                size += len(piece)
+                time.sleep(0.15)
+        assert size == 12_000_000
 
 
 def test_an_address_has_its_share() -> None:
