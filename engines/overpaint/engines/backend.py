@@ -28,6 +28,8 @@ class Backend:
     settles: whether the first runs of a size have work of their own to do, which a server does
         before the first job.
     in_host_memory: whether weights and pictures lie in the host's memory, and not in a GPU's.
+    free_memory: says how many bytes the GPU has left, for what runs on one. Raises SessionError
+        where it cannot.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Backend:
     precisions: tuple[str, ...] = ("f32",)
     settles: bool = False
     in_host_memory: bool = False
+    free_memory: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

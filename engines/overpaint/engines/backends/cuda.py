@@ -31,5 +31,18 @@ def open_session(bundle: Bundle, component: str, precision: str) -> Session:
     return cuda_session(component, bundle.folder / described.graph, described, where=start())
 
 
+def free_memory() -> int:
+    """Raises SessionError: the driver does not tell."""
+    from overpaint.bundle.errors import SessionError
+    from overpaint.engines.host import nvidia
+
+    try:
+        return nvidia.free_memory()
+    except nvidia.NoGpuError as error:
+        raise SessionError(str(error)) from None
+
+
 # A size that is met again is captured as a CUDA graph.
-BACKEND = Backend(name="cuda", rank=3, how=how, open_session=open_session, settles=True)
+BACKEND = Backend(
+    name="cuda", rank=3, how=how, open_session=open_session, settles=True, free_memory=free_memory
+)

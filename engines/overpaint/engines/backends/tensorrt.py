@@ -27,5 +27,18 @@ def open_session(bundle: Bundle, component: str, precision: str) -> Session:
     return open_plan(bundle, TENSORRT, component)
 
 
+def free_memory() -> int:
+    """Raises SessionError: the driver does not tell."""
+    from overpaint.bundle.errors import SessionError
+    from overpaint.engines.host import nvidia
+
+    try:
+        return nvidia.free_memory()
+    except nvidia.NoGpuError as error:
+        raise SessionError(str(error)) from None
+
+
 # Its sessions run each size of their plans as they open, so nothing is left for a size's first run.
-BACKEND = Backend(name="tensorrt", rank=1, how=how, open_session=open_session)
+BACKEND = Backend(
+    name="tensorrt", rank=1, how=how, open_session=open_session, free_memory=free_memory
+)

@@ -1,10 +1,10 @@
-"""Is there an NVIDIA GPU? Asked of the driver itself, which is there or is not, with no package."""
+"""Is there an NVIDIA GPU, and what has it left? Asked of the driver itself, with no package."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Final
+from typing import Any, Final
 
 LIBRARY: Final = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -19,16 +19,45 @@ def gpu_name() -> str:
     Raises:
         NoGpuError: the message is a clause for people.
     """
+    driver, device = _first()
+    name = ctypes.create_string_buffer(256)
+    if driver.cuDeviceGetName(name, 256, device):
+        raise NoGpuError("the NVIDIA driver does not describe its first GPU")
+    return name.value.decode(errors="replace")
+
+
+def free_memory() -> int:
+    """The bytes that the first visible GPU has left, whoever took the others.
+
+    Raises:
+        NoGpuError: the message is a clause for people.
+    """
+    driver, device = _first()
+    context, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
+    if driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
+        raise NoGpuError("the NVIDIA driver does not open its first GPU")
+    try:  # the context that CUDA's own calls use: where engines are open, nothing is made here
+        status = driver.cuCtxPushCurrent_v2(context)
+        status = status or driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total))
+        driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+    finally:
+        driver.cuDevicePrimaryCtxRelease_v2(device)
+    if status:
+        raise NoGpuError(f"the NVIDIA driver does not tell its memory (CUDA error {status})")
+    return free.value
+
+
+def _first() -> tuple[Any, ctypes.c_int]:
+    """The driver, and its first GPU."""
     try:
         driver = ctypes.CDLL(LIBRARY)
     except OSError:
         raise NoGpuError("no NVIDIA driver is installed here") from None
     if status := driver.cuInit(0):
         raise NoGpuError(f"the NVIDIA driver finds no GPU (CUDA error {status})")
-    count = ctypes.c_int()
+    count, device = ctypes.c_int(), ctypes.c_int()
     if driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
         raise NoGpuError("the NVIDIA driver shows no GPU; CUDA_VISIBLE_DEVICES may hide it")
-    device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-    if driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 256, device):
+    if driver.cuDeviceGet(ctypes.byref(device), 0):
         raise NoGpuError("the NVIDIA driver does not describe its first GPU")
-    return name.value.decode(errors="replace")
+    return driver, device

@@ -20,7 +20,7 @@ from overpaint.engines.backend import Candidate
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import candidates, choose, open_session
 from overpaint.engines.host import nvidia
-from overpaint.engines.host.nvidia import NoGpuError, gpu_name
+from overpaint.engines.host.nvidia import NoGpuError, free_memory, gpu_name
 from overpaint.engines.onnxruntime.cuda import start as starting
 
 Install = Callable[..., Gpu]
@@ -134,6 +134,26 @@ class Driver:
     def cuDeviceGet(self, device: Any, ordinal: int) -> int:  # noqa: N802
         return 0
 
+    def cuDevicePrimaryCtxRetain(self, context: Any, device: Any) -> int:  # noqa: N802
+        context._obj.value = 7
+        return 0
+
+    def cuCtxPushCurrent_v2(self, context: Any) -> int:  # noqa: N802
+        self.current = context.value
+        return 0
+
+    def cuMemGetInfo_v2(self, free: Any, total: Any) -> int:  # noqa: N802
+        free._obj.value = 3_000_000_000
+        return 0 if self.current == 7 else 201
+
+    def cuCtxPopCurrent_v2(self, context: Any) -> int:  # noqa: N802
+        self.current = None
+        return 0
+
+    def cuDevicePrimaryCtxRelease_v2(self, device: Any) -> int:  # noqa: N802
+        self.released = True
+        return 0
+
     def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:  # noqa: N802
         name.value = b"NVIDIA H200"
         return 0
@@ -157,13 +177,22 @@ def test_where_there_is_no_gpu_the_driver_says_so(
         return found
 
     monkeypatch.setattr(ctypes, "CDLL", load)
-    with pytest.raises(NoGpuError, match=says):
-        gpu_name()
+    for ask in (gpu_name, free_memory):
+        with pytest.raises(NoGpuError, match=says):
+            ask()
 
 
 def test_a_gpu_is_called_what_its_driver_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver())
     assert gpu_name() == "NVIDIA H200"
+
+
+def test_a_gpu_tells_what_it_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+    assert free_memory() == BACKENDS["cuda"].free_memory() == 3_000_000_000
+    assert driver.released
+    assert driver.current is None  # as it was found
 
 
 def test_the_trial_graph_is_one_that_onnx_accepts() -> None:

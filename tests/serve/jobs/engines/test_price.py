@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from tests.doubles.cuda_double import Gpu, double
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.running import data_url, png, serving
 
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.host import nvidia
+from overpaint.engines.host.nvidia import NoGpuError
+from overpaint.engines.onnxruntime.cuda import start as starting
 from overpaint.runtime import Img2Img
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.prepare import image_sides
@@ -41,12 +47,46 @@ def test_a_model_is_priced_as_it_is_opened_and_its_large_jobs_leave_nothing_behi
         pipeline.wait()
         price = measure(pipeline, bundle.manifest, sides, served.side)
         before = pricing._resident()
-        pipeline(None, "a picture", size=(512, 512), steps=1, seed=0)
-        held = pricing._resident() - before
+        pricing._forget_peak()
+        pipeline(Image.new("RGB", (512, 512)), "a picture", strength=1.0, steps=1, seed=0)
+        took, held = pricing._peak() - before, pricing._resident() - before
         assert held > 100_000_000
-        assert held < price.of(512 * 512, 1) < 12 * held
+        assert took < price.of(512 * 512, 1) < 1.5 * took
         paint_small(pipeline, sides)
         assert pricing._resident() - before < held / 3
+
+
+def test_on_a_gpu_a_model_is_priced_by_what_its_driver_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = Gpu()
+    monkeypatch.setitem(sys.modules, "onnxruntime", double(gpu))
+    monkeypatch.setattr(starting, "gpu_name", lambda: "Double")
+    monkeypatch.setattr(nvidia, "free_memory", lambda: 6_000_000 - gpu.live)
+    served = served_bundle(None, Opening(device="cuda"))
+    with serving(Config(port=0, memory_budget=served.bytes), [served]) as server:
+        # the host's budget has no room at all, and is not asked
+        (model,) = server.client.get("/v1/capabilities").json()["models"]
+        most = model["sizes"]["most_pixels"][0]
+        assert 128 * 128 < most < 6_000_000 / pricing.LEAST
+        assert server.ended(server.submit(size="128x128", steps=1)["id"])["status"] == "completed"
+        large = server.client.post("/v1/jobs", json={"prompt": "x", "size": "512x512"})
+        assert large.status_code == 422
+        assert f"has memory for {most} pixels" in large.json()["error"]["message"]
+
+
+def test_a_gpu_that_does_not_tell_what_it_has_left_takes_every_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def silent() -> int:
+        raise NoGpuError("the NVIDIA driver does not tell its memory (CUDA error 201)")
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", double(Gpu()))
+    monkeypatch.setattr(starting, "gpu_name", lambda: "Double")
+    monkeypatch.setattr(nvidia, "free_memory", silent)
+    with serving(Config(port=0), [served_bundle(None, Opening(device="cuda"))]) as server:
+        (model,) = server.client.get("/v1/capabilities").json()["models"]
+        assert model["sizes"]["most_pixels"] == []
 
 
 def test_jobs_that_do_not_fit_are_refused_with_figures_by_every_face(folder: Path) -> None:

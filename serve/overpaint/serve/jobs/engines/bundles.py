@@ -26,7 +26,7 @@ from overpaint.runtime.schedule import SAMPLERS, make_schedule, read_scheduler_c
 from overpaint.runtime.warming import warm_up
 
 from .models import Served
-from .price import Price, measure
+from .price import Price, measure, measure_on_device
 from .worker import Pipeline
 
 COMMON_SIDE = 512
@@ -88,11 +88,14 @@ def fingerprint(bundle: Bundle) -> str:
 
 
 def priced(pipeline: Pipeline, manifest: Manifest, side: int) -> Price | None:
-    """What jobs cost, where they take this machine's own memory and not a GPU's."""
-    decision = cast(Img2Img, pipeline).decision
-    if decision is None or not BACKENDS[decision.chosen.device].in_host_memory:
-        return None
-    return measure(pipeline, manifest, image_sides(manifest), side)
+    """What jobs cost, of this machine's memory or of its GPU's; None where that does not tell."""
+    decision, sides = cast(Img2Img, pipeline).decision, image_sides(manifest)
+    backend = None if decision is None else BACKENDS[decision.chosen.device]
+    if backend is not None and backend.in_host_memory:
+        return measure(pipeline, manifest, sides, side)
+    if backend is not None and backend.free_memory is not None:
+        return measure_on_device(pipeline, manifest, sides, side, backend.free_memory)
+    return None
 
 
 def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> Pipeline:

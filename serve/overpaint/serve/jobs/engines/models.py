@@ -28,7 +28,7 @@ class Served:
     that it can be given.
 
     `open` blocks until every engine is loaded; it is called in the model's own thread. So is
-    `measure`, which says what jobs cost; None where they do not take this machine's memory.
+    `measure`, which says what jobs cost; None where nothing tells.
     """
 
     name: str
@@ -67,8 +67,11 @@ class Model:
             log.info("closed %s", self.served.name)
 
     def cost(self, pixels: int, n: int) -> int:
-        """Bytes for a job of `n` pictures; 0 where that is not known, as before it was opened."""
-        return self.price.of(pixels, n) if self.price is not None else 0
+        """Bytes of the host's memory for a job of `n` pictures; 0 where that is not known, as
+        before it was opened, and where its engines have a device of their own."""
+        if self.price is None or self.price.room is not None:
+            return 0
+        return self.price.of(pixels, n)
 
     def _in_thread(self, function: Callable[[], T]) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self.thread, function)
@@ -111,6 +114,9 @@ class Models:
 
     def room(self, name: str) -> int | None:
         """The bytes that a job of `name` may take, beside the weights; None for no limit."""
+        price = self._models[name].price
+        if price is not None and price.room is not None:
+            return price.room
         return None if self._budget is None else self._budget - self._models[name].served.bytes
 
     @asynccontextmanager
