@@ -111,6 +111,7 @@ def main() -> int:
     parser.add_argument("--queue", type=int, default=64)
     parser.add_argument("--upload-bytes", type=int, default=Config().upload_bytes)
     parser.add_argument("--result-bytes", type=int, default=Config().result_bytes)
+    parser.add_argument("--result-seconds", type=float, default=Config().result_seconds)
     chosen = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     config = Config(
@@ -120,6 +121,7 @@ def main() -> int:
         queue=chosen.queue,
         upload_bytes=chosen.upload_bytes,
         result_bytes=chosen.result_bytes,
+        result_seconds=chosen.result_seconds,
     )
     knobs = Knobs(step_seconds=chosen.step_seconds, deadly_step=chosen.deadly_step)
     return run(create_app(config, [fake_served(chosen.folder / "bundles", knobs=knobs)]), config)

@@ -4,9 +4,9 @@
 
 64 clients on all three faces submit, watch, cancel and drop their sockets. In the first half the
 server is killed and begun anew, and its disk fills up for a while, now and then; in the second half
-one process goes through it all, and what it holds is measured. The engines are NumPy: it is the
-server that is soaked. Prints its figures, writes them as JSON, and exits with 1 where something was
-lost, came twice, answered with a 500, or grew.
+one process goes through it all, and what it holds is measured. What was accepted is run again after
+a kill. The engines are NumPy: it is the server that is soaked. Prints its figures, writes them as
+JSON, and exits with 1 where something was lost, came twice, answered with a 500, or grew.
 """
 
 from __future__ import annotations
@@ -51,7 +51,12 @@ class Machine:
         self.start()
 
     def start(self) -> None:
-        options = ["--step-seconds=0.002", "--queue=48", "--result-bytes=50000000"]
+        options = [
+            "--step-seconds=0.002",
+            "--queue=48",
+            "--result-bytes=50000000",
+            "--result-seconds=86400",
+        ]
         bundles = self.folder / f"life-{self.kills}"
         bundles.mkdir()
         (bundles / "results").symlink_to(self.folder / "results")
@@ -86,12 +91,13 @@ class Machine:
 
 @dataclass
 class Tally:
-    """What the clients saw. `volatile` jobs were accepted while the disk was full, so a kill may
-    take them along."""
+    """What the clients saw. `volatile` jobs were accepted or cancelled while the disk was full, so
+    a kill may take them along; `done` are the pictures of those that a client saw ended."""
 
     counts: Counter[str] = field(default_factory=Counter)
     jobs: list[str] = field(default_factory=list)
     volatile: set[str] = field(default_factory=set)
+    done: dict[str, tuple[str, ...]] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
 
 
@@ -154,13 +160,20 @@ class Client(threading.Thread):
             return
         while (answer := self.client.get(f"/v1/jobs/{job}")).status_code == 200:
             if answer.json()["status"] in ENDS:
+                if (
+                    not self.machine.full
+                ):  # else its pictures are in memory, and may be painted again
+                    self.tally.done[job] = media_of(answer.json())
                 return
             time.sleep(0.05)
 
     def cancelled(self) -> None:
         if (job := self.submit()) is not None:
             time.sleep(self.random.random() * 0.2)
+            full = self.machine.full
             self.client.delete(f"/v1/jobs/{job}")
+            if full or self.machine.full:
+                self.tally.volatile.add(job)
 
     def openai(self) -> None:
         form = {"prompt": "red", "num_inference_steps": "4", "response_format": "url"}
@@ -186,6 +199,10 @@ class Client(threading.Thread):
             one.sendall(whole[:sent])
             time.sleep(0.05)
         self.tally.counts["dropped"] += 1
+
+
+def media_of(view: dict[str, Any]) -> tuple[str, ...]:
+    return tuple((view["result"] or {}).get("media", ()))
 
 
 def soak(minutes: float, folder: Path) -> dict[str, Any]:
@@ -225,17 +242,24 @@ def soak(minutes: float, folder: Path) -> dict[str, Any]:
 def _figures(machine: Machine, tally: Tally, samples: list[dict[str, float]]) -> dict[str, Any]:
     ends: Counter[str] = Counter()
     media: Counter[str] = Counter()
+    rerun = again = 0
     with httpx.Client(base_url=machine.url, timeout=60) as client:
         for job in tally.jobs:
             answer = client.get(f"/v1/jobs/{job}")
+            if answer.status_code == 410 and answer.json()["error"]["code"] == "restarted":
+                ends["not run a third time"] += 1
+                continue
             if answer.status_code != 200:
                 volatile = machine.kills and job in tally.volatile
                 ends["lost with a full disk" if volatile else f"lost ({answer.status_code})"] += 1
                 continue
             view = answer.json()
+            rerun += view["restarts"] > 0
+            if job not in tally.volatile:  # those may have been painted again, and are said to be
+                again += media_of(view) != tally.done.get(job, media_of(view))
             code = f": {view['error']['code']}" if view["status"] == "failed" else ""
             ends[view["status"] + code] += 1
-            media.update((view["result"] or {}).get("media", ()))
+            media.update(media_of(view))
         idle = client.get("/readyz").json()
     quarter = max(1, len(samples) // 4)
     grew = {
@@ -253,11 +277,13 @@ def _figures(machine: Machine, tally: Tally, samples: list[dict[str, float]]) ->
         "lost": lost,
         "unended": unended,
         "doubled": doubled,
+        "rerun": rerun,
+        "painted_again_though_done": again,
         "requests": dict(sorted(tally.counts.items())),
         "trouble": sorted({*tally.trouble})[:20],
         "first_and_last_quarter_of_the_last_life": grew,
         "state": idle["state"],
-        "well": not (lost or unended or doubled or tally.trouble) and flat,
+        "well": not (lost or unended or doubled or again or tally.trouble) and flat,
     }
 
 

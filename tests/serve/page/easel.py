@@ -165,7 +165,7 @@ class Easel:
             self.complaints.append(f"the page called {response.url}")
         if re.fullmatch(r"/v1/media/.*", path) and response.ok:
             self.media.append(path)
-        if path == "/v1/jobs" and response.ok:
+        if path == "/v1/jobs" and response.ok and response.request.method == "POST":
             self.jobs.append(response)
         if path == "/v1/uploads" and response.ok:
             self.uploads.append(response)

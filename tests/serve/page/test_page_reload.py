@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.page.conftest import Open
 from tests.serve.page.easel import Easel, decoded, halves
+from tests.serve.page.test_page_queue import ask
 from tests.serve.running import Running, serving
 
 from overpaint.serve.config import Config
@@ -58,6 +59,62 @@ def test_jobs_in_the_queue_are_still_there_and_can_be_cancelled(
     easel.see("result")
     ended = [server.ended(one)["status"] for one in ids]
     assert ended == ["completed", "cancelled"]
+
+
+def test_jobs_that_wait_for_room_in_the_queue_are_handed_in_after_a_reload(
+    tmp_path: Path, visit: Open
+) -> None:
+    knobs = Knobs()
+    with serving(Config(port=0, queue=1), [fake_served(tmp_path, "fake", knobs)]) as server:
+        server.ended(server.submit(size="64x64")["id"])  # now the server knows how long one takes
+        knobs.gate.clear()
+        easel = visit(server.url)
+        easel.bring(halves())
+        for prompt in ("red", "blue", "green", "black"):
+            ask(easel, prompt)
+        waiting = ["waiting", "waiting", "next", "reading"]
+        expect(easel.at("#jobs .name")).to_have_text(waiting)
+        easel.page.wait_for_timeout(300)  # it is written down
+        easel.page.reload()
+        expect(easel.at("#jobs .name")).to_have_text(waiting)
+        easel.page.reload()
+        expect(easel.at("#jobs .name")).to_have_text(waiting)
+        other = Easel(easel.page.context.new_page(), server.url).open(picture=False)
+        expect(other.at("#jobs li")).to_have_count(2)  # those that the server has
+        knobs.gate.set()
+        expect(easel.at("#results button")).to_have_count(4)
+        asked = [job.request.post_data_json["prompt"] for job in easel.jobs]
+        assert asked == ["red", "blue", "green", "black"]
+        assert other.jobs == other.complaints == []
+        easel.page.reload()
+        expect(easel.at("#jobs li")).to_have_count(0)
+        np.testing.assert_array_equal(easel.shown("#before"), decoded(halves()))
+
+
+def test_a_job_that_was_taken_while_the_page_left_is_not_handed_in_twice(
+    easel: Easel, server: Running, knobs: Knobs
+) -> None:
+    knobs.gate.clear()
+    handed_in = []
+
+    def leave_unanswered(route: Route) -> None:
+        if route.request.method == "POST":
+            handed_in.append(route.fetch().json()["id"])
+        else:
+            route.continue_()
+
+    easel.page.route("**/v1/jobs", leave_unanswered)
+    easel.bring(halves())
+    easel.at("#run").click()
+    easel.says("#progress-text", "Sending it…")
+    easel.page.wait_for_timeout(500)
+    easel.page.reload()
+    easel.says("#progress-text", "Reading the picture and the prompt…")
+    knobs.gate.set()
+    easel.see("result")
+    expect(easel.at("#jobs li")).to_have_count(0)
+    assert len(handed_in) == 1
+    assert server.job(handed_in[0])["status"] == "completed"
 
 
 def test_what_was_made_is_there_after_a_reload_even_without_the_server(

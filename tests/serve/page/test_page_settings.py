@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 from playwright.sync_api import expect
-from tests.serve.page.easel import Easel, decoded, halves
+from tests.serve.engine import Knobs, fake_served
+from tests.serve.page.conftest import Open
+from tests.serve.page.easel import Easel, decoded, flat, halves
+from tests.serve.running import serving
 
 from overpaint.serve.api.native.schema import JobRequest
+from overpaint.serve.config import Config
 
 PAINTED: dict[str, Any] = {
     "prompt": "wild é",
@@ -62,6 +67,20 @@ def test_a_painting_offers_its_settings(easel: Easel, way: str) -> None:
     assert {name: asked(easel)[name] for name in names} == {name: PAINTED[name] for name in names}
     assert asked(easel)["styles"] == {}  # the prompt has them already
     assert "eta" not in asked(easel)
+
+
+def test_the_time_that_is_told_is_that_of_the_pictures_own_size(
+    tmp_path: Path, visit: Open
+) -> None:
+    """A server that knows only large pictures, and one that is small."""
+    knobs = Knobs(step_seconds=0.5)
+    with serving(Config(port=0), [fake_served(tmp_path, "fake", knobs)]) as server:
+        server.ended(server.submit(size="256x256", steps=4)["id"])
+        easel = visit(server.url)
+        easel.bring(flat((0, 90, 0), 256, 256))
+        easel.says("#reading", "5 of 10 steps · about 3 s")
+        easel.bring(flat((0, 90, 0), 64, 64))
+        easel.says("#reading", "5 of 10 steps · about a second")
 
 
 def test_a_painting_of_words_alone_is_painted_again_to_the_same_pixels(easel: Easel) -> None:

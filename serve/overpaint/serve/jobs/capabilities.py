@@ -12,10 +12,12 @@ from overpaint.runtime.schedule.strength import Rounding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """Seconds, measured where the model runs: of a denoising step, and of all else in a job."""
+    """Seconds, measured where the model runs: of a denoising step, and of all else in a job, which
+    painted so many `pixels`. Both grow with them."""
 
     step_s: float
     other_s: float
+    pixels: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,11 @@ class Order:
         width, height = self.size
         return width * height
 
+    @property
+    def all_pixels(self) -> int:
+        """Of all of its pictures together."""
+        return self.pixels * self.settings.n
+
 
 def check_memory(order: Order, model: ModelCapabilities) -> None:
     """Raises UsageError for a job that needs more memory than the model's server has."""

@@ -1,5 +1,7 @@
 // The server's native API, as far as the page speaks it. Nothing here knows the page.
 
+const CLIENT = "X-Overpaint-Client";
+
 /** What went wrong. `status` is HTTP's; 0 where the server did not answer, -1 where a job failed. */
 export class Problem extends Error {
   constructor(status, error = {}, retryAfter = 0) {
@@ -31,9 +33,12 @@ export function createApi(access) {
     media: (id, signal) => read("blob", `/v1/media/${id}.png`, { signal }),
     cancel: (id) => call(`/v1/jobs/${id}`, { method: "DELETE" }),
 
+    /** The jobs that were handed in under the name `client`. */
+    jobsOf: (client) => read("json", "/v1/jobs", { headers: { [CLIENT]: client } }),
+
     /** Not to be aborted: a job that is there must be known, to be cancelled. */
-    submit(request) {
-      const headers = { "Content-Type": "application/json" };
+    submit(request, client) {
+      const headers = { "Content-Type": "application/json", [CLIENT]: client };
       return read("json", "/v1/jobs", { method: "POST", body: JSON.stringify(request), headers });
     },
 

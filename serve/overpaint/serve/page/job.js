@@ -9,13 +9,14 @@ const LOST = new Problem(-1, {
 
 /**
  * Hand the job in; returns its id. Waits where the server is loading or full, and brings the picture
- * again if its upload is gone. `uploads` has the upload's id of every blob that went up.
+ * again if its upload is gone. `uploads` has the upload's id of every blob that went up; `name` is one
+ * that no other job has.
  */
-export async function submit(api, uploads, request, blob, tell, signal) {
+export async function submit(api, uploads, request, blob, name, tell, signal) {
   for (;;) {
     try {
       if (blob && !uploads.has(blob)) uploads.set(blob, (await api.upload(blob, signal)).id);
-      const { id } = await api.submit(blob ? { ...request, image: uploads.get(blob) } : request);
+      const { id } = await api.submit(blob ? { ...request, image: uploads.get(blob) } : request, name);
       return id;
     } catch (problem) {
       const gone = problem.code === "upload_gone" || problem.code === "upload_not_found";

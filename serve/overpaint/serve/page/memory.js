@@ -1,27 +1,38 @@
 // What outlives a reload: in this browser's database the jobs under way and everything that was made, in
 // this tab the form. Where a browser keeps nothing, or no more, the page forgets and works as well.
 
+import { ASKED } from "./progress.js";
+import { newKey } from "./state.js";
+
 const STORES = ["jobs", "results", "pictures"];
+const FORGOTTEN = 24 * 3600 * 1000; // after which nobody comes back to a job that was never handed in
 
 /** {load, keep}: what was there, and how to keep what is there now. Several tabs share one memory. */
 export async function createMemory(album) {
   let database = await opened().catch(() => null);
   if (database) database.onclose = () => (database = null); // somebody cleared what this site keeps
   const known = { jobs: new Set(), results: new Set() }; // keys of what this tab knows to be there
+  const taken = new Set(); // keys of jobs that are there with the server's id
+  const tab = nameOfTab();
 
   async function load() {
     if (!database) return { jobs: [], results: [] };
     const stores = database.transaction(STORES);
-    const [jobs, results, files] = await Promise.all(STORES.map((name) => all(stores, name)));
-    for (const { key } of jobs) known.jobs.add(key);
+    const [kept, results, files] = await Promise.all(STORES.map((name) => all(stores, name)));
+    const jobs = kept.filter((job) => job.id || job.tab === tab || Date.now() - job.sent > FORGOTTEN);
+    for (const { key, id } of jobs) {
+      known.jobs.add(key);
+      if (id) taken.add(key);
+    }
     for (const { key } of results) known.results.add(key);
     const open = async ({ key, blob, name }) => ({ ...(await album.open(blob, key)), name });
     const readable = (await Promise.all(files.map((file) => open(file).catch(() => null)))).filter(Boolean);
     const pictures = new Map(readable.map((picture) => [picture.key, picture]));
     const origin = (record) => pictures.get(record.from) ?? null;
     const whole = (record) => ({ ...record, ...pictures.get(record.key), from: origin(record) });
+    const mine = jobs.filter((job) => job.id || job.tab === tab);
     return {
-      jobs: jobs.map(whole).sort((a, b) => a.sent - b.sent),
+      jobs: mine.map(underWay).map(whole).sort((a, b) => a.sent - b.sent),
       results: results
         .filter(({ key }) => pictures.has(key))
         .map(whole)
@@ -30,12 +41,15 @@ export async function createMemory(album) {
   }
 
   function keep({ jobs, results }) {
-    const taken = jobs.filter(({ id }) => id); // nobody could follow the others: the server has not got them yet
-    const [newJobs, goneJobs] = changes(known.jobs, taken);
+    const [newJobs, goneJobs] = changes(known.jobs, jobs);
+    for (const job of jobs) if (job.id && !taken.has(job.key)) newJobs.add(job);
     const [newResults, goneResults] = changes(known.results, results);
     if (!database || newJobs.size + goneJobs.size + newResults.size + goneResults.size === 0) return;
     const stores = database.transaction(STORES, "readwrite");
-    for (const job of newJobs) put(stores, "jobs", jobRecord(job), known.jobs);
+    for (const job of newJobs) {
+      put(stores, "jobs", jobRecord(job, tab), known.jobs);
+      if (job.id) taken.add(job.key);
+    }
     for (const result of newResults) put(stores, "results", resultRecord(result), known.results);
     const origins = [...newJobs, ...newResults].map(({ from }) => from).filter(Boolean);
     for (const { key, blob, name } of new Set([...newResults, ...origins])) {
@@ -68,7 +82,19 @@ function remove(stores, name, key, known) {
   known?.delete(key);
 }
 
-const jobRecord = ({ key, id, asked, sent, from }) => ({ key, id, asked, sent, from: from?.key });
+const jobRecord = ({ key, id, asked, sent, from }, tab) => ({ key, id, asked, sent, from: from?.key, tab });
+
+/** A job that the server had not answered for is `unsure`: it may have got it. */
+const underWay = ({ tab, ...job }) => (job.id ? job : { ...ASKED, ...job, unsure: true });
+
+/** A name that a reload keeps, and a second tab does not share: no job is handed in by both. */
+function nameOfTab() {
+  const name = sessionStorage.getItem("tab") ?? newKey();
+  sessionStorage.removeItem("tab"); // a tab that is doubled gets what is in there
+  addEventListener("pagehide", () => sessionStorage.setItem("tab", name));
+  addEventListener("pageshow", () => sessionStorage.removeItem("tab"));
+  return name;
+}
 
 const resultRecord = ({ blob, url, from, ...rest }) => ({ ...rest, from: from?.key });
 

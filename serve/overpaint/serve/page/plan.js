@@ -51,9 +51,8 @@ function expected(state) {
     return own.words + (own.step * calls + own.other) * form.n * (area(state) / own.pixels);
   }
   if (!model?.pace) return null;
-  const { step_s: step, other_s: other } = model.pace;
-  const { width, height } = model.sizes.default;
-  return (step * k + other) * form.n * (area(state) / (width * height));
+  const { step_s: step, other_s: other, pixels } = model.pace;
+  return (step * k + other) * form.n * (area(state) / pixels);
 }
 
 /** Pixels of what will be painted; the server shrinks to `upload_side`. */

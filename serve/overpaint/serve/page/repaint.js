@@ -16,6 +16,9 @@ export function createRunner(store, api, album) {
   const uploads = new WeakMap(); // ids of what went up, by blob
   const stops = new Map(); // AbortControllers of the jobs under way, by their keys
   const inTurn = createLine(); // so that the server has them in the order they were asked for
+  let leaving = false;
+  addEventListener("pagehide", () => (leaving = true));
+  addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
   function repaint({ newSeed = false } = {}) {
     if (!ready(store)) return;
@@ -44,6 +47,7 @@ export function createRunner(store, api, album) {
     try {
       await run(job, tell, stop.signal);
     } catch (problem) {
+      if (leaving) return; // a request that a reload broke off is none that failed
       const { jobs, at, server } = store.state;
       const cancelled = problem.name === "AbortError" || problem.code === "cancelled";
       const which = jobs.length > 1 || at !== job.key ? `“${job.asked.prompt}”: ` : "";
@@ -70,9 +74,10 @@ export function createRunner(store, api, album) {
     }
   }
 
-  async function handIn({ asked, from }, tell, signal) {
+  async function handIn({ key, asked, from, unsure }, tell, signal) {
     tell({ type: "sending" });
-    const id = await submit(api, uploads, asked, from?.blob, tell, signal);
+    const [known] = unsure ? await patiently(() => api.jobsOf(key), tell, signal) : [];
+    const id = known?.id ?? (await submit(api, uploads, asked, from?.blob, key, tell, signal));
     tell({ type: "taken", id });
     return id;
   }

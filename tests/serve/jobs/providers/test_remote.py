@@ -66,7 +66,7 @@ def test_what_a_server_says_of_its_models_is_read_as_it_was_meant() -> None:
         max_images=10,
         device="NumPy",
         open=True,
-        pace=Pace(step_s=0.2, other_s=0.5),
+        pace=Pace(step_s=0.2, other_s=0.5, pixels=4096.0),
     )
     idle = replace(model, name="idle", device=None, open=False, pace=None)
     body = json.loads(describe(Config(), [model, idle]).model_dump_json())

@@ -132,7 +132,7 @@ def _model(model: ModelCapabilities, limits: Limits) -> ModelView:
             sampler=defaults.sampler,
         ),
         steps=StepsView(maximum=min(model.max_steps, limits.steps), rounding=model.rounding),
-        pace=PaceView(step_s=model.pace.step_s, other_s=model.pace.other_s) if model.pace else None,
+        pace=PaceView(**asdict(model.pace)) if model.pace else None,
     )
 
 

@@ -106,10 +106,12 @@ class StepsView(BaseModel):
 
 
 class PaceView(BaseModel):
-    """Seconds measured here: of a step, and of all else in a job."""
+    """Seconds measured here: of a step, and of all else in a job, which painted so many pixels.
+    Both grow with them."""
 
     step_s: float
     other_s: float
+    pixels: float
 
 
 class ModelView(BaseModel):

@@ -151,7 +151,7 @@ class LocalProvider(Provider):
         if (refused := self.refusal()) is not None:
             raise refused
         if lane.trouble:
-            wait = lane.rest or expected_seconds(lane.times, 1)
+            wait = lane.rest or expected_seconds(lane.times, [order.all_pixels])
             raise RefusedError("unhealthy", lane.trouble, wait)
         ticket = Ticket(id=new_id(), order=order)
         self._tickets[ticket.id] = ticket
@@ -164,8 +164,7 @@ class LocalProvider(Provider):
             return RefusedError(self._state, f"the engine is {self._state}", max(5.0, loading_for))
         if (waiting := self._waiting()) >= self._resources.queue:
             message = f"{waiting} jobs are waiting already, and no more than that may"
-            times = self._lanes[self.models.names[0]].times
-            return RefusedError("full", message, expected_seconds(times, waiting + 1))
+            return RefusedError("full", message, self._seconds_of_what_is_here())
         return None
 
     async def progress(self, ticket: str) -> AsyncIterator[Event]:
@@ -184,6 +183,13 @@ class LocalProvider(Provider):
             found.stop.set()
             self._lanes[found.order.model].remove(found)
             found.feed.publish(why, last=True)
+
+    def _seconds_of_what_is_here(self) -> float:
+        here = [
+            (lane.times, [one.order.all_pixels for one in (lane.running, *lane.waiting) if one])
+            for lane in self._lanes.values()
+        ]
+        return sum(expected_seconds(times, jobs) for times, jobs in here)
 
     def _waiting(self) -> int:
         return sum(len(lane.waiting) for lane in self._lanes.values())
@@ -241,7 +247,8 @@ class LocalProvider(Provider):
         if work.done():
             result = work.result()
             model.device = result.device
-            measured = JobTimes.of(result.timings)
+            pixels = sum(image.width * image.height for image in result.images)
+            measured = JobTimes.of(result.timings, pixels)
             lane.times = lane.times.then(measured) if lane.times else measured
             return result
         ticket.stop.set()

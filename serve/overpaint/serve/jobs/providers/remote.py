@@ -234,7 +234,9 @@ def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilit
         most_pixels=tuple(map(int, sizes.get("most_pixels", ()))),
         device=f"{view['device']} at {server}" if view["device"] else None,
         open=view["open"],
-        pace=Pace(step_s=pace["step_s"], other_s=pace["other_s"]) if pace else None,
+        pace=Pace(**{name: pace[name] for name in ("step_s", "other_s", "pixels")})
+        if pace
+        else None,
     )
 
 
