@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tests.serve.engine import fake_served
 from tests.serve.running import Running, serving
 
 from overpaint.serve.config import Config
+
+settings.register_profile("long", max_examples=20_000)
 
 
 @pytest.fixture(scope="session")
