@@ -42,7 +42,8 @@ def test_what_waited_and_what_ran_is_run_again_under_its_id(folder: Path) -> Non
     with started(folder, step_seconds=0.1) as server:
         done = server.submit(steps=1)
         before = server.view(done)
-        jobs = [server.submit(steps=6, image=image, size=None, seed=5), server.submit(steps=2)]
+        wide: dict[str, Any] = {"image": image, "size": None, "extend": [0, 0, 32, 0], "seed": 5}
+        jobs = [server.submit(steps=6, **wide), server.submit(steps=2)]
         jobs += [server.submit(steps=2), server.submit(steps=2, prompt="blue")]
         wait_until(lambda: server.status(jobs[0]) == "running")
         server.client.delete(f"/v1/jobs/{jobs[2]}")
@@ -51,9 +52,9 @@ def test_what_waited_and_what_ran_is_run_again_under_its_id(folder: Path) -> Non
         views = [server.view(job) for job in jobs]
         assert [view["status"] for view in views] == ["completed"] * 2 + ["cancelled", "completed"]
         assert [view["restarts"] for view in views] == [1, 1, 0, 1]
-        assert views[0]["result"]["settings"]["size"] == [96, 64]
+        assert views[0]["result"]["settings"]["extend"] == [0, 0, 32, 0]
         assert views[3]["result"]["settings"]["prompt"] == "blue"
-        same = server.view(server.submit(steps=6, image=image, size=None, seed=5))
+        same = server.view(server.submit(steps=6, **wide))
         assert pixels(server, views[0]) == pixels(server, same)
         assert server.view(done) == before
         assert not list((folder / "results" / "accepted").iterdir())

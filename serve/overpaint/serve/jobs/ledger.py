@@ -109,9 +109,10 @@ def _from_bytes(job_id: str, data: bytes) -> Accepted | None:
     try:
         head = json.loads(line)
         order, with_image = head.pop("order"), head.pop("image")
-        settings = order.pop("settings")
-        if settings["size"] is not None:
-            settings["size"] = tuple(settings["size"])
+        settings: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
+            for name, value in order.pop("settings").items()
+        }
         found = Accepted(
             order=Order(
                 **order, image=image if with_image else None, settings=Settings(**settings)
