@@ -1,18 +1,22 @@
 # ruff: noqa: T201
 """Does any damaged bundle or picture end in anything but a picture or one line that says why not?
 
-    python bench/studies/hostile_files.py --bundles 10000 --pictures 10000 [--seed N] [--minutes M]
+    python bench/studies/hostile_files.py --bundles 10000 --pictures 10000 --graphs 2000
+        [--seed N] [--minutes M]
 
 Each case is the embedded model, or a picture made on the fly, with one to three mutations: flipped
-bits, cuts, splices, edited numbers, deep nesting, repeated keys. A worker opens it, with a limit on
-its time and its memory, and is killed past them. Whatever is neither success nor an OverpaintError
-is a finding: its file is kept, and `--only bundle:SEED:NUMBER` tries it again. What ONNX Runtime
-makes of a damaged graph is not tried.
+bits, cuts, splices, edited numbers, deep nesting, repeated keys; of a graph, its nodes, attributes
+and tensors (`graph_mutations`). A worker opens it, with a limit on its time and its memory, and is
+killed past them; of a graph it opens an engine as well, and runs it. Whatever is neither success
+nor an OverpaintError is a finding: its file is kept, and `--only bundle:SEED:NUMBER` tries it
+again. Where ONNX Runtime brought down the process, or did not return, that is counted by itself:
+what keeps such a graph from it is the manifest's hash, and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import io
 import json
@@ -35,19 +39,25 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import numpy as np
+from graph_mutations import mutated_graph
 from PIL import Image, features
 from rich.console import Console
 from rich.progress import track
 
 from overpaint.bundle import layout
+from overpaint.bundle.arrays import Array
 from overpaint.bundle.checkpoint.safetensors import read_header
 from overpaint.bundle.errors import OverpaintError
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
 from overpaint.bundle.graph.count import count
 from overpaint.bundle.graph.signature import graph_tensors
+from overpaint.bundle.tensor import Tensor
 from overpaint.bundle.tokenizer.clip import read_clip_tokenizer
 from overpaint.bundle.tokenizer.files import pad_token_id
+from overpaint.engines.backends import BACKENDS
+from overpaint.engines.session.session import Session
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.runtime.image import read
 from overpaint.runtime.prepare import prepare
@@ -70,7 +80,7 @@ SCHEDULERS: tuple[dict[str, Any], ...] = (
     {"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": True, "trained_betas": None},
 )
 
-Kind = Literal["bundle", "picture"]
+Kind = Literal["bundle", "picture", "graph"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +97,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A case that ended in neither success nor an OverpaintError, and how."""
+    """A case that ended in neither success nor an OverpaintError, and how. `ours` is False where
+    ONNX Runtime had the graph in hand when the process ended, or its time did."""
 
     case: str
     how: str
+    ours: bool = True
 
 
 # --- mutations: bytes in, other bytes out
@@ -194,10 +206,10 @@ class Bundles:
         else:
             changed[path] = mutated(rng, data, text=path.endswith((".json", ".txt")))
         if layout.MANIFEST not in changed and rng.random() < 0.9:
-            changed[layout.MANIFEST] = self._vouching(changed)
+            changed[layout.MANIFEST] = self.vouching(changed)
         return changed
 
-    def _vouching(self, changed: dict[str, bytes | None]) -> bytes:
+    def vouching(self, changed: dict[str, bytes | None]) -> bytes:
         """The manifest of who made the damage."""
         manifest = json.loads((self.base / layout.MANIFEST).read_bytes())
         for path, data in changed.items():
@@ -209,17 +221,23 @@ class Bundles:
     def run(self, case: Case) -> None:
         """Raises whatever comes of it."""
         changed = self.make(case)
-        for path, data in changed.items():
-            (self.folder / path).unlink()
-            if data is not None:
-                (self.folder / path).write_bytes(data)
-        try:
+        with self.holding(changed):
             if case.number % 10 == 0:  # which hashes 18 MB
                 _tolerant(partial(verify_bundle, self.folder))
             _tolerant(self._open)
             for path in changed:
                 for reader in _readers(self.folder / path):
                     _tolerant(reader)
+
+    @contextlib.contextmanager
+    def holding(self, changed: dict[str, bytes | None]) -> Iterator[None]:
+        """The folder with these files changed, and as it was afterwards."""
+        for path, data in changed.items():
+            (self.folder / path).unlink()
+            if data is not None:
+                (self.folder / path).write_bytes(data)
+        try:
+            yield
         finally:
             for path in changed:
                 (self.folder / path).unlink(missing_ok=True)
@@ -233,7 +251,11 @@ class Bundles:
 
     def keep(self, case: Case, folder: Path) -> None:
         """Write the files that differ from the embedded model's."""
-        for path, data in self.make(case).items():
+        self.write(self.make(case), case, folder)
+
+    @staticmethod
+    def write(changed: dict[str, bytes | None], case: Case, folder: Path) -> None:
+        for path, data in changed.items():
             if data is not None:
                 _write(folder / str(case).replace(":", "-") / path, data)
 
@@ -267,6 +289,52 @@ def _ran_out_of_memory(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+# --- graphs
+
+
+class Graphs:
+    """The embedded model with one graph changed, and a manifest that vouches for it."""
+
+    def __init__(self, room: Path) -> None:
+        self._bundles = Bundles(room)
+        self.folder = self._bundles.folder
+        self._components = open_bundle(self.folder).manifest.components
+
+    def make(self, case: Case) -> tuple[str, dict[str, bytes | None]]:
+        """The component, and what each changed file holds."""
+        rng = random.Random(str(case))
+        component = rng.choice(sorted(self._components))
+        path = self._components[component].graph
+        changed: dict[str, bytes | None] = {
+            path: mutated_graph(rng, (self._bundles.base / path).read_bytes())
+        }
+        changed[layout.MANIFEST] = self._bundles.vouching(changed)
+        return component, changed
+
+    def run(self, case: Case) -> None:
+        """Open the engine and run it once on nothing in particular."""
+        component, changed = self.make(case)
+        with self._bundles.holding(changed):
+            _tolerant(partial(self._run, component))
+
+    def _run(self, component: str) -> None:
+        bundle = open_bundle(self.folder)
+        with BACKENDS["cpu"].open_session(bundle, component, "f32") as session:
+            session.run(self._feed(component, session))
+
+    def _feed(self, component: str, session: Session) -> dict[str, Array]:
+        ranges = self._components[component].ranges
+
+        def array(one: Tensor) -> Array:
+            shape = [size if isinstance(size, int) else ranges[size].minimum for size in one.shape]
+            return np.ones(shape, one.dtype)
+
+        return {name: array(one) for name, one in session.inputs.items()}
+
+    def keep(self, case: Case, folder: Path) -> None:
+        self._bundles.write(self.make(case)[1], case, folder)
 
 
 # --- pictures
@@ -316,7 +384,11 @@ def _write(path: Path, data: bytes) -> None:
 
 # --- workers
 
-KINDS: dict[Kind, type[Bundles] | type[Pictures]] = {"bundle": Bundles, "picture": Pictures}
+KINDS: dict[Kind, type[Bundles] | type[Pictures] | type[Graphs]] = {
+    "bundle": Bundles,
+    "picture": Pictures,
+    "graph": Graphs,
+}
 
 
 def _work(kind: Kind, room: Path, pipe: Connection) -> None:
@@ -355,20 +427,20 @@ class Worker:
         self.pipe = ours
         assert self.pipe.recv() == "ready"
 
-    def run(self, case: Case) -> str | None:
+    def run(self, case: Case) -> Finding | None:
         """What went wrong with a case, if anything."""
         self.pipe.send(case)
         how = f"took more than {SECONDS:g} s"
         try:
             if self.pipe.poll(SECONDS):
                 answer: str | None = self.pipe.recv()
-                return answer
+                return None if answer is None else Finding(str(case), answer)
         except EOFError:
             self.process.join()
             how = f"its process ended with {self.process.exitcode}"
         self.close()
         self._start()
-        return how
+        return Finding(str(case), how, ours=case.kind != "graph")
 
     def close(self) -> None:
         self.process.kill()
@@ -391,11 +463,11 @@ def study(
                     break
                 if case.kind not in workers:
                     workers[case.kind] = Worker(case.kind, Path(room))
-                how = workers[case.kind].run(case)
+                found = workers[case.kind].run(case)
                 tried[case.kind] += 1
-                if how is not None:
-                    findings.append(Finding(str(case), how))
-                    print(f"\n{case}\n{how}", file=sys.stderr)
+                if found is not None:
+                    findings.append(found)
+                    print(f"\n{case}\n{found.how}", file=sys.stderr)
                     own = Path(room) / f"keep-{len(findings)}"
                     own.mkdir()
                     KINDS[case.kind](own).keep(case, keep)
@@ -409,6 +481,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundles", type=int, default=1000, help="%(default)s")
     parser.add_argument("--pictures", type=int, default=1000, help="%(default)s")
+    parser.add_argument("--graphs", type=int, default=200, help="%(default)s")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after so many")
     parser.add_argument("--keep", type=Path, default=Path("hostile-findings"))
@@ -421,16 +494,18 @@ def main() -> None:
     else:
         cases = [Case("bundle", chosen.seed, number) for number in range(chosen.bundles)]
         cases += [Case("picture", chosen.seed, number) for number in range(chosen.pictures)]
+        cases += [Case("graph", chosen.seed, number) for number in range(chosen.graphs)]
     began = perf_counter()
     tried, findings = study(iter(cases), keep=chosen.keep, minutes=chosen.minutes)
     summary = {
         "seed": chosen.seed,
         **{f"{kind}s": tried[kind] for kind in KINDS},
         "seconds": round(perf_counter() - began),
-        "findings": [{"case": one.case, "how": one.how} for one in findings],
+        "findings": [{"case": one.case, "how": one.how} for one in findings if one.ours],
+        "onnxruntime": Counter(one.how for one in findings if not one.ours),
     }
     print(json.dumps(summary, indent=2))
-    sys.exit(bool(findings))
+    sys.exit(any(one.ours for one in findings))
 
 
 if __name__ == "__main__":
