@@ -298,8 +298,8 @@ class Graphs:
     """The embedded model with one graph changed, and a manifest that vouches for it."""
 
     def __init__(self, room: Path) -> None:
-        self._bundles = Bundles(room)
-        self.folder = self._bundles.folder
+        self.bundles = Bundles(room)
+        self.folder = self.bundles.folder
         self._components = open_bundle(self.folder).manifest.components
 
     def make(self, case: Case) -> tuple[str, dict[str, bytes | None]]:
@@ -308,20 +308,22 @@ class Graphs:
         component = rng.choice(sorted(self._components))
         path = self._components[component].graph
         changed: dict[str, bytes | None] = {
-            path: mutated_graph(rng, (self._bundles.base / path).read_bytes())
+            path: mutated_graph(rng, (self.bundles.base / path).read_bytes())
         }
-        changed[layout.MANIFEST] = self._bundles.vouching(changed)
+        changed[layout.MANIFEST] = self.bundles.vouching(changed)
         return component, changed
 
     def run(self, case: Case) -> None:
         """Open the engine and run it once on nothing in particular."""
         component, changed = self.make(case)
-        with self._bundles.holding(changed):
-            _tolerant(partial(self._run, component))
+        with self.bundles.holding(changed):
+            _tolerant(partial(self.run_engine, component))
 
-    def _run(self, component: str) -> None:
-        bundle = open_bundle(self.folder)
-        with BACKENDS["cpu"].open_session(bundle, component, "f32") as session:
+    def open_engine(self, component: str) -> Session:
+        return BACKENDS["cpu"].open_session(open_bundle(self.folder), component, "f32")
+
+    def run_engine(self, component: str) -> None:
+        with self.open_engine(component) as session:
             session.run(self._feed(component, session))
 
     def _feed(self, component: str, session: Session) -> dict[str, Array]:
@@ -334,7 +336,7 @@ class Graphs:
         return {name: array(one) for name, one in session.inputs.items()}
 
     def keep(self, case: Case, folder: Path) -> None:
-        self._bundles.write(self.make(case)[1], case, folder)
+        self.bundles.write(self.make(case)[1], case, folder)
 
 
 # --- pictures

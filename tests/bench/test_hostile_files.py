@@ -7,20 +7,37 @@ import time
 from pathlib import Path
 
 import pytest
-from hostile_files import Bundles, Case, Kind, Pictures, formats, study
+from hostile_files import Bundles, Case, Graphs, Kind, Pictures, formats, study
 
+from overpaint.bundle import layout
+from overpaint.bundle.errors import IntegrityError
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
 
 
-@pytest.mark.parametrize(("kind", "cases"), [("bundle", 100), ("picture", 400)])
+@pytest.mark.parametrize(("kind", "cases"), [("bundle", 100), ("picture", 400), ("graph", 30)])
 def test_damaged_files_are_read_or_refused_in_one_line(
     kind: Kind, cases: int, tmp_path: Path
 ) -> None:
     damaged = (Case(kind, 1, number) for number in range(cases))
     tried, findings = study(damaged, keep=tmp_path / "kept", quiet=True)
     assert tried[kind] == cases
-    assert findings == []
+    assert [one for one in findings if one.ours] == []
+
+
+def test_a_graph_that_its_manifest_does_not_vouch_for_never_gets_to_onnxruntime(
+    tmp_path: Path,
+) -> None:
+    graphs = Graphs(tmp_path)
+    for number in range(5):
+        component, changed = graphs.make(Case("graph", 1, number))
+        del changed[layout.MANIFEST]
+        (path,) = changed
+        with (
+            graphs.bundles.holding(changed),
+            pytest.raises(IntegrityError, match=f"{path}: (changed|expected [0-9]+ bytes)"),
+        ):
+            graphs.open_engine(component)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +54,12 @@ def test_what_ended_in_a_traceback_once_does_so_no_more(
     number: int, what: str, tmp_path: Path
 ) -> None:
     _, findings = study(iter([Case("bundle", 11, number)]), keep=tmp_path / "kept", quiet=True)
+    assert findings == []
+
+
+def test_a_graph_whose_node_lacks_its_inputs_is_refused_by_onnxruntime(tmp_path: Path) -> None:
+    """They were looked at before the engine was."""
+    _, findings = study(iter([Case("graph", 1, 13)]), keep=tmp_path / "kept", quiet=True)
     assert findings == []
 
 

@@ -61,7 +61,7 @@ class Process:
 
 
 @contextmanager
-def started(folder: Path, **options: float) -> Iterator[Process]:
+def started(folder: Path, **options: float | str) -> Iterator[Process]:
     """A process that serves one fake bundle, with its results in `folder`; killed at the end."""
     port = free_port()
     process = spawn(port, folder, **options)
@@ -74,7 +74,7 @@ def started(folder: Path, **options: float) -> Iterator[Process]:
         process.wait()
 
 
-def spawn(port: int, folder: Path, **options: float) -> subprocess.Popen[bytes]:
+def spawn(port: int, folder: Path, **options: float | str) -> subprocess.Popen[bytes]:
     """A process that serves one fake bundle, as soon as it can; the caller ends it."""
     shutil.rmtree(folder / "bundles", ignore_errors=True)
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
@@ -107,6 +107,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--step-seconds", type=float, default=0.0)
     parser.add_argument("--deadly-step", type=int, default=0)
+    parser.add_argument("--provider", default="local")
     parser.add_argument("--drain", type=float, default=30.0)
     parser.add_argument("--queue", type=int, default=64)
     parser.add_argument("--upload-bytes", type=int, default=Config().upload_bytes)
@@ -117,6 +118,7 @@ def main() -> int:
     config = Config(
         port=chosen.port,
         folder=chosen.folder / "results",
+        provider=chosen.provider,
         drain_seconds=chosen.drain,
         queue=chosen.queue,
         upload_bytes=chosen.upload_bytes,
@@ -124,7 +126,9 @@ def main() -> int:
         result_seconds=chosen.result_seconds,
     )
     knobs = Knobs(step_seconds=chosen.step_seconds, deadly_step=chosen.deadly_step)
-    return run(create_app(config, [fake_served(chosen.folder / "bundles", knobs=knobs)]), config)
+    local = chosen.provider == "local"
+    served = [fake_served(chosen.folder / "bundles", knobs=knobs)] if local else []
+    return run(create_app(config, served), config)
 
 
 if __name__ == "__main__":

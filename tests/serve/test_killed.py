@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.serve.engine import fake_served
+from tests.serve.engine import Knobs, fake_served
 from tests.serve.process import free_port, is_ready, spawn, started, wait_until
 from tests.serve.running import data_url, png, serving
 from websockets.exceptions import ConnectionClosedError
@@ -155,6 +155,18 @@ def test_a_result_that_only_memory_held_is_painted_again(folder: Path) -> None:
         second = server.view(job)
         assert second["status"] == "completed"
         assert pixels(server, second) == picture  # the seed was drawn once
+
+
+def test_a_front_door_follows_its_jobs_where_they_are(folder: Path) -> None:
+    knobs = Knobs(step_seconds=0.05)
+    with serving(Config(port=0), [fake_served(folder / "behind", knobs=knobs)]) as behind:
+        with started(folder, provider=behind.url) as door:
+            jobs = [door.submit(steps=40), door.submit(steps=2)]
+            wait_until(lambda: door.status(jobs[0]) == "running")
+            door.kill()
+        with started(folder, provider=behind.url) as door:
+            assert [door.view(job)["status"] for job in jobs] == ["completed"] * 2
+        assert len(behind.client.get("/v1/jobs").json()) == 2  # none was handed in again
 
 
 def test_the_next_server_has_the_folder_at_once(folder: Path) -> None:

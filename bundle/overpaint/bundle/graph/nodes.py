@@ -24,6 +24,10 @@ class Node(NamedTuple):
     attributes: dict[str, Value]
     fields: list[Field]
 
+    def input(self, at: int) -> str:
+        """The name of one input; empty where it is left out."""
+        return self.inputs[at] if at < len(self.inputs) else ""
+
     def has(self, wanted: Mapping[str, Value]) -> bool:
         """Whether these attributes stand there with these values."""
         return all(self.attributes.get(name) == value for name, value in wanted.items())

@@ -63,13 +63,13 @@ def convolve_before_doubling(model: bytes) -> bytes | None:
     doubling = {one.name for one in stored if model[one.content] == _DOUBLE_SCALES}
     enlargements = {one.node.output: one for one in _enlargements(graph, doubling)}
     values = {one.name: prod(one.shape) for one in stored}
-    values |= {cast.output: values.get(cast.inputs[0], 0) for cast in nodes(graph, "Cast")}
+    values |= {cast.output: values.get(cast.input(0), 0) for cast in nodes(graph, "Cast")}
     replaced: dict[int, list[bytes]] = {}
     for convolution in nodes(graph, "Conv"):
-        enlarged = enlargements.get(convolution.inputs[0])
+        enlarged = enlargements.get(convolution.input(0))
         if enlarged is None or not convolution.has(_CONVOLVES):
             continue
-        if enlarged.size and values.get(convolution.inputs[1], 0) < SMALLEST_CHECKED:
+        if enlarged.size and values.get(convolution.input(1), 0) < SMALLEST_CHECKED:
             continue
         alone = readers(graph, enlarged.node.output) == 1
         if alone:
@@ -133,7 +133,7 @@ def _if_it_doubles(convolution: Node, enlarged: _Enlargement, alone: bool) -> li
 
 def _on_the_small_picture(convolution: Node, enlarged: _Enlargement, output: str) -> list[bytes]:
     """Four convolutions, one for each cell that a cell becomes, and their results interleaved."""
-    kernel, bias = convolution.inputs[1], convolution.inputs[2:]
+    kernel, bias = convolution.input(1), convolution.inputs[2:]
     turned = [_transposed(kernel, f"{output}:turned")]
     made, cells = [], []
     for row in (0, 1):
