@@ -6,7 +6,9 @@ is told of the job, and goes when how the job ended is kept.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -49,13 +51,15 @@ class Ledger:
         self._max_bytes = max_bytes
         self._refused = refused
         self._sizes: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def put(self, job: Accepted) -> bool:
         """Keep `job`, or what is new about it. Whether a restart finds it."""
         if self._folder is None:
             return False
         data = _as_bytes(job)
-        others = sum(self._sizes.values()) - self._sizes.get(job.id, 0)
+        with self._lock:
+            others = sum(self._sizes.values()) - self._sizes.get(job.id, 0)
         if others + len(data) > self._max_bytes:
             self._refused(f"those that wait take {others} bytes of {self._max_bytes} already")
             return job.id in self._sizes
@@ -64,13 +68,17 @@ class Ledger:
         except OSError as error:
             self._refused(error.strerror or type(error).__name__)
             return job.id in self._sizes
-        self._sizes[job.id] = len(data)
+        with self._lock:
+            self._sizes[job.id] = len(data)
         return True
 
     def drop(self, job_id: str) -> None:
         """It has ended."""
-        if self._folder is not None and self._sizes.pop(job_id, None) is not None:
-            self._path(self._folder, job_id).unlink(missing_ok=True)
+        with self._lock:
+            size = self._sizes.pop(job_id, None)
+        if self._folder is not None and size is not None:
+            with contextlib.suppress(OSError):
+                self._path(self._folder, job_id).unlink()
 
     def take_up(self) -> list[tuple[str, Accepted | None]]:
         """The jobs of an earlier process by their ids, in the order in which they came; None for
@@ -91,7 +99,8 @@ class Ledger:
 
     def ids(self) -> tuple[str, ...]:
         """Of the jobs that a restart finds."""
-        return tuple(self._sizes)
+        with self._lock:
+            return tuple(self._sizes)
 
     @staticmethod
     def _path(folder: Path, job_id: str) -> Path:

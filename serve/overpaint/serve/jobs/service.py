@@ -255,7 +255,7 @@ class JobService:
             self._finished.drop(job_id)  # its pictures went with the process
             if accepted is None:
                 job = Job(id=job_id, model="", provider="", ticket="")
-                self._begin(job, _lost("what was kept of it cannot be read"))
+                self._begin(job, _at_once(_lost("what was kept of it cannot be read")))
                 continue
             job = Job(
                 id=job_id,
@@ -281,37 +281,46 @@ class JobService:
         """Run a job of an earlier process again or, where another server has it, follow it there.
         Says why where that cannot be."""
         if accepted.begun >= MOST_BEGUN:
-            return await _lost(f"the server went down {accepted.begun} times while it ran")
+            return _lost(f"the server went down {accepted.begun} times while it ran")
         if time.time() - accepted.created_at > OLDEST:
-            return await _lost("it was accepted more than a day ago")
-        providers, order = self._those_for(accepted.passed_on), accepted.order
+            return _lost("it was accepted more than a day ago")
+        providers = self._those_for(accepted.passed_on)
         there = [one for one in providers if one.passes_on and one.name == accepted.provider]
         if there:
-            job.ticket = accepted.ticket
-            return await self._follow(job, order, there[0], providers)
-        async with self._line:
-            while not job.cancelled:
-                try:
-                    model = await self.model(order.model, passed_on=accepted.passed_on)
-                    if accepted.bundle and model.fingerprint not in ("", accepted.bundle):
-                        return await _lost(f"{order.model} is another bundle now")
-                    provider, ticket, refusals = await _hand_over(order, providers)
-                    break
-                except UnknownModelError as unknown:
-                    return await _lost(f"{order.model} is not served any more: {unknown}")
-                except NoProviderError as nobody:
-                    if any(one.reason == "draining" for one in nobody.tried):
-                        return Cancelled(SHUT_DOWN)
-                await asyncio.sleep(AGAIN_SECONDS)
-            else:
-                return job.cancelled
+            provider, ticket, rest = there[0], accepted.ticket, providers
+        else:
+            async with self._line:
+                taken = await self._hand_over_again(job, accepted, providers)
+            if isinstance(taken, (Failed, Cancelled)):
+                return taken
+            provider, ticket, refusals = taken
+            job.tried = [Tried(name, one.reason, str(one)) for name, one in refusals]
+            rest = providers[providers.index(provider) + 1 :]
         job.provider, job.ticket = provider.name, ticket
-        job.tried = [Tried(name, one.reason, str(one)) for name, one in refusals]
         self._note_fallback(job)
-        if job.cancelled:  # while it was handed over
+        if job.cancelled:  # meanwhile
             await provider.cancel(ticket, job.cancelled)
         await self._write_down(job, provider=provider.name, ticket=ticket)
-        return await self._follow(job, order, provider, providers[providers.index(provider) + 1 :])
+        return await self._follow(job, accepted.order, provider, rest)
+
+    async def _hand_over_again(
+        self, job: Job, accepted: Accepted, providers: Sequence[Provider]
+    ) -> tuple[Provider, str, list[tuple[str, RefusedError]]] | Failed | Cancelled:
+        """`_hand_over`, as soon as a provider takes it; or how it ends before that."""
+        order = accepted.order
+        while not job.cancelled:
+            try:
+                model = await self.model(order.model, passed_on=accepted.passed_on)
+                if accepted.bundle and model.fingerprint not in ("", accepted.bundle):
+                    return _lost(f"{order.model} is another bundle now")
+                return await _hand_over(order, providers)
+            except UnknownModelError as unknown:
+                return _lost(f"{order.model} is not served any more: {unknown}")
+            except NoProviderError as nobody:
+                if any(one.reason == "draining" for one in nobody.tried):
+                    return Cancelled(SHUT_DOWN)
+            await asyncio.sleep(AGAIN_SECONDS)
+        return job.cancelled
 
     def sweep(self) -> None:
         """Let go of jobs whose end could not be written, once it is forgotten in memory too."""
@@ -434,7 +443,11 @@ def _record(job: Job, last: JobEvent | None = None) -> bytes:
     return json.dumps(job.view(last) | {"client": job.client}).encode()
 
 
-async def _lost(why: str) -> Failed:
+async def _at_once(end: Failed) -> Failed:
+    return end
+
+
+def _lost(why: str) -> Failed:
     message = f"the server was restarted before this job had ended, and did not run it again: {why}"
     return Failed(code=RESTARTED, message=message, id=new_id())
 
