@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ def pixels(server: Any, view: dict[str, Any]) -> bytes:
     answer = server.client.get(f"/v1/media/{media}.png")
     assert answer.status_code == 200
     return bytes(answer.content)
+
+
+def fill_disk(process: subprocess.Popen[bytes]) -> None:
+    """No file may grow beyond 100 bytes, as on a disk that is full."""
+    _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100, hard))
 
 
 def events(url: str, job: str, after: int = 0) -> list[dict[str, Any]]:
@@ -112,12 +119,33 @@ def test_a_job_that_kills_the_server_gets_one_more_attempt_and_those_behind_it_a
         assert server.client.get(f"/v1/jobs/{killer}").status_code == 410
 
 
+def test_a_full_disk_gives_no_job_more_attempts(folder: Path) -> None:
+    """That an engine begins is noted, though nothing can be written."""
+    statuses = []
+    with started(folder, step_seconds=1) as server:
+        blocker, job = server.submit(steps=100), server.submit(steps=5)
+        wait_until(lambda: server.status(blocker) == "running")
+        fill_disk(server.process)
+        server.client.delete(f"/v1/jobs/{blocker}")
+        wait_until(lambda: server.status(job) == "running")
+        server.kill()
+    for _ in range(3):
+        with started(folder, step_seconds=1) as server:
+            fill_disk(server.process)
+            answer = server.client.get(f"/v1/jobs/{job}")
+            statuses.append(answer.status_code)
+            if answer.status_code == 200:
+                wait_until(lambda: server.status(job) == "running")
+            server.kill()
+    assert statuses == [200, 410, 410]
+
+
 @pytest.mark.parametrize("change", ["another bundle", "no such model", "unreadable", "old"])
 def test_what_cannot_be_run_again_is_gone_and_says_why(folder: Path, change: str) -> None:
     with started(folder, step_seconds=1) as server:
         job = server.submit(steps=100)
         server.kill()
-    path = folder / "results" / "accepted" / f"{job}.job"
+    (path,) = (folder / "results" / "accepted").glob(f"{job}.*")
     if change == "unreadable":
         path.write_bytes(path.read_bytes()[:40])
     if change == "old":
@@ -146,8 +174,7 @@ def test_a_result_that_only_memory_held_is_painted_again(folder: Path) -> None:
     """The disk was full when the job ended: its picture went with the process."""
     with started(folder, step_seconds=0.3) as server:
         job = server.submit(steps=3)
-        limit = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (100, limit[1]))
+        fill_disk(server.process)
         first = server.view(job)
         picture = pixels(server, first)
         server.kill()

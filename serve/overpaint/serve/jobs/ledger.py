@@ -42,6 +42,14 @@ class Accepted:
     created_at: float = field(default_factory=time.time)
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A job's file. `begun` is part of its name: a name can be changed where a disk is full."""
+
+    path: Path
+    size: int
+
+
 class Ledger:
     """Jobs in `folder`, of `max_bytes` together; what does not fit, or the disk refuses, is not
     kept, and `refused` hears why. Safe from any thread, for each job from one at a time."""
@@ -50,35 +58,49 @@ class Ledger:
         self._folder = folder
         self._max_bytes = max_bytes
         self._refused = refused
-        self._sizes: dict[str, int] = {}
+        self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
 
-    def put(self, job: Accepted) -> bool:
-        """Keep `job`, or what is new about it. Whether a restart finds it."""
+    def put(self, job: Accepted) -> None:
+        """Keep `job`, or who has it now."""
         if self._folder is None:
-            return False
-        data = _as_bytes(job)
+            return
+        entry, data = self._entries.get(job.id), _as_bytes(job)
         with self._lock:
-            others = sum(self._sizes.values()) - self._sizes.get(job.id, 0)
+            others = sum(one.size for one in self._entries.values()) - (entry.size if entry else 0)
         if others + len(data) > self._max_bytes:
             self._refused(f"those that wait take {others} bytes of {self._max_bytes} already")
-            return job.id in self._sizes
+            return
+        path = entry.path if entry else _path(self._folder, job.id, job.begun)
         try:
-            write_whole(self._path(self._folder, job.id), data)
+            write_whole(path, data)
         except OSError as error:
             self._refused(error.strerror or type(error).__name__)
-            return job.id in self._sizes
+            return
         with self._lock:
-            self._sizes[job.id] = len(data)
-        return True
+            self._entries[job.id] = Entry(path, len(data))
+
+    def begin(self, job: Accepted) -> None:
+        """An engine begins with it, for the `begun`th time."""
+        if self._folder is None or (entry := self._entries.get(job.id)) is None:
+            return
+        path = _path(self._folder, job.id, job.begun)
+        try:
+            entry.path.rename(path)
+        except OSError as error:
+            self._refused(error.strerror or type(error).__name__)
+            self.drop(job.id)  # else it might bring servers down for ever
+            return
+        with self._lock:
+            self._entries[job.id] = Entry(path, entry.size)
 
     def drop(self, job_id: str) -> None:
         """It has ended."""
         with self._lock:
-            size = self._sizes.pop(job_id, None)
-        if self._folder is not None and size is not None:
+            entry = self._entries.pop(job_id, None)
+        if entry is not None:
             with contextlib.suppress(OSError):
-                self._path(self._folder, job_id).unlink()
+                entry.path.unlink()
 
     def take_up(self) -> list[tuple[str, Accepted | None]]:
         """The jobs of an earlier process by their ids, in the order in which they came; None for
@@ -88,23 +110,25 @@ class Ledger:
         drop_halves(self._folder)
         found = []
         for path in self._folder.glob(f"*{SUFFIX}"):
-            if is_id(path.stem):  # only names of our own making count
-                try:
-                    data = path.read_bytes()
-                except OSError:
-                    data = b""
-                self._sizes[path.stem] = len(data)
-                found.append((path.stem, _from_bytes(path.stem, data)))
+            job_id, _, begun = path.stem.partition(".")
+            if not is_id(job_id) or not begun.isdecimal():
+                continue  # only names of our own making count
+            try:
+                data = path.read_bytes()
+            except OSError:
+                data = b""
+            self._entries[job_id] = Entry(path, len(data))
+            found.append((job_id, _from_bytes(data, job_id, int(begun))))
         return sorted(found, key=lambda one: one[1].created_at if one[1] else 0.0)
 
     def ids(self) -> tuple[str, ...]:
         """Of the jobs that a restart finds."""
         with self._lock:
-            return tuple(self._sizes)
+            return tuple(self._entries)
 
-    @staticmethod
-    def _path(folder: Path, job_id: str) -> Path:
-        return folder / f"{job_id}{SUFFIX}"
+
+def _path(folder: Path, job_id: str, begun: int) -> Path:
+    return folder / f"{job_id}.{begun}{SUFFIX}"
 
 
 def _as_bytes(job: Accepted) -> bytes:
@@ -113,7 +137,7 @@ def _as_bytes(job: Accepted) -> bytes:
     return json.dumps(head | {"image": image is not None}).encode() + b"\n" + (image or b"")
 
 
-def _from_bytes(job_id: str, data: bytes) -> Accepted | None:
+def _from_bytes(data: bytes, job_id: str, begun: int) -> Accepted | None:
     line, _, image = data.partition(b"\n")
     try:
         head = json.loads(line)
@@ -126,7 +150,7 @@ def _from_bytes(job_id: str, data: bytes) -> Accepted | None:
             order=Order(
                 **order, image=image if with_image else None, settings=Settings(**settings)
             ),
-            **head,
+            **{**head, "begun": begun},
         )
     except Exception:  # another version may have written it, or somebody else
         return None

@@ -415,7 +415,8 @@ class JobService:
                 end = event
                 continue
             if isinstance(event, Started) and job.accepted and not provider.passes_on:
-                await self._write_down(job, begun=job.accepted.begun + 1)
+                job.accepted = replace(job.accepted, begun=job.accepted.begun + 1)
+                await asyncio.to_thread(self._ledger.begin, job.accepted)
             job.note(event, last=False)
         if end is None:
             raise AssertionError(f"the progress of {provider.name} had no last event")
