@@ -61,9 +61,9 @@ class Process:
 
 
 @contextmanager
-def started(folder: Path, **options: float | str) -> Iterator[Process]:
+def started(folder: Path, port: int = 0, **options: float | str) -> Iterator[Process]:
     """A process that serves one fake bundle, with its results in `folder`; killed at the end."""
-    port = free_port()
+    port = port or free_port()
     process = spawn(port, folder, **options)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:

@@ -8,12 +8,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from playwright.sync_api import Route, expect
 from tests.serve.engine import Knobs, fake_served
 from tests.serve.page.conftest import Open
 from tests.serve.page.easel import SECONDS, Easel, halves
+from tests.serve.process import started
 from tests.serve.running import serving
 
 from overpaint.serve.config import Config
@@ -105,6 +107,24 @@ def test_a_restarted_server_is_found_again_and_the_lost_job_is_told(
         assert len(easel.uploads) == 2
         np.testing.assert_array_equal(easel.shown(), made)
         assert new.job(easel.jobs[-1].json()["id"])["status"] == "completed"
+
+
+def test_a_killed_server_goes_on_with_the_job_that_the_page_watches(
+    tmp_path: Path, visit: Open
+) -> None:
+    with started(tmp_path, step_seconds=1) as server:
+        easel = visit(server.url)
+        easel.bring(halves())
+        easel.choose_steps(10)
+        easel.at("#run").click()
+        easel.says("#progress-text", re.compile("Step [1-9] of 10"))
+        server.kill()
+        easel.says("#progress-text", "The connection was lost. Reconnecting…")
+    with started(tmp_path, port=httpx.URL(easel.url).port or 0):
+        made = easel.finished()
+        np.testing.assert_array_equal(easel.shown(), made)
+    assert len(easel.jobs) == 1
+    easel.quiet()
 
 
 def test_results_on_the_page_outlive_the_server(tmp_path: Path, visit: Open) -> None:
