@@ -12,7 +12,7 @@ from tests.serve.running import Running, serving
 
 from overpaint.serve.config import Config
 
-settings.register_profile("long", max_examples=20_000)
+settings.register_profile("long", max_examples=5_000)
 
 
 @pytest.fixture(scope="session")
