@@ -29,13 +29,9 @@ def open_session(bundle: Bundle, component: str, precision: str) -> Session:
 
 def free_memory() -> int:
     """Raises SessionError: the driver does not tell."""
-    from overpaint.bundle.errors import SessionError
     from overpaint.engines.host import nvidia
 
-    try:
-        return nvidia.free_memory()
-    except nvidia.NoGpuError as error:
-        raise SessionError(str(error)) from None
+    return nvidia.free_memory()
 
 
 # Its sessions run each size of their plans as they open, so nothing is left for a size's first run.

@@ -35,6 +35,13 @@ def open_bounded(bundle: Bundle, component: str, gpu_memory: int) -> Session:
     return open_plan(bundle, RTX, component, gpu_memory)
 
 
+def free_memory() -> int:
+    """Raises SessionError: the driver does not tell."""
+    from overpaint.engines.host import nvidia
+
+    return nvidia.free_memory()
+
+
 # A size's kernels are compiled for the card when it is first used.
 BACKEND = Backend(
     name="tensorrt-rtx",
@@ -43,4 +50,5 @@ BACKEND = Backend(
     open_session=open_session,
     open_bounded=open_bounded,
     settles=True,
+    free_memory=free_memory,
 )

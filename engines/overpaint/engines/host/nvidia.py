@@ -6,6 +6,8 @@ import ctypes
 import sys
 from typing import Any, Final
 
+from overpaint.bundle.errors import SessionError
+
 LIBRARY: Final = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
@@ -30,9 +32,15 @@ def free_memory() -> int:
     """The bytes that the first visible GPU has left, whoever took the others.
 
     Raises:
-        NoGpuError: the message is a clause for people.
+        SessionError: there is no GPU, or it does not tell.
     """
-    driver, device = _first()
+    try:
+        return _free(*_first())
+    except NoGpuError as error:
+        raise SessionError(str(error)) from None
+
+
+def _free(driver: Any, device: ctypes.c_int) -> int:
     context, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
     if driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
         raise NoGpuError("the NVIDIA driver does not open its first GPU")

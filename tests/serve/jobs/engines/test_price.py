@@ -16,7 +16,6 @@ from tests.serve.running import data_url, png, serving
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.host import nvidia
-from overpaint.engines.host.nvidia import NoGpuError
 from overpaint.engines.onnxruntime.cuda import start as starting
 from overpaint.runtime import Img2Img
 from overpaint.runtime.default_bundle import bundle_or_default
@@ -79,7 +78,7 @@ def test_a_gpu_that_does_not_tell_what_it_has_left_takes_every_size(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def silent() -> int:
-        raise NoGpuError("the NVIDIA driver does not tell its memory (CUDA error 201)")
+        raise SessionError("the NVIDIA driver does not tell its memory (CUDA error 201)")
 
     monkeypatch.setitem(sys.modules, "onnxruntime", double(Gpu()))
     monkeypatch.setattr(starting, "gpu_name", lambda: "Double")
