@@ -80,6 +80,12 @@ GENERATION = {
     "resize_mode": "0",
     "include_init_images": "true",
     "mask": "null",
+    "mask_blur": "null",
+    "mask_blur_x": "4",
+    "inpainting_fill": "0",
+    "inpaint_full_res": "true",
+    "inpaint_full_res_padding": "0",
+    "inpainting_mask_invert": "0",
     "\\ud800": "1",
     "styles": "[]",
 }
@@ -171,6 +177,8 @@ def test_no_form_breaks_openais_edits(server: Running, changed: dict[str, str]) 
 )
 def test_no_file_breaks_openais_edits(server: Running, data: bytes, kind: str, part: str) -> None:
     parts = {part: ("../a", data, kind)}
+    if part == "mask":
+        parts["image"] = ("a.png", PICTURE, kind)
     answer = server.client.post("/v1/images/edits", data={"prompt": "x"}, files=parts)
     assert answer.status_code in (400, 413, 415), answer.text[:300]
     assert answer.json()["error"]["message"]

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.serve.engine import Knobs, fake_served
+from tests.serve.masks import as_png, white
 from tests.serve.process import free_port, is_ready, spawn, started, wait_until
 from tests.serve.running import data_url, png, serving
 from websockets.exceptions import ConnectionClosedError
@@ -50,6 +51,7 @@ def test_what_waited_and_what_ran_is_run_again_under_its_id(folder: Path) -> Non
         done = server.submit(steps=1)
         before = server.view(done)
         wide: dict[str, Any] = {"image": image, "size": None, "extend": [0, 0, 32, 0], "seed": 5}
+        wide["mask"] = data_url(as_png(white((0, 0, 16, 16), (96, 64))))
         jobs = [server.submit(steps=6, **wide), server.submit(steps=2)]
         jobs += [server.submit(steps=2), server.submit(steps=2, prompt="blue")]
         wait_until(lambda: server.status(jobs[0]) == "running")
@@ -59,7 +61,9 @@ def test_what_waited_and_what_ran_is_run_again_under_its_id(folder: Path) -> Non
         views = [server.view(job) for job in jobs]
         assert [view["status"] for view in views] == ["completed"] * 2 + ["cancelled", "completed"]
         assert [view["restarts"] for view in views] == [1, 1, 0, 1]
-        assert views[0]["result"]["settings"]["extend"] == [0, 0, 32, 0]
+        settings = views[0]["result"]["settings"]
+        assert settings["extend"] == [0, 0, 32, 0]
+        assert settings["mask_sha256"] is not None
         assert views[3]["result"]["settings"]["prompt"] == "blue"
         same = server.view(server.submit(steps=6, **wide))
         assert pixels(server, views[0]) == pixels(server, same)

@@ -82,8 +82,10 @@ def create_app(config: Config, served: Sequence[Served]) -> FastAPI:
 
 def body_limit(path: str, limits: Limits) -> int:
     """The most bytes that a request to `path` may carry."""
-    if path in ("/v1/uploads", "/v1/images/edits"):
+    if path == "/v1/uploads":
         return limits.upload_body
+    if path == "/v1/images/edits":
+        return limits.edit_body
     if path in ("/v1/jobs", "/sdapi/v1/img2img", "/sdapi/v1/png-info"):
         return limits.job_body
     return limits.small_body

@@ -15,6 +15,7 @@ import pytest
 import webuiapi
 from PIL import Image
 from tests.serve.engine import Knobs, fake_served
+from tests.serve.masks import as_png, clear, is_only_in, repainted, white
 from tests.serve.running import Running, data_url, png, serving
 
 from overpaint.serve.config import Config
@@ -34,6 +35,9 @@ def photo(width: int = 64, height: int = 64) -> Image.Image:
 
 
 SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 6}
+
+
+RAW_MASK = base64.b64encode(as_png(white())).decode()
 
 
 def post(server: Running, path: str, **body: Any) -> httpx.Response:
@@ -110,6 +114,71 @@ def test_a_seed_of_minus_one_is_random_and_told(api: webuiapi.WebUIApi) -> None:
     seeds = {api.txt2img(prompt="red", **SMALL).info["seed"] for _ in range(3)}
     assert len(seeds) == 3
     assert min(seeds) >= 0
+
+
+def masked(api: webuiapi.WebUIApi, mask: Image.Image, **more: Any) -> Image.Image:
+    asked = {"seed": 5, "cfg_scale": 1, "denoising_strength": 1, "sampler_name": "DDIM", **SMALL}
+    usual = {"images": [photo()], "mask_blur": 0, "inpainting_fill": 1}
+    return api.img2img(mask_image=mask, prompt="red", **{**asked, **usual, **more}).image
+
+
+def test_what_is_white_in_the_mask_is_repainted(api: webuiapi.WebUIApi) -> None:
+    for whole in (True, False):
+        assert is_only_in(masked(api, white(), inpaint_full_res=not whole), photo())
+    right = masked(api, white((32, 0, 64, 64)))
+    assert np.array_equal(masked(api, white(), inpainting_mask_invert=1), right)
+
+
+def test_where_a_mask_has_transparency_what_is_more_than_half_opaque_counts(
+    api: webuiapi.WebUIApi,
+) -> None:
+    mask = Image.new("RGBA", (64, 64), (255, 255, 255, 128))
+    mask.paste((0, 0, 0, 129), (0, 0, 32, 64))
+    assert np.array_equal(masked(api, mask), masked(api, white()))
+    assert np.array_equal(masked(api, clear()), masked(api, white((32, 0, 64, 64))))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ({"mask_blur": 3}, {"mask_blur": 3}),
+        ({"mask_blur": 0, "inpainting_fill": 0}, {"mask_fill": "blur"}),
+        ({"mask_blur": 0, "inpainting_fill": 2}, {"mask_fill": "noise"}),
+        ({"mask_blur": 0, "inpainting_fill": 3}, {"mask_fill": "nothing"}),
+        (
+            {"inpaint_full_res": True, "inpaint_full_res_padding": 6},
+            {"mask_padding": 6},
+        ),
+    ],
+)
+def test_a_masks_options_are_the_native_ones(
+    server: Running, api: webuiapi.WebUIApi, theirs: dict[str, Any], ours: dict[str, Any]
+) -> None:
+    body = {"strength": 1, "seed": 5, "guidance_scale": 1, "sampler": "ddim", "steps": 6}
+    body |= {"negative_prompt": "", "size": "64x64", "mask": data_url(as_png(white())), **ours}
+    job = server.submit(image=data_url(png()), **body)
+    media = server.ended(job["id"])["result"]["media"][0]
+    painted = masked(api, white(), **{"inpaint_full_res": False, **theirs})
+    assert np.array_equal(np.asarray(painted), server.pixels(media))
+
+
+def test_a_blur_may_be_given_for_both_ways_at_once(server: Running) -> None:
+    raw = {"init_images": [base64.b64encode(png()).decode()], "mask": RAW_MASK, **SMALL, "seed": 5}
+    one = post(server, "img2img", **raw, mask_blur_x=3, mask_blur_y=3).json()["images"]
+    assert one == post(server, "img2img", **raw, mask_blur=3, mask_blur_x=9).json()["images"]
+    usual = post(server, "img2img", **raw, mask_blur=4).json()["images"]
+    assert usual == post(server, "img2img", **raw).json()["images"]
+
+
+def test_the_asked_size_is_that_of_the_result_and_only_masked_keeps_the_pictures(
+    api: webuiapi.WebUIApi,
+) -> None:
+    wide, mask = photo(128, 64), white((0, 0, 64, 64), (128, 64))
+    brought = wide.resize((64, 64), Image.Resampling.LANCZOS)
+    changed = repainted(masked(api, mask, images=[wide], inpaint_full_res=False), brought)
+    assert changed[:, :30].mean() > 0.5
+    assert not changed[:, 36:].any()  # but for the edge, which was resized
+    assert is_only_in(masked(api, mask, images=[wide]), wide, (0, 0, 64, 64))
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2, 3])
@@ -189,7 +258,11 @@ def test_images_can_be_left_out_and_put_in(server: Running) -> None:
     [
         {"script_name": "SD upscale"},
         {"alwayson_scripts": {"ControlNet": {"args": []}}},
-        {"mask": base64.b64encode(png()).decode()},
+        {"mask": "?"},
+        {"mask": RAW_MASK, "mask_blur_x": 3, "mask_blur_y": 4},
+        {"mask": RAW_MASK, "mask_blur": -1},
+        {"mask": RAW_MASK, "inpainting_fill": 4},
+        {"mask": RAW_MASK, "latent_mask": RAW_MASK},
         {"init_images": []},
         {"init_images": ["?"]},
         {"denoising_strength": 2},

@@ -15,6 +15,7 @@ import openai
 import pytest
 from PIL import Image
 from tests.serve.engine import Knobs, fake_served
+from tests.serve.masks import as_png, clear, is_only_in
 from tests.serve.running import Running, data_url, png, serving
 
 from overpaint.bundle.errors import SessionError
@@ -126,6 +127,25 @@ def test_a_url_leads_to_the_picture(client: openai.OpenAI, kind: Any) -> None:
     assert httpx.get(url.replace(f".{kind}", ".jpeg")).status_code == 404
 
 
+MASKED: Any = {"strength": 1.0, "num_inference_steps": 3, "seed": 5, "guidance_scale": 1.0}
+
+
+def test_what_the_mask_has_fully_transparent_is_repainted(client: openai.OpenAI) -> None:
+    mask = clear()
+    mask.paste((0, 0, 0, 1), (0, 0, 8, 64))  # nearly
+    answer = client.images.edit(image=png(), mask=as_png(mask), prompt="red", extra_body=MASKED)
+    assert is_only_in(picture_of(answer), png(), (8, 0, 32, 64))
+
+
+def test_a_masked_picture_stays_as_large_as_it_is(client: openai.OpenAI) -> None:
+    mask = as_png(clear((0, 0, 40, 48), (72, 48)))
+    answer = client.images.edit(
+        image=[png(72, 48)], mask=mask, prompt="red", size="128x128", extra_body=MASKED
+    )
+    assert answer.size == "72x48"
+    assert is_only_in(picture_of(answer), png(72, 48), (0, 0, 40, 48))
+
+
 def test_parameters_that_mean_nothing_here_are_ignored(client: openai.OpenAI) -> None:
     answer = client.images.edit(
         image=png(),
@@ -202,7 +222,10 @@ def test_the_model_is_chosen(client: openai.OpenAI) -> None:
         ({"extra_body": {"strength": 2}}, "strength", "invalid_request"),
         ({"extra_body": {"scheduler": "none"}}, "sampler", "invalid_request"),
         ({"extra_body": {"strenght": 0.5}}, "strenght", "unknown_parameter"),
-        ({"mask": png()}, "mask", "unsupported_parameter"),
+        ({"mask": png()}, "mask", "invalid_image"),
+        ({"mask": as_png(clear(size=(32, 64)))}, "mask", "invalid_image"),
+        ({"mask": png(kind="JPEG")}, "mask", "invalid_image"),
+        ({"mask": b"\x89PNG\r\n\x1a\nno"}, "mask", "not_an_image"),
         ({"image": [png(), png()]}, "image", "invalid_request"),
         ({"image": b"no picture"}, "image", "not_an_image"),
     ],

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 from tests.serve.engine import fake_served
-from tests.serve.running import Running, png, serving
+from tests.serve.running import Running, data_url, png, serving
 
 from overpaint.serve.config import Config
 
@@ -69,11 +69,22 @@ def test_exif_orientation_is_applied(server: Running) -> None:
     assert body["original"] == {"width": 20, "height": 40}
 
 
-def test_transparency_is_laid_on_white(server: Running) -> None:
-    data = as_file(Image.new("RGBA", (16, 16), (255, 0, 0, 0)), "PNG")
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_transparency_is_kept_for_it_may_be_a_mask(server: Running, kind: str) -> None:
+    data = as_file(Image.new("RGBA", (16, 16), (255, 0, 0, 100)), kind, lossless=True)
     image = stored(server, upload(server, data).json()["id"])
-    assert image.mode == "RGB"
-    assert image.getpixel((3, 3)) == (255, 255, 255)
+    assert image.mode == "RGBA"
+    assert image.getpixel((3, 3)) == (255, 0, 0, 100)
+
+
+def test_a_transparent_picture_is_repainted_as_it_lies_on_white(server: Running) -> None:
+    def painted(picture: Image.Image) -> Any:
+        job = server.submit(image=data_url(as_file(picture, "PNG")), steps=2, seed=1)
+        return server.pixels(server.ended(job["id"])["result"]["media"][0])
+
+    half = Image.new("RGBA", (64, 64), (255, 0, 0, 128))
+    on_white = Image.alpha_composite(Image.new("RGBA", half.size, "white"), half)
+    assert np.array_equal(painted(half), painted(on_white.convert("RGB")))
 
 
 def test_only_the_first_frame_is_taken(server: Running) -> None:

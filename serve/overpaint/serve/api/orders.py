@@ -8,6 +8,7 @@ from dataclasses import fields
 from starlette.requests import Request as HTTPRequest
 
 from overpaint.bundle.errors import UsageError
+from overpaint.runtime.masks.ground import check_mask_settings
 from overpaint.runtime.resolved import Resolved, resolve
 from overpaint.runtime.settings import Settings
 from overpaint.serve.http.problems import ApiError
@@ -21,7 +22,7 @@ LOOK_SECONDS = 0.2
 CLIENT = "X-Overpaint-Client"
 NAME_LENGTH = 64
 STATUS = {"invalid_request": 422, "timeout": 504, "too_large": 413, "unreachable": 502}
-FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image", "size"}
+FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image", "mask", "size"}
 
 
 async def find_model(
@@ -53,6 +54,7 @@ async def place(
     prompt: str,
     settings: Settings,
     image: bytes | None = None,
+    mask: bytes | None = None,
     outlives: bool = False,
 ) -> Job:
     """Check all that can be known before an engine runs, and hand the job in. `outlives`: a server
@@ -65,7 +67,7 @@ async def place(
     client = request.client.host if request.client and not passed_on else None
     try:
         found = await find_model(state, model, passed_on=passed_on)
-        order = Order(model=found.name, prompt=prompt, image=image, settings=settings)
+        order = Order(model=found.name, prompt=prompt, image=image, mask=mask, settings=settings)
         check(order, found)
         if not state.clients.take(client):
             message = "this address has as many jobs here as it may; wait for one to end"
@@ -100,6 +102,10 @@ def check(order: Order, model: ModelCapabilities) -> None:
     settings, field = order.settings, None
     try:
         with_image = order.image is not None
+        check_mask_settings(settings, masked=order.mask is not None, image=with_image)
+        if order.mask is not None and settings.mask_mode not in model.masks:
+            known = f"takes {' and '.join(model.masks)} ones" if model.masks else "takes none"
+            raise UsageError(f"mask: {model.name}, where it is served, {known}")
         resolved = resolve(settings, model.defaults, with_image=with_image)
         if resolved.steps > model.max_steps:
             raise UsageError(f"steps: expected {model.max_steps} or fewer, got {resolved.steps}")

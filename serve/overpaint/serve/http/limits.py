@@ -35,6 +35,11 @@ class Limits:
         return self.image_bytes + self.small_body
 
     @property
+    def edit_body(self) -> int:
+        """A multipart body around an image and its mask."""
+        return 2 * self.image_bytes + self.small_body
+
+    @property
     def job_body(self) -> int:
-        """A JSON body around one image in base64."""
-        return self.image_bytes * 4 // 3 + self.small_body
+        """A JSON body around an image and its mask in base64."""
+        return 2 * (self.image_bytes * 4 // 3) + self.small_body

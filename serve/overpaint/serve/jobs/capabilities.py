@@ -31,6 +31,7 @@ class ModelCapabilities:
     rounding: of steps x strength, which is how many steps are run.
     most_pixels: of each picture of a job with one, two, … pictures, as the memory there is enough
     for; empty where that is not known.
+    masks: the kinds of masks that its server takes; none where it does not know them.
     device, pace: None before it has run.
     """
 
@@ -46,6 +47,7 @@ class ModelCapabilities:
     max_steps: int
     max_images: int
     most_pixels: tuple[int, ...] = ()
+    masks: tuple[str, ...] = ()
     device: str | None = None
     open: bool = False
     pace: Pace | None = None

@@ -1,12 +1,13 @@
 """What was accepted and has not ended, on the disk: a server that was killed goes on with it.
 
-A file for each job: a line of JSON, and the picture that it repaints. It is there before the client
-is told of the job, and goes when how the job ended is kept.
+A file for each job: a line of JSON, the picture that it repaints, and its mask. It is there before
+the client is told of the job, and goes when how the job ended is kept.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import threading
 import time
@@ -22,6 +23,8 @@ from overpaint.serve.store.files import drop_halves, write_whole
 from .protocol import Order
 
 SUFFIX: Final = ".job"
+FILES: Final = ("image", "mask")
+"""Of an order, in the order in which they follow the line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,23 +136,26 @@ def _path(folder: Path, job_id: str, begun: int) -> Path:
 
 def _as_bytes(job: Accepted) -> bytes:
     head: dict[str, Any] = asdict(job)
-    image = head["order"].pop("image")
-    return json.dumps(head | {"image": image is not None}).encode() + b"\n" + (image or b"")
+    files = {name: head["order"].pop(name) for name in FILES}
+    sizes = {name: file and len(file) for name, file in files.items()}
+    line = json.dumps(head | {"files": sizes}).encode() + b"\n"
+    return line + b"".join(file for file in files.values() if file)
 
 
 def _from_bytes(data: bytes, job_id: str, begun: int) -> Accepted | None:
-    line, _, image = data.partition(b"\n")
+    line, _, rest = data.partition(b"\n")
     try:
         head = json.loads(line)
-        order, with_image = head.pop("order"), head.pop("image")
+        order, files = head.pop("order"), io.BytesIO(rest)
+        images: dict[str, Any] = {
+            name: size and files.read(size) for name, size in head.pop("files").items()
+        }
         settings: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
             for name, value in order.pop("settings").items()
         }
         found = Accepted(
-            order=Order(
-                **order, image=image if with_image else None, settings=Settings(**settings)
-            ),
+            order=Order(**order, **images, settings=Settings(**settings)),
             **{**head, "begun": begun},
         )
     except Exception:  # another version may have written it, or somebody else

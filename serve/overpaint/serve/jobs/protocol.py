@@ -32,22 +32,24 @@ State = Literal["ready", "loading", "draining", "unhealthy"]
 class Order:
     """One picture to repaint or, with `image` None, to paint.
 
-    `image` is an upright RGB PNG; `settings` is what the caller said, and the bundle's defaults
-    fill in the rest.
+    `image` is an upright PNG, RGB or RGBA, and `mask` another: white is repainted. `settings` is
+    what the caller said, and the bundle's defaults fill in the rest.
     """
 
     model: str
     prompt: str
     image: bytes | None = None
+    mask: bytes | None = None
     settings: Settings = field(default_factory=Settings)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) that it asks for, or else of its image."""
+        """(width, height) that it asks for, or else of its image, extended as it is to be."""
         if self.settings.size is not None or self.image is None:
             return self.settings.size or (0, 0)
         width, height = struct.unpack(">II", self.image[16:24])  # PNG's header
-        return width, height
+        left, top, right, bottom = self.settings.extend or (0, 0, 0, 0)
+        return left + width + right, top + height + bottom
 
     @property
     def pixels(self) -> int:

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
+from overpaint.bundle.errors import OverpaintError
 from overpaint.serve.http.limits import Limits
-from overpaint.serve.http.problems import ApiError
 
 HTTPS = 443
 # IPv6 addresses that stand for an IPv4 one: mapped, NAT64, 6to4, Teredo.
@@ -25,6 +25,10 @@ TRANSITION = tuple(
 )
 RESOLVERS = ThreadPoolExecutor(4, thread_name_prefix="names")  # a slow one delays nobody else
 Resolve = Callable[[str, int], Sequence[str]]
+
+
+class FetchError(OverpaintError):
+    """A URL is not allowed, or did not give a picture's bytes."""
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
@@ -41,26 +45,26 @@ async def fetch(
     resolver: Resolve = resolve,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> bytes:
-    """Raises ApiError 422 for a URL that is not allowed, or that did not give a picture's bytes."""
+    """The bytes at `url`. Raises FetchError."""
     host = _allowed(url, allowed)
     try:
         async with asyncio.timeout(limits.fetch_seconds):
             address = await _public_address(host, resolver)
             return await _get(url, host, address, limits, transport)
     except (TimeoutError, httpx.HTTPError, OSError) as error:
-        raise _problem(f"{host} did not give the picture ({type(error).__name__})") from None
+        raise FetchError(f"{host} did not give the picture ({type(error).__name__})") from None
 
 
 def _allowed(url: str, allowed: tuple[str, ...]) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
-        raise _problem("expected an upload's id, a data URL or an https URL") from None
+        raise FetchError("expected an upload's id, a data URL or an https URL") from None
     if parsed.scheme != "https":
-        raise _problem("expected an upload's id, a data URL or an https URL")
+        raise FetchError("expected an upload's id, a data URL or an https URL")
     if parsed.userinfo or parsed.port is not None or parsed.host not in allowed:
         message = "pictures are not fetched from there; upload the picture instead"
-        raise _problem(message + ", or start the server with --allow-image-host")
+        raise FetchError(message + ", or start the server with --allow-image-host")
     return parsed.host
 
 
@@ -68,7 +72,7 @@ async def _public_address(host: str, resolver: Resolve) -> str:
     loop = asyncio.get_running_loop()
     addresses = await loop.run_in_executor(RESOLVERS, resolver, host, HTTPS)
     if not addresses or not all(_is_public(address) for address in addresses):
-        raise _problem(f"{host} does not lie on the public internet")
+        raise FetchError(f"{host} does not lie on the public internet")
     return addresses[0]
 
 
@@ -100,13 +104,9 @@ async def _get(
         ) as answer,
     ):
         if answer.status_code != 200:
-            raise _problem(f"{host} answered {answer.status_code}; redirects are not followed")
+            raise FetchError(f"{host} answered {answer.status_code}; redirects are not followed")
         async for chunk in answer.aiter_raw():
             body += chunk
             if len(body) > limits.image_bytes:
-                raise _problem(f"{host} gave more than {limits.image_bytes // 10**6} MB")
+                raise FetchError(f"{host} gave more than {limits.image_bytes // 10**6} MB")
     return bytes(body)
-
-
-def _problem(message: str) -> ApiError:
-    return ApiError(422, "invalid_image_url", message, field="image")

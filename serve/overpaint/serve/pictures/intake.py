@@ -1,4 +1,4 @@
-"""A stranger's bytes -> an upright RGB PNG of a size that is worth repainting.
+"""A stranger's bytes -> an upright PNG, RGB or RGBA, of a size that is worth repainting.
 
 What a file is, its bytes say. Its size in pixels is read from the header and checked before a pixel
 is decoded; one frame is taken; and because the result is encoded anew, nothing else that the file
@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from PIL import Image
 
 from overpaint.bundle.errors import ImageError
-from overpaint.runtime.image import read
+from overpaint.runtime.image import read_with_alpha
 from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError
 
 FORMATS: Final = ("PNG", "JPEG", "WEBP")
 SCANS: Final = 500  # of a JPEG; ten are usual, and each goes over the whole picture
 START_OF_SCAN: Final = b"\xff\xda"
+
+As: TypeAlias = Callable[[Image.Image], Image.Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,9 @@ class Received:
     original: tuple[int, int]
 
 
-def clean(data: bytes, limits: Limits, field: str) -> Received:
-    """The picture in `data` and nothing else of it; blocks. Raises ApiError: 413 too large, 415 no
-    such picture, 422 damaged."""
+def clean(data: bytes, limits: Limits, field: str, as_mask: As | None = None) -> Received:
+    """The picture in `data` and nothing else of it, or what `as_mask` makes of that; blocks. Raises
+    ApiError: 413 too large, 415 no such picture, 422 damaged, or what is no mask."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
@@ -51,7 +54,7 @@ def clean(data: bytes, limits: Limits, field: str) -> Received:
         if image.format == "JPEG" and data.count(START_OF_SCAN) > SCANS:
             message = f"expected a JPEG of {SCANS} scans or fewer"
             raise ApiError(422, "invalid_image", message, field=field)
-        return _upright_png(image, limits, field)
+        return _upright_png(image, limits, field, as_mask)
 
 
 def texts(data: bytes, field: str) -> dict[str, str]:
@@ -63,10 +66,11 @@ def texts(data: bytes, field: str) -> dict[str, str]:
         raise ApiError(422, "invalid_image", "expected a PNG", field=field) from None
 
 
-def _upright_png(image: Image.Image, limits: Limits, field: str) -> Received:
+def _upright_png(image: Image.Image, limits: Limits, field: str, as_mask: As | None) -> Received:
     try:
         image.load()
-        picture = read(image).image
+        picture = read_with_alpha(image).image
+        picture = as_mask(picture) if as_mask else picture
     except ImageError as error:
         raise ApiError(422, "invalid_image", str(error), field=field) from None
     except Exception:  # as above

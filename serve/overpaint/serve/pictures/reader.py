@@ -26,6 +26,7 @@ from overpaint.serve.http.limits import Limits
 from overpaint.serve.http.problems import ApiError
 
 from .intake import Received, clean, texts
+from .masks import MASKS, Repainted
 
 READERS: Final = 2  # a picture of 16 MP is 200 MB while it is being read
 START: Final = "import json, sys; sys.path = json.loads(sys.argv[1]); import {0}; {0}.main()"
@@ -48,12 +49,19 @@ class Intake:
         self._readers[-1].start()
 
     async def receive(self, data: bytes, field: str) -> Received:
-        """Raises ApiError: 413 too large, 415 no such picture, 422 damaged."""
+        """A picture. Raises ApiError: 413 too large, 415 no such picture, 422 damaged."""
+        return await self._receive("clean", data, field)
+
+    async def receive_mask(self, data: bytes, field: str, repainted: Repainted) -> Received:
+        """A picture of which what is `repainted` comes out white. Raises ApiError as `receive`."""
+        return await self._receive(repainted, data, field)
+
+    async def _receive(self, task: str, data: bytes, field: str) -> Received:
         if len(data) > self.limits.image_bytes:
             most = self.limits.image_bytes // 10**6
             message = f"expected a picture of {most} MB or less, got {len(data) / 1e6:.1f} MB"
             raise ApiError(413, "image_too_large", message, field=field)
-        head, png = await self._ask("clean", data, field)
+        head, png = await self._ask(task, data, field)
         return Received(png, tuple(head["size"]), tuple(head["original"]))
 
     async def texts(self, data: bytes, field: str) -> dict[str, str]:
@@ -160,7 +168,7 @@ def _answer(task: str, data: bytes, field: str, limits: Limits) -> tuple[dict[st
     try:
         if task == "texts":
             return {}, json.dumps(texts(data, field)).encode()
-        received = clean(data, limits, field)
+        received = clean(data, limits, field, MASKS.get(task))
     except ApiError as error:
         return {"status": error.status, "code": error.code, "message": error.message}, b""
     return {"size": received.size, "original": received.original}, received.png

@@ -1,4 +1,4 @@
-"""What a job may call its image: an upload's id, a data URL, a URL on an allowed host."""
+"""What a job may call a picture: an upload's id, a data URL, a URL on an allowed host."""
 
 from __future__ import annotations
 
@@ -9,35 +9,38 @@ import re
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.store.kept import GoneError, Kept, UnknownKeyError
 
-from .fetch import fetch
+from .fetch import FetchError, fetch
 from .reader import Intake
 
 DATA_URL = re.compile(r"data:[\w.+/-]*(;[\w.+=/-]+)*;base64,", re.ASCII)
 
 
 class Sources:
-    """Turns what a job calls its image into PNG bytes."""
+    """Turns what a job calls a picture into PNG bytes."""
 
     def __init__(self, uploads: Kept, intake: Intake, image_hosts: tuple[str, ...]) -> None:
         self.uploads = uploads
         self.intake = intake
         self._image_hosts = image_hosts
 
-    async def png(self, image: str) -> bytes:
+    async def png(self, named: str, field: str) -> bytes:
         """Raises ApiError: 404 and 410 for uploads, 413, 415 and 422 for pictures."""
-        if image.startswith("data:"):
-            return (await self.intake.receive(decode_base64(image, "image"), "image")).png
-        if "://" in image:
-            data = await fetch(image, self._image_hosts, self.intake.limits)
-            return (await self.intake.receive(data, "image")).png
+        if named.startswith("data:"):
+            return (await self.intake.receive(decode_base64(named, field), field)).png
+        if "://" in named:
+            try:
+                data = await fetch(named, self._image_hosts, self.intake.limits)
+            except FetchError as error:
+                raise ApiError(422, "invalid_image_url", str(error), field=field) from None
+            return (await self.intake.receive(data, field)).png
         try:
-            return self.uploads.get(image)
+            return self.uploads.get(named)
         except GoneError:
             message = "this upload has expired; upload the picture again"
-            raise ApiError(410, "upload_gone", message, field="image") from None
+            raise ApiError(410, "upload_gone", message, field=field) from None
         except UnknownKeyError:
             message = "expected the id of an upload, a data URL, or an https URL"
-            raise ApiError(404, "upload_not_found", message, field="image") from None
+            raise ApiError(404, "upload_not_found", message, field=field) from None
 
 
 def decode_base64(text: str, field: str) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import fields, replace
 
+from tests.serve.running import data_url
+
 from overpaint.bundle.facts import Defaults
 from overpaint.runtime.image import Sides
 from overpaint.runtime.settings import Settings
@@ -38,6 +40,15 @@ def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
         max_sequence_length=512,
         prompt_chunks=True,
         prompt_weights=True,
+        mask_from_alpha=True,
+        extend=(8, 0, 0, 16),
+        mask_invert=True,
+        mask_mode="soft",
+        mask_blur=2.5,
+        mask_padding=32,
+        mask_fill="noise",
+        mask_cells="nearest",
+        mask_paste=False,
     )
     # What denoising_start has the say over.
     others = [Settings(strength=0.3), Settings(reference_strength=0.4), Settings(mode="modify")]
@@ -48,8 +59,10 @@ def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
     }
     assert not unchanged, "give these a value here"
     for settings in (everything, *others):
-        body = as_json(Order(model="fake", prompt="red", settings=settings))
-        assert JobRequest.model_validate(body).settings() == settings
+        order = Order(model="fake", prompt="red", image=b"i", mask=b"m", settings=settings)
+        asked = JobRequest.model_validate_json(json.dumps(as_json(order)))
+        assert asked.settings() == settings
+        assert (asked.image, asked.mask) == (data_url(b"i"), data_url(b"m"))
 
 
 def test_what_a_server_says_of_its_models_is_read_as_it_was_meant() -> None:
@@ -64,6 +77,7 @@ def test_what_a_server_says_of_its_models_is_read_as_it_was_meant() -> None:
         rounding="up",
         max_steps=150,
         max_images=10,
+        masks=("hard", "soft"),
         device="NumPy",
         open=True,
         pace=Pace(step_s=0.2, other_s=0.5, pixels=4096.0),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Body, Request
@@ -13,16 +12,18 @@ from fastapi.responses import JSONResponse
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.metadata import CHUNK, INFOTEXT
-from overpaint.serve.api.orders import expect_room, invalid, job_headers, place, result_of
+from overpaint.serve.api.orders import check, expect_room, invalid, job_headers, place, result_of
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.http.strict_json import StrictRoute, loads_shallow
+from overpaint.serve.jobs.protocol import Order
 from overpaint.serve.jobs.record import Complete
 from overpaint.serve.pictures.intake import texts
 from overpaint.serve.pictures.sources import decode_base64
 from overpaint.serve.state import State
 
 from . import about
-from .schema import RESIZE, SAMPLER_NAMES, Generation, ImageToImage, TextToImage
+from .canvas import brought_to_size
+from .schema import SAMPLER_NAMES, Generation, ImageToImage, TextToImage
 from .webui_state import WebUIState
 
 PREFIXES = ("/sdapi",)
@@ -42,21 +43,20 @@ def routes(state: State) -> APIRouter:
     async def img2img(wanted: ImageToImage, request: Request) -> JSONResponse:
         wanted.refuse_scripts()
         expect_room(state, request)
-        data = decode_base64(wanted.init_images[0], "init_images")
-        image = await state.sources.intake.receive(data, "init_images")
-        settings = {
-            "strength": wanted.denoising_strength,
-            "resize": RESIZE[wanted.resize_mode],
-        }
-        answer = await _paint(webui, wanted, image.png, settings, request)
+        intake, data = state.sources.intake, decode_base64(wanted.init_images[0], "init_images")
+        image, mask = (await intake.receive(data, "init_images")).png, None
+        if wanted.mask:
+            data = decode_base64(wanted.mask, "mask")
+            mask = (await intake.receive_mask(data, "mask", "opaque")).png
+        answer = await _paint(webui, wanted, request, image, mask)
         if not wanted.include_init_images:
-            answer["parameters"]["init_images"] = None
+            answer["parameters"] |= {"init_images": None, "mask": None}
         return _respond(answer)
 
     @router.post("/sdapi/v1/txt2img")
     async def txt2img(wanted: TextToImage, request: Request) -> JSONResponse:
         wanted.refuse_scripts()
-        return _respond(await _paint(webui, wanted, None, {}, request))
+        return _respond(await _paint(webui, wanted, request))
 
     @router.get("/sdapi/v1/progress")
     async def progress(skip_current_image: bool = False) -> dict[str, Any]:
@@ -93,23 +93,27 @@ def routes(state: State) -> APIRouter:
 async def _paint(
     webui: WebUIState,
     wanted: Generation,
-    image: bytes | None,
-    more: dict[str, Any],
     request: Request,
+    image: bytes | None = None,
+    mask: bytes | None = None,
 ) -> dict[str, Any]:
     """Run `wanted` to its end: {images, parameters, info}, and the headers beside them."""
     try:
-        settings = replace(wanted.settings(), **more)
+        settings = wanted.settings()
     except UsageError as error:
         raise invalid(error) from None
     model = await webui.model(wanted.checkpoint)
+    order = Order(model=model.name, prompt=wanted.prompt, image=image, mask=mask, settings=settings)
+    check(order, model)
+    order = await asyncio.to_thread(brought_to_size, order)
     job = await place(
         webui.state,
         request,
-        model=model.name,
-        prompt=wanted.prompt,
-        settings=settings,
-        image=image,
+        model=order.model,
+        prompt=order.prompt,
+        settings=order.settings,
+        image=order.image,
+        mask=order.mask,
     )
     answer = {"images": [], "parameters": wanted.model_dump(), "info": json.dumps({})}
     with webui.under_way(job, wanted.force_task_id):

@@ -1,11 +1,13 @@
 """AUTOMATIC1111's request bodies, its names for samplers, and what of it is refused.
 
 Fields that have no meaning here are accepted and ignored, as that server ignores what it does not
-know; a script or an extension that a client counts on is refused.
+know; a script or an extension that a client counts on is refused. Its `mask_round`,
+`initial_noise_multiplier` and weight of the inpainting conditioning are among the ignored.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,7 +24,11 @@ SCHEDULERS = {"automatic": "Automatic"} | {
     name: name.capitalize() for name in SIGMAS if name != "default"
 }
 RESIZE: tuple[Literal["stretch", "crop", "pad"], ...] = ("stretch", "crop", "pad", "stretch")
+FILLS = ("blur", "original", "noise", "nothing")
 RANDOM_SEED = -1
+
+
+Blur = Annotated[float, Field(ge=0, le=256, allow_inf_nan=False)]
 
 
 class Generation(BaseModel):
@@ -98,12 +104,43 @@ class ImageToImage(Generation):
     resize_mode: Annotated[int, Field(ge=0, le=3)] = 0
     include_init_images: bool = False
     mask: str | None = None
+    latent_mask: str | None = None
+    mask_blur: Blur | None = None
+    mask_blur_x: Blur = 4.0
+    mask_blur_y: Blur = 4.0
+    inpainting_fill: Annotated[int, Field(ge=0, lt=len(FILLS))] = 0
+    inpaint_full_res: bool = True
+    inpaint_full_res_padding: Annotated[int, Field(ge=0, le=8192)] = 0
+    inpainting_mask_invert: Annotated[int, Field(ge=0, le=1)] = 0
+
+    def settings(self) -> Settings:
+        """Raises as the one that it extends, and ApiError 422 for a blur that is not round."""
+        settings = replace(
+            super().settings(),
+            strength=self.denoising_strength,
+            resize=RESIZE[self.resize_mode],
+        )
+        return replace(settings, **self._masking()) if self.mask else settings
+
+    def _masking(self) -> dict[str, Any]:
+        if self.mask_blur is None and self.mask_blur_x != self.mask_blur_y:
+            message = (
+                "mask_blur_x, mask_blur_y: expected the same, for masks are blurred both ways "
+                f"alike, got {self.mask_blur_x:g} and {self.mask_blur_y:g}"
+            )
+            raise ApiError(422, "unsupported", message, field="mask_blur_x")
+        return {
+            "mask_blur": self.mask_blur_x if self.mask_blur is None else self.mask_blur,
+            "mask_fill": FILLS[self.inpainting_fill],
+            "mask_padding": self.inpaint_full_res_padding if self.inpaint_full_res else None,
+            "mask_invert": self.inpainting_mask_invert == 1,
+        }
 
     def refuse_scripts(self) -> None:
         super().refuse_scripts()
-        if self.mask is not None:
-            message = "mask: the whole picture is repainted; leave it out"
-            raise ApiError(422, "unsupported", message, field="mask")
+        if self.latent_mask is not None:
+            message = "latent_mask: what is repainted is what `mask` says; leave it out"
+            raise ApiError(422, "unsupported", message, field="latent_mask")
         if len(self.init_images) != 1:
             message = f"init_images: expected one picture, got {len(self.init_images)}"
             raise ApiError(422, "invalid_request", message, field="init_images")

@@ -132,6 +132,7 @@ def _model(model: ModelCapabilities, limits: Limits) -> ModelView:
             sampler=defaults.sampler,
         ),
         steps=StepsView(maximum=min(model.max_steps, limits.steps), rounding=model.rounding),
+        masks=[*model.masks],
         pace=PaceView(**asdict(model.pace)) if model.pace else None,
     )
 

@@ -77,7 +77,8 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
     except UsageError as error:
         raise invalid(error) from None
     expect_room(state, request)
-    image = None if wanted.image is None else await state.sources.png(wanted.image)
+    image = None if wanted.image is None else await state.sources.png(wanted.image, "image")
+    mask = None if wanted.mask is None else await state.sources.png(wanted.mask, "mask")
     return await place(
         state,
         request,
@@ -85,6 +86,7 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
         prompt=prompt,
         settings=replace(settings, negative_prompt=negative),
         image=image,
+        mask=mask,
         outlives=True,
     )
 

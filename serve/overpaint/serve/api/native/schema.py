@@ -19,7 +19,9 @@ RowName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9 _-]{0,31}$")]
 Prompt = Annotated[str, StringConstraints(max_length=LIMITS.prompt)]
 Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")]
 
-Margins = Annotated[list[Annotated[int, Field(ge=0, le=4096)]], Field(min_length=4, max_length=4)]
+Margins = Annotated[
+    list[Annotated[int, Field(ge=0, le=LIMITS.image_side)]], Field(min_length=4, max_length=4)
+]
 
 
 class Closed(BaseModel):
@@ -33,6 +35,9 @@ class Job(Closed):
     prompt: Prompt
     image: str | None = Field(
         None, description="an upload's id, a data URL, or an https URL on an allowed host"
+    )
+    mask: str | None = Field(
+        None, description="what of the picture is repainted, white, given as `image` is"
     )
     model: str | None = Field(None, description="a name of /v1/capabilities; null is the first")
     styles: Annotated[dict[RowName, Words], Field(max_length=MAX_ROWS)] | None = Field(

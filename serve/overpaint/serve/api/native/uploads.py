@@ -42,7 +42,8 @@ def routes(state: State) -> APIRouter:
         openapi_extra=BODY,
     )
     async def upload(request: Request) -> UploadView:
-        """PNG, JPEG or WEBP up to 10 MB and 16 MP; comes back upright, RGB, at most 1024x1024."""
+        """PNG, JPEG or WEBP up to 10 MB and 16 MP; comes back upright, at most 1024x1024,
+        and as transparent as it was."""
         async with read_form(request, max_files=1, max_fields=8) as form:
             file = form.get("file")
             if not isinstance(file, UploadFile):

@@ -115,7 +115,8 @@ class PaceView(BaseModel):
 
 
 class ModelView(BaseModel):
-    """One model. `device` and `pace` are null before it has run."""
+    """One model. `device` and `pace` are null before it has run; `masks` are the values of
+    `mask_mode` that it takes."""
 
     name: str
     family: str
@@ -127,6 +128,7 @@ class ModelView(BaseModel):
     sigmas: dict[str, list[str]] = Field(description="of each sampler")
     defaults: DefaultsView
     steps: StepsView
+    masks: list[str] = []
     pace: PaceView | None
 
 

@@ -63,23 +63,21 @@ class EditForm(BaseModel):
         )
 
 
-def parse(form: FormData) -> tuple[EditForm, UploadFile]:
-    """The values and the one picture. Raises ApiError 400 naming what is wrong."""
+def parse(form: FormData) -> tuple[EditForm, UploadFile, UploadFile | None]:
+    """The values, the one picture and its mask. Raises ApiError 400 naming what is wrong."""
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         if name not in IGNORED and name not in FILES and isinstance(value, str) and value:
             fields[name] = value
-    if form.get("mask") is not None:
-        message = "masks are not supported: the whole picture is repainted"
-        raise ApiError(400, "unsupported_parameter", message, field="mask")
-    images = [
-        one for name in FILES[:2] for one in form.getlist(name) if isinstance(one, UploadFile)
-    ]
+    images, masks = _files(form, *FILES[:2]), _files(form, FILES[2])
     if len(images) != 1:
         message = f"expected one picture in the part `image`, got {len(images)}"
         raise ApiError(400, "invalid_request", message, field="image")
+    if len(masks) > 1:
+        message = f"expected one mask in the part `mask`, got {len(masks)}"
+        raise ApiError(400, "invalid_request", message, field="mask")
     try:
-        return EditForm.model_validate(fields), images[0]
+        return EditForm.model_validate(fields), images[0], masks[0] if masks else None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = str(first["loc"][0])
@@ -88,3 +86,7 @@ def parse(form: FormData) -> tuple[EditForm, UploadFile]:
             raise ApiError(400, "unknown_parameter", message, field=field) from None
         message = f"{field}: {first['msg']}"
         raise ApiError(400, "invalid_request", message, field=field) from None
+
+
+def _files(form: FormData, *names: str) -> list[UploadFile]:
+    return [one for name in names for one in form.getlist(name) if isinstance(one, UploadFile)]

@@ -31,6 +31,7 @@ from overpaint.serve.ids import new_id
 from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.jobs.record import Complete
 from overpaint.serve.pictures.encode import encoded, media_type
+from overpaint.serve.pictures.intake import Received
 from overpaint.serve.state import State
 
 from .form import EditForm, parse
@@ -39,6 +40,7 @@ from .stream import events
 PREFIXES = ("/v1/images", "/v1/models")
 FORM_FIELDS = 64
 FORM_FILES = 16
+PNG = b"\x89PNG\r\n\x1a\n"
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 CODES = {"unauthorized": "invalid_api_key", "full": "rate_limit_exceeded"}
 
@@ -62,10 +64,11 @@ def routes(state: State) -> APIRouter:
     @router.post("/v1/images/edits")
     async def edit(request: Request) -> Response:
         async with read_form(request, max_files=FORM_FILES, max_fields=FORM_FIELDS) as form:
-            wanted, image = parse(form)
-            data = await image.read()
+            wanted, image, mask = parse(form)
+            picture, masked = await image.read(), await mask.read() if mask else None
         expect_room(state, request)
-        received = await state.sources.intake.receive(data, "image")
+        received = await state.sources.intake.receive(picture, "image")
+        hidden = None if masked is None else await _mask(state, masked, received)
         try:
             settings = wanted.settings()
         except UsageError as error:
@@ -77,6 +80,7 @@ def routes(state: State) -> APIRouter:
             prompt=wanted.prompt,
             settings=settings,
             image=received.png,
+            mask=hidden,
         )
         if wanted.stream:
             stream = events(state, job, wanted)
@@ -105,6 +109,19 @@ def routes(state: State) -> APIRouter:
         return Response(data, media_type=media_type(data), headers=headers)
 
     return router
+
+
+async def _mask(state: State, data: bytes, image: Received) -> bytes:
+    """OpenAI's rules: a PNG with transparency, of the image's size. Raises ApiError."""
+    if not data.startswith(PNG):
+        message = "mask: expected a PNG that is transparent where it is to be repainted"
+        raise ApiError(400, "invalid_image", message, field="mask")
+    received = await state.sources.intake.receive_mask(data, "mask", "transparent")
+    if received.original != image.original:
+        expected, got = ("{}x{}".format(*one.original) for one in (image, received))
+        message = f"mask: expected the image's {expected} pixels, got {got}"
+        raise ApiError(400, "invalid_image", message, field="mask")
+    return received.png
 
 
 async def _body(state: State, complete: Complete, wanted: EditForm, base: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Coroutine
 
 from overpaint.bundle.errors import CancelledError, ImageError, UsageError
 from overpaint.bundle.families import FAMILIES
+from overpaint.runtime.choices import MASK_MODES
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.result import Result
 from overpaint.serve.ids import new_id
@@ -131,6 +132,7 @@ class LocalProvider(Provider):
             max_steps=self._resources.max_steps,
             max_images=self._resources.max_images,
             most_pixels=self._most_pixels(model),
+            masks=MASK_MODES,
             device=model.device,
             open=model.pipeline is not None,
             pace=times.pace if times else None,

@@ -232,6 +232,7 @@ def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilit
         max_steps=view["steps"]["maximum"],
         max_images=max_images,
         most_pixels=tuple(map(int, sizes.get("most_pixels", ()))),
+        masks=tuple(view.get("masks", ())),
         device=f"{view['device']} at {server}" if view["device"] else None,
         open=view["open"],
         pace=Pace(**{name: pace[name] for name in ("step_s", "other_s", "pixels")})
@@ -245,16 +246,13 @@ def as_json(order: Order) -> dict[str, Any]:
     settings = {name: value for name, value in asdict(order.settings).items() if value is not None}
     if (size := order.settings.size) is not None:
         settings["size"] = f"{size[0]}x{size[1]}"
-    image = None
-    if order.image is not None:
-        image = "data:image/png;base64," + base64.b64encode(order.image).decode()
-    return {
-        "model": order.model,
-        "prompt": order.prompt,
-        "image": image,
-        "styles": {},
-        **settings,
-    }
+    files = {"image": order.image, "mask": order.mask}
+    urls = {name: _data_url(file) for name, file in files.items() if file is not None}
+    return {"model": order.model, "prompt": order.prompt, "styles": {}, **urls, **settings}
+
+
+def _data_url(file: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(file).decode()
 
 
 def _refusal(name: str, answer: httpx.Response, body: Any) -> RefusedError:
