@@ -61,7 +61,13 @@ def offer(easel: Easel) -> None:
     expect(easel.at("#take")).to_be_visible()
 
 
-STATES = [nothing, result, running, several, words_alone, trouble, offer]
+def masking(easel: Easel) -> None:
+    easel.at("#part").click()
+    easel.at("#mask").click()
+    expect(easel.at("#run-text")).to_have_text("Repaint this part")
+
+
+STATES = [nothing, masking, result, running, several, words_alone, trouble, offer]
 
 
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])

@@ -9,19 +9,23 @@ const LOST = new Problem(-1, {
 
 /**
  * Hand the job in; returns its id. Waits where the server is loading or full, and brings the picture
- * again if its upload is gone. `uploads` has the upload's id of every blob that went up; `name` is one
- * that no other job has.
+ * again if its upload is gone. `files` are blobs by the request's names for them, `uploads` has the
+ * upload's id of every blob that went up; `name` is one that no other job has.
  */
-export async function submit(api, uploads, request, blob, name, tell, signal) {
+export async function submit(api, uploads, request, files, name, tell, signal) {
   for (;;) {
     try {
-      if (blob && !uploads.has(blob)) uploads.set(blob, (await api.upload(blob, signal)).id);
-      const { id } = await api.submit(blob ? { ...request, image: uploads.get(blob) } : request, name);
+      const ids = {};
+      for (const [part, blob] of Object.entries(files)) {
+        if (!uploads.has(blob)) uploads.set(blob, (await api.upload(blob, signal)).id);
+        ids[part] = uploads.get(blob);
+      }
+      const { id } = await api.submit({ ...request, ...ids }, name);
       return id;
     } catch (problem) {
       const gone = problem.code === "upload_gone" || problem.code === "upload_not_found";
       if (gone)
-        uploads.delete(blob); // it is still here, in memory
+        for (const blob of Object.values(files)) uploads.delete(blob); // still here, in memory
       else if (problem.status === 429 || problem.code === "loading") await holdOn(problem, tell, signal);
       else throw problem;
     }

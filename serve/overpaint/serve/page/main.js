@@ -10,12 +10,14 @@ import { createApi } from "./api.js";
 import { pause } from "./job.js";
 import { fieldsOf } from "./fields.js";
 import { createMemory, keepForm, keptForm } from "./memory.js";
+import { brush } from "./parts/brush.js";
 import { easel } from "./parts/easel.js";
 import { further } from "./parts/further.js";
 import { go } from "./parts/go.js";
 import { chosen, head } from "./parts/head.js";
 import { how } from "./parts/how.js";
 import { incoming } from "./parts/incoming.js";
+import { masking } from "./parts/masking.js";
 import { more, seed } from "./parts/more.js";
 import { progressBar } from "./parts/progress_bar.js";
 import { result } from "./parts/result.js";
@@ -33,6 +35,8 @@ const runner = createRunner(store, api, album);
 const parts = [
   head(store),
   easel(store),
+  brush(store),
+  masking(store),
   progressBar(store, runner),
   result(store, runner),
   strip(store, runner),
@@ -52,9 +56,9 @@ store.watch((state) => {
 const before = keptForm();
 const memory = await createMemory(album);
 const { jobs, results } = await memory.load();
-const { pace = {}, at = null } = before ?? {};
+const { pace = {}, mask = BEGINNING.mask, at = null } = before ?? {};
 const picture = (jobs.at(-1) ?? results[0])?.from ?? null;
-store.change({ jobs, results, pace, at, picture, original: picture });
+store.change({ jobs, results, pace, mask, at, picture, original: picture });
 store.watch(memory.keep);
 runner.resume(jobs);
 

@@ -82,7 +82,7 @@ function remove(stores, name, key, known) {
   known?.delete(key);
 }
 
-const jobRecord = ({ key, id, asked, sent, from }, tab) => ({ key, id, asked, sent, from: from?.key, tab });
+const jobRecord = ({ key, id, asked, mask, sent, from }, tab) => ({ key, id, asked, mask, sent, from: from?.key, tab });
 
 /** A job that the server had not answered for is `unsure`: it may have got it. */
 const underWay = ({ tab, ...job }) => (job.id ? job : { ...ASKED, ...job, unsure: true });
@@ -122,9 +122,9 @@ function answered(request) {
   });
 }
 
-/** The form of this tab, with the model, the pace and what is on the easel; null where nothing is kept. */
+/** The form of this tab, with the model, the pace, the mask and what is on the easel; null where nothing is kept. */
 export const keptForm = () => JSON.parse(sessionStorage.getItem("form"));
 
-export function keepForm({ form, model, pace, at }) {
-  if (model) sessionStorage.setItem("form", JSON.stringify({ form, model: model.name, pace, at }));
+export function keepForm({ form, model, pace, mask, at }) {
+  if (model) sessionStorage.setItem("form", JSON.stringify({ form, model: model.name, pace, mask, at }));
 }

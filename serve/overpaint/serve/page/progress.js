@@ -1,4 +1,4 @@
-// How far a job is, and in words: {key, id, asked, from, phase, position, left, step, total, since, eta,
+// How far a job is, and in words: {key, id, asked, from, mask, phase, position, left, step, total, since, eta,
 // preview}. `id` is the server's, once it has the job; `from` is the picture that is repainted, or null.
 
 import { duration } from "./plan.js";

@@ -4,6 +4,7 @@ import { Problem } from "./api.js";
 import { $ } from "./dom.js";
 import { follow, patiently, submit } from "./job.js";
 import { createLine } from "./line.js";
+import { maskFile, maskOf } from "./mask.js";
 import { say, sentence } from "./messages.js";
 import { duration } from "./plan.js";
 import { ASKED, advanced, milestone } from "./progress.js";
@@ -25,7 +26,8 @@ export function createRunner(store, api, album) {
     const { form, picture: from, jobs, at } = store.state;
     const keep = form.locked && !newSeed && form.seed !== "";
     const seed = keep ? Number(form.seed) : crypto.getRandomValues(new Uint32Array(1))[0];
-    const job = { ...ASKED, key: newKey(), asked: requestOf(store.state, seed), from, sent: Date.now() };
+    const asked = requestOf(store.state, seed);
+    const job = { ...ASKED, key: newKey(), asked, from, mask: maskOf(store.state), sent: Date.now() };
     const watching = onEasel(store.state).job;
     if ($("result").contains(document.activeElement)) $("run").focus(); // what was pressed hides now
     store.change({
@@ -74,10 +76,13 @@ export function createRunner(store, api, album) {
     }
   }
 
-  async function handIn({ key, asked, from, unsure }, tell, signal) {
+  async function handIn({ key, asked, from, mask, unsure }, tell, signal) {
     tell({ type: "sending" });
     const [known] = unsure ? await patiently(() => api.jobsOf(key), tell, signal) : [];
-    const id = known?.id ?? (await submit(api, uploads, asked, from?.blob, key, tell, signal));
+    const files = {};
+    if (from) files.image = from.blob;
+    if (mask) files.mask = await maskFile(mask, from);
+    const id = known?.id ?? (await submit(api, uploads, asked, files, key, tell, signal));
     tell({ type: "taken", id });
     return id;
   }

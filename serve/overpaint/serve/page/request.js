@@ -1,18 +1,23 @@
 // The form as the API takes it, and back.
 
+import { isOfMask, maskOf } from "./mask.js";
 import { planned } from "./plan.js";
 
 /** What the form has controls of its own for, or leaves to the server. All else is in `form.further`. */
 export const OWN = new Set(
   `prompt image model styles strength reference_strength mode preset steps steps_mode guidance_scale
-  negative_prompt sampler denoising_start denoising_end seed n size resize`.split(/\s+/),
+  negative_prompt sampler denoising_start denoising_end seed n size resize
+  mask mask_from_alpha mask_invert mask_blur extend`.split(/\s+/),
 );
 
-/** The job to submit, but for the id of its picture's upload. */
+/** The job to submit, but for the ids of its picture's and its mask's uploads. */
 export function requestOf(state, seed) {
   const { form, model, picture } = state;
-  const { n, sampler, further } = form;
-  const request = { model: model.name, prompt: form.prompt.trim(), n, seed, sampler, ...further };
+  const { n, sampler, feather } = form;
+  const masked = Boolean(maskOf(state));
+  const further = Object.entries(form.further).filter(([name]) => masked || !isOfMask(name));
+  const request = { model: model.name, prompt: form.prompt.trim(), n, seed, sampler, ...Object.fromEntries(further) };
+  if (masked && feather > 0) request.mask_blur = feather;
   if (form.avoid.trim()) request.negative_prompt = form.avoid.trim();
   if (!picture) return { ...request, size: form.size, steps: form.steps, guidance_scale: form.guidance };
   if (form.mode === "copy") return { ...request, mode: "copy" };
@@ -46,6 +51,7 @@ export function formOf({ asked, seed }, form) {
     seed: String(seed),
     locked: true,
     avoid: asked.negative_prompt ?? "",
+    feather: asked.mask_blur ?? 0,
     styles: asked.styles ? styles : form.styles,
     further: Object.fromEntries(Object.entries(asked).filter(([name]) => !OWN.has(name))),
   };
@@ -66,6 +72,7 @@ export function paintedAgain(painted, { server, model: now, form, picture, field
   const between = (low, high) => (value) => typeof value === "number" && low <= value && value <= high;
   take("model", (name) => name === model.name);
   take("steps_mode", (mode) => mode === "diffusers");
+  if (painted.mask_sha256) without.push("its mask");
   for (const name of ["refiner", "denoising_start", "denoising_end"]) take(name, () => false);
   const seed = take("seed", (n) => Number.isSafeInteger(n) && n >= 0, null);
   const further = fields

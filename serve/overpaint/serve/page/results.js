@@ -10,6 +10,7 @@ export function resultsOf({ result, fallback, provider, finished_at }, job, pict
     job: job.key,
     asked: job.asked,
     from: job.from,
+    mask: job.mask,
     made: 1000 * finished_at - i / 1000, // the newest first, and those of one job in their order
     seed: result.seeds[i],
     steps: result.steps_run,
@@ -37,9 +38,11 @@ export function paceOf({ steps_run: steps, timings }, asked, pictures) {
 }
 
 /** "60 % · 12 steps · guidance 7.5 · seed 7 · 256 × 192 · 3.2 s on cpu" */
-export function describe({ asked, seed, steps, seconds, device, provider, width, height }) {
+export function describe({ asked, mask, seed, steps, seconds, device, provider, width, height }) {
   return [
     manner(asked),
+    mask && "a part",
+    asked.mask_blur && `feather ${asked.mask_blur}`,
     `${steps} steps`,
     asked.guidance_scale == null ? null : `guidance ${asked.guidance_scale}`,
     asked.sampler === "default" ? null : asked.sampler,

@@ -16,6 +16,8 @@ export const BEGINNING = {
   server: null, // what /v1/capabilities answered
   model: null, // one of server.models
   picture: null, // {key, blob, url, width, height}: what will be repainted
+  mask: { on: false, of: null, ops: [] }, // what of it: see mask.js
+  tool: "brush", // or "eraser"
   original: null, // the last picture that a person brought; results are used as input too
   form: {
     prompt: IDEAS[0],
@@ -29,6 +31,8 @@ export const BEGINNING = {
     seed: "",
     locked: false,
     avoid: "",
+    brush: 15, // per cent of the picture's shorter side
+    feather: 0, // pixels
     styles: [], // {name, words, on}
     further: {}, // what else was set, by the API's names: see fields.js
   },
@@ -51,6 +55,12 @@ export function onEasel({ at, jobs, results }) {
     result: results.find(({ key }) => key === at),
     sheet: sheet.length > 0 ? sheet : undefined,
   };
+}
+
+/** Whether the easel shows the picture that is to be repainted, and nothing over it. */
+export function isBare(state) {
+  const { job, result, sheet } = onEasel(state);
+  return Boolean(state.picture) && !job && !result && !sheet;
 }
 
 /** A name of our own for a job or a picture. (`randomUUID` is kept from pages without TLS.) */

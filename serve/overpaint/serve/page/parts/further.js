@@ -2,6 +2,7 @@
 
 import { $, element, offer, set } from "../dom.js";
 import { inWords } from "../fields.js";
+import { isOfMask, maskOf } from "../mask.js";
 
 export function further(store) {
   const choose = ({ name, fallback }, value) => {
@@ -9,12 +10,15 @@ export function further(store) {
     store.changeForm({ further: value === null || value === fallback ? others : { ...others, [name]: value } });
   };
 
-  return ({ fields, form }) => {
+  return (state) => {
+    const { fields, form } = state;
+    const masked = Boolean(maskOf(state));
     if (fields.length !== $("further").children.length) {
       $("further").replaceChildren(...fields.map((field) => row(field, (value) => choose(field, value))));
     }
     for (const [i, field] of fields.entries()) {
       const control = $("further").children[i].querySelector("input, select");
+      $("further").children[i].hidden = isOfMask(field.name) && !masked;
       const value = form.further[field.name] ?? field.fallback;
       if (field.toggle) set(control, { checked: Boolean(value) });
       else if (document.activeElement !== control) set(control, { value: value === null ? "" : String(value) });

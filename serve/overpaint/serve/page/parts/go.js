@@ -1,6 +1,7 @@
 // The button that starts, its key, and what there is to say about it.
 
 import { $, set } from "../dom.js";
+import { maskOf } from "../mask.js";
 import { paintedAgain } from "../request.js";
 
 export function go(store, { repaint }) {
@@ -24,9 +25,10 @@ export function go(store, { repaint }) {
   });
   $("dismiss").addEventListener("click", () => store.change({ notice: null }));
 
-  return ({ model, picture, notice }) => {
+  return (state) => {
+    const { model, picture, notice } = state;
     set($("run"), { disabled: !model });
-    set($("run-text"), { textContent: picture ? "Repaint" : "Paint" });
+    set($("run-text"), { textContent: !picture ? "Paint" : maskOf(state) ? "Repaint this part" : "Repaint" });
     set($("run-key"), { textContent: startKey() });
     $("notice").hidden = !notice;
     if (notice) $("notice").dataset.kind = notice.kind;

@@ -18,8 +18,10 @@ export function result(store, { repaint }) {
   });
   $("settings").addEventListener("click", () => {
     const { form } = store.state;
+    const { from, mask: ops } = shown();
+    const mask = { on: Boolean(ops), of: from?.key, ops: ops ?? [] };
     const notice = { kind: "note", text: TAKEN };
-    store.change({ form: { ...form, ...formOf(shown(), form) }, picture: shown().from, notice });
+    store.change({ form: { ...form, ...formOf(shown(), form) }, picture: from, mask, notice });
   });
   $("sheet-again").addEventListener("click", () => {
     store.change({ at: shown().job });
