@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 from tests.programs import needed
+from tests.serve.masks import white
 from tests.serve.running import Running, png
 from typer.testing import CliRunner
 
@@ -29,8 +30,9 @@ def examples(language: str) -> str:
 
 @pytest.fixture
 def desk(server: Running, folder: Path) -> Path:
-    """A folder with a photo in it."""
+    """A folder with a photo and a mask in it."""
     (folder / "photo.png").write_bytes(png(64, 64))
+    white().save(folder / "mask.png")
     return folder
 
 
@@ -60,7 +62,7 @@ def test_the_python_examples_run(server: Running, desk: Path) -> None:
         [sys.executable, "-c", script], cwd=desk, capture_output=True, text=True, timeout=60
     )
     assert run.returncode == 0, run.stderr
-    painted = [path for path in desk.glob("*.png") if path.name != "photo.png"]
+    painted = [path for path in desk.glob("*.png") if path.name not in ("photo.png", "mask.png")]
     assert len(painted) == 2
     for path in painted:
         assert np.asarray(Image.open(path)).shape == (64, 64, 3)

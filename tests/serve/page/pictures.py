@@ -42,6 +42,10 @@ def photograph(browser: Browser, url: str) -> None:
     easel.page.wait_for_function("() => document.querySelector('#preview.here')")
     _save(easel, "page-running.png")
 
+    easel = _visit(browser, url, "light", DESK)
+    _paint_the_sky(easel)
+    _save(easel, "page-mask.png")
+
     easel = _visit(browser, url, "dark", DESK)
     easel.repaint(None)
     _save(easel, "page-dark.png")
@@ -51,6 +55,10 @@ def photograph(browser: Browser, url: str) -> None:
     easel.repaint(None)
     _save(easel, "page-phone-result.png")
 
+    easel = _visit(browser, url, "light", PHONE)
+    _paint_the_sky(easel)
+    _save(easel, "page-phone-mask.png")
+
 
 def _visit(browser: Browser, url: str, scheme: Any, device: dict[str, Any]) -> Easel:
     context = browser.new_context(reduced_motion="reduce", color_scheme=scheme, **device)
@@ -59,6 +67,22 @@ def _visit(browser: Browser, url: str, scheme: Any, device: dict[str, Any]) -> E
     easel.at("#seed").blur()
     easel.page.evaluate("scrollTo(0, 0)")  # typing the seed brought it into sight
     return easel
+
+
+def _paint_the_sky(easel: Easel) -> None:
+    """From side to side and back, down to the mountains."""
+    easel.at("#part").click()
+    easel.at("#brush-size").fill("22")
+    easel.at("#feather").fill("2")
+    easel.page.evaluate("scrollTo(0, 0)")
+    box = easel.at("#mask").bounding_box()
+    assert box is not None
+    mouse = easel.page.mouse
+    for number, (x, y) in enumerate([(0, 0.05), (1, 0.05), (1, 0.2), (0, 0.2), (0.05, 0.3)]):
+        mouse.move(box["x"] + x * (box["width"] - 1), box["y"] + y * box["height"], steps=8)
+        if number == 0:
+            mouse.down()
+    mouse.up()
 
 
 def _save(easel: Easel, name: str) -> None:
