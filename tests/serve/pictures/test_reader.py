@@ -16,6 +16,7 @@ import httpx
 import pytest
 from PIL import Image
 from tests.serve.engine import fake_served
+from tests.serve.masks import as_png, clear
 from tests.serve.running import Running, data_url, png, serving
 
 from overpaint.serve.config import Config
@@ -94,6 +95,51 @@ def test_every_face_reads_pictures_in_a_process_of_their_own(
     for call in FACES.values():
         assert server.client.post(**call(png())).status_code < 300
     assert seen == ["clean", "clean", "clean", "clean", "texts"]
+
+
+MASKED = {
+    "job": lambda data: {
+        "url": "/v1/jobs",
+        "json": {"prompt": "x", "image": data_url(png()), "mask": data_url(data)},
+    },
+    "openai": lambda data: {
+        "url": "/v1/images/edits",
+        "files": {"image": png(), "mask": data},
+        "data": {"prompt": "x"},
+    },
+    "img2img": lambda data: {
+        "url": "/sdapi/v1/img2img",
+        "json": {
+            "init_images": [base64.b64encode(png()).decode()],
+            "mask": base64.b64encode(data).decode(),
+        },
+    },
+}
+
+
+def test_so_are_masks(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = Reader.ask
+
+    def asked(self: Reader, task: str, data: bytes, field: str) -> Any:
+        seen.append((task, field))
+        return real(self, task, data, field)
+
+    monkeypatch.setattr(Reader, "ask", asked)
+    for call in MASKED.values():
+        assert server.client.post(**call(as_png(clear()))).status_code < 300
+    assert [one for one in seen if one[1] == "mask"] == [
+        ("clean", "mask"),
+        ("transparent", "mask"),
+        ("opaque", "mask"),
+    ]
+
+
+@pytest.mark.parametrize("face", MASKED)
+def test_a_hostile_mask_is_answered_at_once(server: Running, face: str) -> None:
+    began = time.monotonic()
+    assert server.client.post(**MASKED[face](HOSTILE)).status_code in (400, 422)
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("reader", [{"decode_seconds": 0.3}], indirect=True)

@@ -24,7 +24,7 @@ FORMATS: Final = ("PNG", "JPEG", "WEBP")
 SCANS: Final = 500  # of a JPEG; ten are usual, and each goes over the whole picture
 START_OF_SCAN: Final = b"\xff\xda"
 
-As: TypeAlias = Callable[[Image.Image], Image.Image]
+ToMask: TypeAlias = Callable[[Image.Image], Image.Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Received:
     original: tuple[int, int]
 
 
-def clean(data: bytes, limits: Limits, field: str, as_mask: As | None = None) -> Received:
+def clean(data: bytes, limits: Limits, field: str, as_mask: ToMask | None = None) -> Received:
     """The picture in `data` and nothing else of it, or what `as_mask` makes of that; blocks. Raises
     ApiError: 413 too large, 415 no such picture, 422 damaged, or what is no mask."""
     with warnings.catch_warnings():
@@ -66,7 +66,9 @@ def texts(data: bytes, field: str) -> dict[str, str]:
         raise ApiError(422, "invalid_image", "expected a PNG", field=field) from None
 
 
-def _upright_png(image: Image.Image, limits: Limits, field: str, as_mask: As | None) -> Received:
+def _upright_png(
+    image: Image.Image, limits: Limits, field: str, as_mask: ToMask | None
+) -> Received:
     try:
         image.load()
         picture = read_with_alpha(image).image
