@@ -252,8 +252,10 @@ def test_a_finger_paints_too(server: Running, visit: Open) -> None:
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
     finger("touchStart", LEFT)
-    for share in (0.3, 0.4, 0.5):
+    for share in (0.3, 0.4):
         finger("touchMove", (share, 0.5))
+    finger("touchStart", (0.4, 0.5), (0.8, 0.2))  # a second one, which paints nothing
+    finger("touchMove", MIDDLE, (0.8, 0.5))
     finger("touchEnd")
     expect(easel.at("#undo")).to_be_enabled()
     drawn = overlay(easel)

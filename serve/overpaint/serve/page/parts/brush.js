@@ -10,19 +10,21 @@ const SHARPEST = 1024; // the longer side of what is on the screen; what is sent
 export function brush(store) {
   const canvas = $("mask");
   const context = canvas.getContext("2d");
-  let stroke = null; // that is being painted
+  let stroke = null; // that is being painted,
+  let pointer = null; // and with what: further fingers paint nothing
   let drawn = {}; // what the canvas shows: {picture, ops}
 
   canvas.addEventListener("pointerdown", (event) => {
     const { form, picture, tool } = store.state;
     if (stroke || event.button !== 0) return;
-    canvas.setPointerCapture(event.pointerId);
+    pointer = event.pointerId;
+    canvas.setPointerCapture(pointer);
     stroke = { kind: tool, size: widthOf(form, picture), points: [] };
     paint(event);
   });
   canvas.addEventListener("pointermove", (event) => {
     drawRing(event);
-    if (!stroke) return;
+    if (!stroke || event.pointerId !== pointer) return;
     const passed = event.getCoalescedEvents(); // several, where the hand was faster than the screen
     for (const one of passed.length > 0 ? passed : [event]) paint(one);
   });
@@ -44,8 +46,8 @@ export function brush(store) {
     add(context, { ...stroke, points: [...last, ...stroke.points.slice(-2)] }, scaleOf(picture));
   }
 
-  function end() {
-    if (!stroke) return;
+  function end({ pointerId }) {
+    if (!stroke || pointerId !== pointer) return;
     const { picture } = store.state;
     const ops = [...opsOver(store.state), stroke];
     stroke = null;

@@ -37,8 +37,8 @@ export function masking(store) {
   const keys = { "[": () => resize(FINER), "]": () => resize(1 / FINER), e: other };
   document.addEventListener("keydown", (event) => {
     const { key, ctrlKey, metaKey, shiftKey, altKey, target } = event;
-    if (!showing() || altKey || target.closest(TYPED)) return;
-    const command = ctrlKey || metaKey;
+    if (!showing() || target.closest(TYPED)) return;
+    const command = (ctrlKey || metaKey) && !altKey; // both are AltGr, which brackets may need
     const act = command ? key === "z" && !shiftKey && undo : keys[key];
     if (!act) return;
     event.preventDefault();
