@@ -48,6 +48,7 @@ class Machine:
         self.url = f"http://127.0.0.1:{self.port}"
         self.kills = 0
         self.full = False
+        self.full_times: list[tuple[float, float]] = []
         self.start()
 
     def start(self) -> None:
@@ -73,10 +74,18 @@ class Machine:
 
     def fill_disk(self, full: bool) -> None:
         """No file may grow beyond 100 bytes, as on a disk that is full."""
+        now = time.time()
+        if full:
+            self.full_times.append((now, float("inf")))
+        elif self.full:
+            self.full_times[-1] = (self.full_times[-1][0], now)
         self.full = full
         _, hard = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)
         soft = 100 if full else hard
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+
+    def was_full(self, when: float) -> bool:
+        return any(begin - 1 <= when <= end + 1 for begin, end in self.full_times)
 
     def held(self) -> dict[str, float]:
         """Of the server and of the processes that read pictures for it."""
@@ -160,11 +169,9 @@ class Client(threading.Thread):
             return
         while (answer := self.client.get(f"/v1/jobs/{job}")).status_code == 200:
             if answer.json()["status"] in ENDS:
-                if (
-                    not self.machine.full
-                ):  # else its pictures are in memory, and may be painted again
+                if not self.machine.was_full(answer.json()["finished_at"]):
                     self.tally.done[job] = media_of(answer.json())
-                return
+                return  # what memory alone holds is painted again after a kill
             time.sleep(0.05)
 
     def cancelled(self) -> None:
