@@ -71,8 +71,6 @@ def products(template: bytes) -> list[Product]:
             continue
         activation, factor = one.inputs[:2]
         stored = turned.get(factor, factor)
-        # What comes behind the rounding is not part of TensorRT's pattern: a Transpose there costs
-        # the eight bits, and the weight lies in the plan as it was.
         rows_first = one.op == "Conv" or bool(one.attributes.get("transB"))
         known = stored in weights and (rows_first or factor in turned)
         if known and min(weights[stored].shape[:2]) >= NARROW:

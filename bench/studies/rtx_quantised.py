@@ -131,6 +131,7 @@ def paint(
     request = Request(image, prompt, Settings(seed=seed, size=(SIDE, SIDE)))
     for event in paint_events(engines, request):
         if isinstance(event, Complete):
+            print(file=sys.stderr)
             return np.asarray(event.result.images[0], np.uint8)
         print(f"\r{prompt}: {event.index} of {event.total} ", end="", file=sys.stderr)
     raise AssertionError("a run ends in Complete or an error")
