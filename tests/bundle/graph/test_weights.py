@@ -55,6 +55,21 @@ def test_a_template_says_what_it_asks_for() -> None:
     assert slots(template()) == {"a": Slot("F32", (6, 4)), "b": Slot("F32", (4,))}
 
 
+def test_with_its_weights_as_inputs_a_template_runs_without_a_file(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(weights.with_inputs(template()))
+    onnx.checker.check_model(str(tmp_path / "model.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(
+        tmp_path / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    feed = {
+        name: RNG.standard_normal(shape).astype(np.float32)
+        for name, shape in (("x", (2, 6)), ("a", (6, 4)), ("b", (4,)))
+    }
+    assert {one.name: one.shape for one in session.get_inputs()}["a"] == [6, 4]
+    [y] = session.run(None, feed)
+    np.testing.assert_allclose(y, feed["x"] @ feed["a"] + feed["b"], rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", STORED)
 @pytest.mark.parametrize("pieces", [1, 2, 3])
 @pytest.mark.parametrize("padding", [0, 3, 4096])

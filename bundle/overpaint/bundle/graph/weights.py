@@ -107,6 +107,20 @@ def unbind(model: bytes) -> tuple[bytes, dict[str, Weight]]:
     return with_graph(model, [*rest, *tensors]), weights
 
 
+def with_inputs(template: bytes) -> bytes:
+    """The template as a graph that is whole without a file: each weight is one of its inputs, in
+    the dtype that it is computed with."""
+    rest: list[bytes] = []
+    inputs: list[bytes] = []
+    for field in read_fields(graph_of(template)):
+        tensor = _outside(field)
+        if tensor is None:
+            rest.append(field.raw)
+        else:
+            inputs.append(_input(tensor))
+    return with_graph(template, [*rest, *inputs])
+
+
 class _Recipe(NamedTuple):
     """A node at the head of the graph: what it makes, from what, and (a Cast) in which dtype."""
 
@@ -172,6 +186,22 @@ def _tensor(name: str, dtype: str, shape: tuple[int, ...], piece: Piece | None =
             for key, value in entries.items()
         ),
         varint(onnx.TENSOR_LOCATION, onnx.LOCATION_EXTERNAL),
+    )
+
+
+def _input(tensor: StoredTensor) -> bytes:
+    sides = [
+        message(onnx.SHAPE_DIMENSION, varint(onnx.DIMENSION_VALUE, side)) for side in tensor.shape
+    ]
+    described = message(
+        onnx.TYPE_TENSOR,
+        varint(onnx.TENSOR_TYPE_ELEMENT, tensor.dtype),
+        message(onnx.TENSOR_TYPE_SHAPE, *sides),
+    )
+    return message(
+        onnx.GRAPH_INPUT,
+        string(onnx.VALUE_NAME, tensor.name),
+        message(onnx.VALUE_TYPE, described),
     )
 
 
