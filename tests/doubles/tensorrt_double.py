@@ -54,6 +54,8 @@ class BuilderFlag(enum.Enum):
     VERSION_COMPATIBLE = 1
     WEIGHT_STREAMING = 2
     REQUIRE_USER_ALLOCATION = 3
+    STRIP_PLAN = 4
+    REFIT_INDIVIDUAL = 5
 
 
 class ComputeCapability(enum.Enum):
@@ -98,12 +100,45 @@ class ITensor:
         self._given = self.shape = shape
 
 
+class Weights:
+    """`count` numbers at `ptr`; of a placeholder, nowhere."""
+
+    def __init__(self, type: DataType, ptr: int, count: int) -> None:
+        self.dtype, self.size, self._ptr = type, count, ptr
+
+
+class IConstantLayer:
+    def __init__(self, shape: tuple[int, ...], weights: Weights) -> None:
+        self.weights, self._shape = weights, shape
+
+    def get_output(self, index: int) -> ITensor:
+        return ITensor("", self._shape)
+
+
 class INetworkDefinition:
     def __init__(self) -> None:
         self._model: onnx.ModelProto | None = None
         self._inputs: list[ITensor] = []
+        self._constants: list[Weights] = []
+        self._named: dict[str, Weights] = {}
 
     num_layers = 0  # whose kinds only the real builder tells apart
+
+    def add_constant(self, shape: tuple[int, ...], weights: Weights) -> IConstantLayer:
+        if prod(shape) != weights.size:
+            raise MisuseError(f"{weights.size} numbers of shape {shape}")
+        layer = IConstantLayer(shape, Weights(weights.dtype, weights._ptr, weights.size))
+        self._constants.append(layer.weights)
+        return layer
+
+    def set_weights_name(self, weights: Weights, name: str) -> bool:
+        if not any(weights is one for one in self._constants) or name in self._named:
+            return False  # the network knows its own weights only
+        self._named[name] = weights
+        return True
+
+    def remove_tensor(self, tensor: ITensor) -> None:
+        self._inputs.remove(tensor)
 
     @property
     def num_inputs(self) -> int:
@@ -207,6 +242,9 @@ class Builder:
     def build_serialized_network(
         self, network: INetworkDefinition, config: IBuilderConfig
     ) -> memoryview | None:
+        stripped = {BuilderFlag.STRIP_PLAN, BuilderFlag.REFIT_INDIVIDUAL} <= config._flags
+        if network._named and not (stripped and len(config._capabilities) < 2):
+            return self._fail("constants without values are for one card, stripped and refittable")
         shapes = {tensor.name: tensor.shape for tensor in network._inputs}
         for tensor in network._inputs:
             if any(a not in (-1, b) for a, b in zip(tensor._given, tensor.shape, strict=True)):
@@ -262,6 +300,7 @@ class Builder:
             "capabilities": config._capabilities or [list(self._trt.cuda.capability)],
             "shapes": shapes,
             "profiles": profiles,
+            "refit": {name: [one.dtype.name, one.size] for name, one in network._named.items()},
         }
         model = network._model
         assert model is not None
@@ -311,7 +350,14 @@ class ICudaEngine:
             model, options, providers=["CPUExecutionProvider"]
         )
         graph = onnx.load_from_string(model).graph
-        self._inputs = {one.name: one.type.tensor_type.elem_type for one in graph.input}
+        self._refit: dict[str, Any] = header["refit"]
+        self._shapes = {one.name: _shape(one) for one in graph.input}
+        self._constants: dict[str, Any] = {}
+        self._inputs = {
+            one.name: one.type.tensor_type.elem_type
+            for one in graph.input
+            if one.name not in self._refit
+        }
         self._outputs = {one.name: one.type.tensor_type.elem_type for one in graph.output}
 
     @property
@@ -368,7 +414,11 @@ class ICudaEngine:
         """By running it once: ONNX Runtime has no shape inference to ask."""
         if inputs not in self._known:
             zeros = {name: np.zeros(shape, NUMPY[self._inputs[name]]) for name, shape in inputs}
-            outputs = self._session.run(list(self._outputs), zeros)
+            blank = {
+                name: np.zeros(self._shapes[name], BY_DTYPE[d])
+                for name, (d, _) in self._refit.items()
+            }
+            outputs = self._session.run(list(self._outputs), blank | zeros)
             shapes = [tuple(array.shape) for array in outputs]
             self._known[inputs] = dict(zip(self._outputs, shapes, strict=True))
         return self._known[inputs]
@@ -379,6 +429,41 @@ class ICudaEngine:
         | IRuntimeConfig = ExecutionContextAllocationStrategy.STATIC,
     ) -> IExecutionContext:
         return IExecutionContext(self, strategy)
+
+
+class Refitter:
+    """Sets the constants that an engine was built without."""
+
+    def __init__(self, engine: ICudaEngine, logger: ILogger) -> None:
+        self._engine, self._logger = engine, logger
+        self._given: dict[str, Weights] = {}
+
+    def get_all_weights(self) -> list[str]:
+        return list(self._engine._refit)
+
+    def get_missing_weights(self) -> list[str]:
+        return [name for name in self._engine._refit if name not in self._given]
+
+    def set_named_weights(self, name: str, weights: Weights) -> bool:
+        if self._engine._refit.get(name) != [weights.dtype.name, weights.size]:
+            self._logger.log(ILogger.ERROR, f"{name}: not {weights.dtype} of {weights.size}")
+            return False
+        self._given[name] = weights
+        return True
+
+    def refit_cuda_engine(self) -> bool:
+        """The weights are read now: their memory must still be there."""
+        import ctypes
+
+        if self.get_missing_weights():
+            return False
+        for name, one in self._given.items():
+            dtype = np.dtype(BY_DTYPE[one.dtype.name])
+            data = ctypes.string_at(one._ptr, one.size * dtype.itemsize)
+            self._engine._constants[name] = np.frombuffer(data, dtype).reshape(
+                self._engine._shapes[name]
+            )
+        return True
 
 
 class IRuntimeCache:
@@ -475,6 +560,8 @@ class IExecutionContext:
         engine = self._engine
         if missing := [n for n in engine._inputs | engine._outputs if n not in self._addresses]:
             return self._fail(f"no address is set for {missing}")
+        if missing := [n for n in engine._refit if n not in engine._constants]:
+            return self._fail(f"refitted without {missing}")
         if missing := self.infer_shapes():
             return self._fail(f"no shape is set for {missing}")
         if self._managed and self._memory[1] < self.update_device_memory_size_for_shapes():
@@ -507,7 +594,8 @@ class IExecutionContext:
         engine = self._engine
         self._cuda.check(*memory, "device")
         _view(self._cuda, memory[0], (memory[1],), np.uint8)[:] = 0xCD  # activations, once
-        feed = {
+        feed = dict(engine._constants)
+        feed |= {
             name: _view(self._cuda, addresses[name], shape, NUMPY[engine._inputs[name]]).copy()
             for name, shape in shapes.items()
         }
@@ -533,6 +621,7 @@ class TensorRTDouble:
     ILogger, IProgressMonitor, OnnxParser = ILogger, IProgressMonitor, OnnxParser
     BuilderFlag, TensorIOMode = BuilderFlag, TensorIOMode
     TensorLocation, DataType = TensorLocation, DataType
+    Weights, Refitter = Weights, Refitter
     ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy
     ComputeCapability = ComputeCapability
     DynamicShapesKernelSpecializationStrategy = DynamicShapesKernelSpecializationStrategy

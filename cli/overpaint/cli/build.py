@@ -19,6 +19,8 @@ EXAMPLES = """**Examples**
 
 `overpaint build bundles/sd15 --engine tensorrt-rtx`
 
+`overpaint build bundles/sd15 --engine tensorrt-rtx --weightless`
+
 `overpaint build bundles/sd15 --engine tensorrt-rtx --sizes 1x256x256:1x512x512:4x1024x1024`
 
 `overpaint build bundles/sd15 --engine tensorrt --shape 1x512x512 --shape 1x768x512`
@@ -26,7 +28,8 @@ EXAMPLES = """**Examples**
 `overpaint build bundles/sd15 --engine onnxruntime`
 
 Plans of TensorRT for RTX serve RTX cards and a range of sizes, and are built on any machine, with a
-GPU or without, with the extra `tensorrt-rtx`. A TensorRT plan is for the GPU in the machine and for
+GPU or without, with the extra `tensorrt-rtx`. Built `--weightless` they lie in your cache folder
+and run every bundle of the same architecture. A TensorRT plan is for the GPU in the machine and for
 the sizes named; building one needs the extra `tensorrt`, running one `tensorrt-lean`. Both are
 executable code: run only plans that you trust.
 """
@@ -36,6 +39,7 @@ TAKEN_BY: Final = {
     "--sizes": ("tensorrt-rtx",),
     "--compute-capability": ("tensorrt-rtx",),
     "--weight-streaming": ("tensorrt-rtx",),
+    "--weightless": ("tensorrt-rtx",),
     "--exact-version": ("tensorrt",),
 }
 WHY: Final = {
@@ -81,6 +85,14 @@ def build(
             help="Let --gpu-memory say how much of the weights lies on the GPU. tensorrt-rtx only.",
         ),
     ] = False,
+    weightless: Annotated[
+        bool,
+        typer.Option(
+            "--weightless",
+            help="Without weights, into your cache folder: one build for every fine-tune of this "
+            "architecture, filled from each bundle as it is opened. tensorrt-rtx only.",
+        ),
+    ] = False,
     exact_version: Annotated[
         bool,
         typer.Option(
@@ -105,6 +117,7 @@ def build(
         "--sizes": sizes is not None,
         "--compute-capability": bool(compute_capability),
         "--weight-streaming": weight_streaming,
+        "--weightless": weightless,
         "--exact-version": exact_version,
     }
     for option in (option for option, said in given.items() if said):
@@ -132,6 +145,7 @@ def build(
             PictureRange.parse(sizes) if sizes else None,
             compute_capabilities=compute_capability or (),
             weight_streaming=weight_streaming,
+            weightless=weightless,
             force=force,
         )
     _tensorrt(order, json=json)
@@ -152,7 +166,6 @@ def _onnxruntime(bundle: Bundle, *, json: bool) -> None:
 
 def _tensorrt(order: BuildOrder, *, json: bool) -> None:
     from overpaint.engines.tensorrt.build import build as build_plans
-    from overpaint.engines.tensorrt.record import folder_of
 
     from .progress import progress_bar
 
@@ -172,8 +185,7 @@ def _tensorrt(order: BuildOrder, *, json: bool) -> None:
         count = len(plan.profiles)
         sizes = f"{count} exact shape{'s' * (count > 1)}" if exact else "a range of shapes"
         typer.echo(f"{name}: {plan.size / 1e6:.1f} MB, {sizes}, {plan.seconds:.0f} s")
-    folder = order.bundle.folder / folder_of(record.target)
-    typer.echo(f"{folder}: built. Try: overpaint info {order.bundle.folder}")
+    typer.echo(f"{order.folder}: built. Try: overpaint info {order.bundle.folder}")
 
 
 def _announce(order: BuildOrder) -> None:
@@ -183,9 +195,10 @@ def _announce(order: BuildOrder) -> None:
     guess = order.estimate
     sizes = ", ".join(str(shape) for shape in order.shapes)
     low, high = guess.minutes
+    kind = "" if order.weights == "inside" else ", without weights"
     where = f" on {order.gpu.name}" if order.gpu else f", for {named(order.compute_capabilities)}"
     on_gpu = "" if guess.device is None else f"{guess.device / 1e9:.1f} GB on the GPU, "
-    typer.echo(f"building {order.target} for {sizes} with {order.library}{where}")
+    typer.echo(f"building {order.target}{kind} for {sizes} with {order.library}{where}")
     typer.echo(
         f"guessed from the graphs' sizes, {guess.measured}: {max(1, round(low))} to "
         f"{max(2, round(high))} minutes, {on_gpu}"

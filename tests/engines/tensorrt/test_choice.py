@@ -201,8 +201,9 @@ def test_another_platform_does_not_fit(bundle: Bundle) -> None:
         platform="linux-aarch64",
         runtimes={"tensorrt_lean": VERSION},
     )
-    [made] = choosing.records(bundle, TENSORRT)
-    [misfit] = misfits(made, bundle.manifest, machine)
+    [made] = choosing.known_plans(bundle, TENSORRT)
+    made_of = {name: plan.made_of for name, plan in made.record.plans.items()}
+    [misfit] = misfits(made.record, made_of, machine)
     assert misfit.differs == "built for linux-x86_64, and this is linux-aarch64"
 
 

@@ -20,7 +20,7 @@ from tests.bundle.micro import make_micro
 from tests.conftest import FAMILIES, Export
 from tests.doubles.tensorrt_here import built_for_rtx, pocket
 
-from overpaint.bundle.errors import CancelledError, OutputExistsError, SessionError
+from overpaint.bundle.errors import CancelledError, OutputExistsError, SessionError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
@@ -28,7 +28,9 @@ from overpaint.engines.choose import candidates
 from overpaint.engines.tensorrt import build as builds
 from overpaint.engines.tensorrt.builder import build_plan
 from overpaint.engines.tensorrt.libraries import library
+from overpaint.engines.tensorrt.record import Weights
 from overpaint.engines.tensorrt.shapes import Extent, PictureRange, PictureShape, ranged_profiles
+from overpaint.engines.tensorrt.weightless import FLAGS
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the packages that the tests stand on are Linux's"
@@ -151,6 +153,31 @@ def test_info_says_which_cards_a_plan_serves(micro: Bundle) -> None:
     assert "8.6 (Ampere: RTX 30), 8.9 (Ada: RTX 40), 12.0 (Blackwell: RTX 50)" in said.why
 
 
+@pytest.mark.parametrize("weights", ["inputs", "refit"])
+def test_an_engine_is_built_without_its_weights(
+    micro: Bundle, weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In either way, of files whose weights are not there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(builds, "HOW", weights)
+    for file in micro.folder.rglob("*.safetensors"):
+        file.unlink()
+    record = built_for_rtx(micro, compute_capabilities=("8.9",), weightless=True)
+    assert record.weights == weights
+    [plan] = (tmp_path / "cache").rglob("unet.plan")
+    assert plan.stat().st_size == record.plans["unet"].size > 10_000
+    assert plan.stat().st_mode & plan.parent.stat().st_mode & 0o077 == 0
+
+
+def test_constants_without_values_are_built_for_one_card_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "HOW", "refit")
+    bundle = pocket(tmp_path / "pocket")
+    with pytest.raises(UsageError, match="--weightless: expected one --compute-capability"):
+        built_for_rtx(bundle, compute_capabilities=("8.6", "8.9"), weightless=True)
+
+
 def test_building_needs_neither_torch_nor_cuda_nor_onnx(micro: Bundle) -> None:
     program = f"""
 import sys
@@ -169,9 +196,11 @@ main()
 @pytest.mark.rtx
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("weights", ["inside", "inputs", "refit"])
 def test_every_component_of_every_family_is_built(
     family: str,
     dtype: str,
+    weights: Weights,
     exported: Export,
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -183,15 +212,22 @@ def test_every_component_of_every_family_is_built(
     side = 4 * bundle.manifest.latents.multiple
     sizes = PictureRange.parse(f"{side}:{side}:{2 * side}")
     for name in bundle.manifest.components:
-        assert _built(bundle, name, sizes), name
+        assert _built(bundle, name, sizes, weights, tmp_path), name
 
 
-def _built(bundle: Bundle, component: str, sizes: PictureRange) -> Any:
+def _built(
+    bundle: Bundle, component: str, sizes: PictureRange, weights: Weights, folder: Path
+) -> Any:
+    source = builds.to_be_built(bundle, component, weights, folder)
     return build_plan(
         library("tensorrt_rtx").module,
-        bundle.folder / bundle.component(component).graph,
+        source.graph,
         ranged_profiles(bundle.manifest, sizes)[component],
-        compute_capabilities=("8.0", "8.6", "8.9", "12.0"),
+        flags=FLAGS[weights],
+        # Of constants without values the builder builds for one card at a time.
+        compute_capabilities=("8.9",) if weights == "refit" else ("8.0", "8.6", "8.9", "12.0"),
         report=lambda fraction, phase: None,
         cancelled=lambda: False,
+        rewrites=source.rewrites,
+        weights=source.slots,
     ).plan

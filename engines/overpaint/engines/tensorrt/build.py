@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from overpaint.bundle.errors import OutputExistsError
+from overpaint.bundle.errors import OutputExistsError, UsageError
+from overpaint.bundle.files.hashing import sha256_file
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.plans import check_listable, new_plans, origin
+from overpaint.bundle.graph.weights import Slot, with_inputs
 
-from .builder import Built, build_plan
+from .builder import Built, Rewrite, build_plan, let_attention_decompose
 from .cards import check_capabilities
 from .edition import RTX, TENSORRT, Edition
 from .estimate import Estimate, conversions, estimate, room_here, shortages
@@ -30,10 +33,12 @@ from .record import (
     WEIGHT_STREAMING,
     BuildRecord,
     PlanRecord,
+    Weights,
     encode,
     folder_of,
     target_name,
 )
+from .refit import placeholders
 from .shapes import (
     PictureRange,
     PictureShape,
@@ -44,6 +49,7 @@ from .shapes import (
     ranged_profiles,
 )
 from .stop import cancelled_error, stopped_by_ctrl_c
+from .weightless import FLAGS, HOW, kept_in, new_kept_plans, template_of
 
 
 class Advance(Protocol):
@@ -63,6 +69,8 @@ class BuildOrder:
     profiles: dict[str, tuple[Profile, ...]]
     flags: tuple[str, ...]
     compute_capabilities: tuple[str, ...]
+    weights: Weights
+    folder: Path
     library: Library
     gpu: Gpu | None
     estimate: Estimate
@@ -98,7 +106,8 @@ def prepare_build(
     named = full.version if exact_version else short_version(full.version)
     capabilities = (gpu.compute_capability,)
     target = target_name(TENSORRT, named, capabilities, platform_name())
-    _check_free(bundle, target, force)
+    folder = bundle.folder / folder_of(target)
+    _check_free(folder, listed=_is_listed(bundle, target), force=force)
     guess = estimate(bundle, wanted, TENSORRT)
     return BuildOrder(
         bundle=bundle,
@@ -108,6 +117,8 @@ def prepare_build(
         profiles=wanted,
         flags=() if exact_version else (VERSION_COMPATIBLE,),
         compute_capabilities=capabilities,
+        weights="inside",
+        folder=folder,
         library=full,
         gpu=gpu,
         estimate=guess,
@@ -125,6 +136,7 @@ def prepare_rtx_build(
     *,
     compute_capabilities: Sequence[str] = (),
     weight_streaming: bool = False,
+    weightless: bool = False,
     force: bool = False,
 ) -> BuildOrder:
     """The same for TensorRT for RTX, whose plans are built without a GPU and serve several.
@@ -135,11 +147,13 @@ def prepare_rtx_build(
         compute_capabilities: of the cards that it is for; none: cards.USUAL.
         weight_streaming: let weights lie in the host's memory as far as a run says; such plans
             cannot be recorded as CUDA graphs.
+        weightless: without weights, into the user's cache, for every bundle of the same graphs.
         force: replace the plans that are there for these cards.
 
     Raises:
         BundleError: the bundle has no manifest that could vouch for plans.
-        UsageError: sizes or cards that cannot be.
+        UsageError: sizes or cards that cannot be, streaming of weights that are not there, or no
+            cache folder.
         OutputExistsError: such plans are there already.
         MissingExtraError, SessionError: TensorRT for RTX is missing.
     """
@@ -151,30 +165,37 @@ def prepare_rtx_build(
     else:
         chosen = (sizes or default_range(bundle),)
         wanted = ranged_profiles(bundle.manifest, chosen[0])
-    capabilities = check_capabilities(compute_capabilities)
+    weights: Weights = HOW if weightless else "inside"
+    asked = _one_card(compute_capabilities) if weights == "refit" else compute_capabilities
+    capabilities = check_capabilities(asked)
     rtx = library(RTX.builder)
     target = target_name(RTX, rtx.version, capabilities, None)
-    _check_free(bundle, target, force)
-    guess = estimate(bundle, wanted, RTX)
+    folder = _where(bundle, target, weightless=weightless, streaming=weight_streaming)
+    listed = folder.exists() if weightless else _is_listed(bundle, target)
+    _check_free(folder, listed=listed, force=force)
+    guess = estimate(bundle, wanted, RTX, weightless=weightless)
     return BuildOrder(
         bundle=bundle,
         edition=RTX,
         target=target,
         shapes=chosen,
         profiles=wanted,
-        flags=(WEIGHT_STREAMING if weight_streaming else USER_ALLOCATION,),
+        flags=(WEIGHT_STREAMING if weight_streaming else USER_ALLOCATION, *FLAGS[weights]),
         compute_capabilities=capabilities,
+        weights=weights,
+        folder=folder,
         library=rtx,
         gpu=None,
         estimate=guess,
-        warnings=tuple(shortages(guess, room_here(None, bundle.folder))),
+        warnings=tuple(shortages(guess, room_here(None, _existing(folder)))),
     )
 
 
 def build(
     order: BuildOrder, progress: Advance | None = None, cancelled: Event | None = None
 ) -> BuildRecord:
-    """Build a plan for each component and enter them in the manifest; nothing is kept of a half.
+    """Build a plan for each component and enter them in the manifest, or keep them in the user's
+    cache where they have no weights; nothing is kept of a half.
 
     `progress` is told thousandths of a component. Ctrl-C, or setting `cancelled`, stops TensorRT
     at the end of its current step.
@@ -188,10 +209,16 @@ def build(
     # Only who has a GPU in front of it measures.
     cache = None if order.gpu is None else _former_timing_cache(order.bundle, order.target)
     plans: dict[str, PlanRecord] = {}
-    with stopped_by_ctrl_c(stop), new_plans(order.bundle, order.target) as folder:
+    place = (
+        new_plans(order.bundle, order.target)
+        if order.weights == "inside"
+        else new_kept_plans(order.folder)
+    )
+    with stopped_by_ctrl_c(stop), place as folder:
         for index, name in enumerate(order.profiles):
             begun = time.perf_counter()
-            built = _build_one(order, name, cache, stop, _reporter(progress, order, index))
+            report = _reporter(progress, order, index)
+            built = _build_one(order, name, folder, cache, stop, report)
             cache = built.timing_cache
             plans[name] = _write_plan(order, name, built, folder, begun)
         if cache is not None:
@@ -201,13 +228,66 @@ def build(
     return record
 
 
-def _check_free(bundle: Bundle, target: str, force: bool) -> None:
-    """Raise OutputExistsError if the target's plans are there and are to stay."""
-    folder = folder_of(target)
-    if not force and any(path.startswith(f"{folder}/") for path in bundle.manifest.files):
-        raise OutputExistsError(
-            f"{bundle.folder / folder}: exists already; say --force to build it again"
+class Source(NamedTuple):
+    """What is parsed, the weights that are its inputs, and what is done to the network then."""
+
+    graph: Path
+    slots: Mapping[str, Slot]
+    rewrites: tuple[Rewrite, ...]
+
+
+def to_be_built(bundle: Bundle, component: str, weights: Weights, folder: Path) -> Source:
+    """What a component's plan is built of; a graph without weights is written into `folder`."""
+    if weights == "inside":
+        graph = bundle.folder / bundle.component(component).graph
+        return Source(graph, {}, (let_attention_decompose,))
+    template = template_of(bundle, component)
+    graph = folder / f"{component}.onnx"
+    graph.write_bytes(with_inputs(template.graph))
+    if weights == "inputs":
+        return Source(graph, template.slots, (let_attention_decompose,))
+    emptied = partial(placeholders, slots=template.slots)
+    return Source(graph, template.slots, (let_attention_decompose, emptied))
+
+
+def _one_card(asked: Sequence[str]) -> tuple[str, ...]:
+    """What a plan with placeholders is for, as the builder takes no more: what is asked for, or the
+    card in this machine."""
+    if len(asked) > 1:
+        raise UsageError(f"--weightless: expected one --compute-capability, got {', '.join(asked)}")
+    return tuple(asked) or (find_gpu(import_cudart()).compute_capability,)
+
+
+def _where(bundle: Bundle, target: str, *, weightless: bool, streaming: bool) -> Path:
+    """Where a target's plans are to lie."""
+    if not weightless:
+        return bundle.folder / folder_of(target)
+    if streaming:
+        raise UsageError(
+            "--weightless, --weight-streaming: expected one of them; only weights that are in a "
+            "plan can be streamed"
         )
+    kept = kept_in(bundle)
+    if kept is None:
+        raise UsageError(
+            "--weightless: this user has no cache folder to keep plans in; set XDG_CACHE_HOME"
+        )
+    return kept / target
+
+
+def _is_listed(bundle: Bundle, target: str) -> bool:
+    return any(path.startswith(f"{folder_of(target)}/") for path in bundle.manifest.files)
+
+
+def _check_free(folder: Path, *, listed: bool, force: bool) -> None:
+    """Raise OutputExistsError if a target's plans are there and are to stay."""
+    if listed and not force:
+        raise OutputExistsError(f"{folder}: exists already; say --force to build it again")
+
+
+def _existing(folder: Path) -> Path:
+    """The nearest folder above that is there."""
+    return next(one for one in (folder, *folder.parents) if one.is_dir())
 
 
 def _former_timing_cache(bundle: Bundle, target: str) -> bytes:
@@ -219,26 +299,33 @@ def _former_timing_cache(bundle: Bundle, target: str) -> bytes:
 def _build_one(
     order: BuildOrder,
     name: str,
+    folder: Path,
     cache: bytes | None,
     stop: Event,
     report: Callable[[float, str], None],
 ) -> Built:
     """Build in a thread of its own: TensorRT keeps it for minutes, and Ctrl-C comes to ours."""
 
+    source = to_be_built(order.bundle, name, order.weights, folder)
+
     def work() -> Built:
         return build_plan(
             order.library.module,
-            order.bundle.folder / order.bundle.component(name).graph,
+            source.graph,
             order.profiles[name],
             flags=order.flags,
             compute_capabilities=() if order.gpu else order.compute_capabilities,
             timing_cache=cache,
             report=report,
             cancelled=stop.is_set,
+            rewrites=source.rewrites,
+            weights=source.slots,
         )
 
     with ThreadPoolExecutor(1, thread_name_prefix="build") as pool:
         built = pool.submit(work).result()
+    if order.weights != "inside":
+        source.graph.unlink()
     if stop.is_set():
         raise cancelled_error()
     return built
@@ -256,13 +343,16 @@ def _write_plan(
         compatible = VERSION_COMPATIBLE in order.flags
         loaded = load_plan(order.library, file, component, version_compatible=compatible)
         activation_bytes = loaded.activation_bytes
+    inside = order.weights == "inside"
+    manifest = order.bundle.manifest
     return PlanRecord(
         plan=file.name,
         size=file.stat().st_size,
-        made_of=origin(order.bundle.manifest, name),
+        made_of=origin(manifest, name) if inside else template_of(order.bundle, name).sha256,
         profiles=tuple(dict(profile) for profile in order.profiles[name]),
         activation_bytes=activation_bytes,
         seconds=round(time.perf_counter() - begun, 3),
+        sha256=None if inside else sha256_file(file),
     )
 
 
@@ -278,6 +368,7 @@ def _record(order: BuildOrder, plans: dict[str, PlanRecord]) -> BuildRecord:
         flags=order.flags,
         overpaint=version("overpaint"),
         plans=plans,
+        weights=order.weights,
     )
 
 

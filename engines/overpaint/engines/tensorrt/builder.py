@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +55,7 @@ def build_plan(
     report: Callable[[float, str], None],
     cancelled: Callable[[], bool],
     rewrites: Sequence[Rewrite] = (let_attention_decompose,),
+    weights: Collection[str] = (),
 ) -> Built:
     """Build a plan for exactly `profiles`. Takes minutes.
 
@@ -65,6 +66,7 @@ def build_plan(
         flags: builder flags to set, by name.
         compute_capabilities: what the plan is for, as "8.9"; none: the GPU that is here.
         timing_cache: what earlier builds measured; None where nothing is measured.
+        weights: the names of inputs that are weights, and not of any profile.
         rewrites: what is done to the network, in turn, between parsing and building.
 
     Raises:
@@ -89,7 +91,7 @@ def build_plan(
     for flag in flags:
         config.set_flag(getattr(trt.BuilderFlag, flag))
     set_capabilities(trt, config, compute_capabilities)
-    _set_shapes(builder, network, config, profiles)
+    _set_shapes(builder, network, config, profiles, weights)
     cache = None if timing_cache is None else _timing_cache(config, timing_cache)
     monitor = make_monitor(trt, report, cancelled)
     config.progress_monitor = monitor
@@ -114,11 +116,14 @@ def _set_shapes(
     network: trt.INetworkDefinition,
     config: trt.IBuilderConfig,
     profiles: Sequence[Profile],
+    weights: Collection[str],
 ) -> None:
     """Make static what all profiles agree on; leave the rest to the profiles."""
     dynamic = []
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
+        if tensor.name in weights:
+            continue  # which have their shapes
         shapes = [shape for profile in profiles for shape in profile[tensor.name]]
         agreed = tuple(one[0] if len(set(one)) == 1 else -1 for one in zip(*shapes, strict=True))
         if tuple(tensor.shape) != agreed:

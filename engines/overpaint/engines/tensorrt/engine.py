@@ -6,6 +6,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,13 +21,15 @@ from overpaint.engines.session.session import Session
 
 from .cuda import shared_cuda
 from .execution import Execution
+from .filling import Filled, fill
 from .fit import Machine
 from .kernels import Kernels, kernels_file
 from .libraries import Library
 from .loaded import LoadedPlan, load_plan, profiles_of
-from .record import BuildRecord, build_command, folder_of
+from .record import BuildRecord, Plans, build_command, folder_of
 from .served import pieces, unserved
 from .shapes import Extent, Shapes
+from .weightless import check_unchanged, template_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,21 +41,22 @@ LONG: Final = 1.0  # seconds of specialising that are worth a line
 def tensorrt_session(
     bundle: Bundle,
     component: str,
-    record: BuildRecord,
+    plans: Plans,
     library: Library,
     machine: Machine,
     gpu_memory: int | None = None,
 ) -> Session:
-    """Load the plan, and run each of its shapes where it is for exact ones, so that the first
-    request is as fast as any.
+    """Load the plan, fill it where it has no weights, and run each of its shapes where it is for
+    exact ones, so that the first request is as fast as any.
 
     Args:
         gpu_memory: bytes of all components' weights that may lie on the GPU; None: all.
 
     Raises:
         SessionError: it cannot be loaded, memory is short, or its weights cannot be elsewhere.
+        CheckpointError: it has no weights, and the bundle's are not what the graph says.
     """
-    engine = TensorRTEngine(bundle, component, record, library, machine, gpu_memory)
+    engine = TensorRTEngine(bundle, component, plans, library, machine, gpu_memory)
     return Session(component, bundle.component(component), engine)
 
 
@@ -66,13 +70,13 @@ class TensorRTEngine:
         self,
         bundle: Bundle,
         component: str,
-        record: BuildRecord,
+        plans: Plans,
         library: Library,
         machine: Machine,
         gpu_memory: int | None,
     ) -> None:
-        described = bundle.component(component)
-        plan = f"{folder_of(record.target)}/{record.plans[component].plan}"
+        described, record = bundle.component(component), plans.record
+        template = None if record.weights == "inside" else template_of(bundle, component)
         self.device = f"{library} on {machine.gpu}"
         self._name = component
         self._bundle, self._record, self._described = bundle, record, described
@@ -82,19 +86,24 @@ class TensorRTEngine:
         self._executions: OrderedDict[tuple[tuple[int, ...], ...], Execution] = OrderedDict()
         loaded = load_plan(
             library,
-            bundle.path(plan),
+            _plan_file(bundle, plans, component),
             described,
             version_compatible=record.version_compatible,
             weights_on_gpu=_share(bundle, record, component, gpu_memory),
+            weights=template.slots if template and record.weights == "inputs" else None,
         )
         self._loaded: LoadedPlan | None = loaded
         self._kernels: Kernels | None = _kernels(loaded, record, component, machine)
         self._profiles = profiles_of(loaded, described)
+        self._filled: Filled | None = None
         with self._cuda.lock:
             # What the greediest of the bundle's engines needs, so that the arena need not grow.
             known = [one.activation_bytes or 0 for one in record.plans.values()]
             self._cuda.arena.join(self, max(known))
             try:
+                if template is not None:
+                    folder = bundle.path(described.graph).parent
+                    self._filled = fill(self._cuda, loaded, record.weights, template, folder)
                 self._warm_up()
             except BaseException:
                 self.close()
@@ -129,6 +138,8 @@ class TensorRTEngine:
         with self._cuda.lock:
             while self._executions:
                 self._executions.popitem()[1].close()
+            if self._filled is not None:
+                self._filled.close()
             self._kernels = None  # before the engine that they are of
             self._loaded = None
             self._cuda.arena.leave(self)
@@ -154,6 +165,7 @@ class TensorRTEngine:
             self._kernels.new_context() if self._kernels else loaded.new_context(),
             index,
             shapes,
+            weights=self._filled.addresses if self._filled else {},
             capturable=not self._record.weight_streaming,
         )
         arena = self._cuda.arena
@@ -220,7 +232,7 @@ class TensorRTEngine:
             self._profiles,
             self._record.shapes,
             1 if self._name == layout.VAE_ENCODER else downscale,
-            build_command(self._bundle, self._record.edition),
+            build_command(self._bundle, self._record.edition, weights=self._record.weights),
         )
 
     def _warm_up(self) -> None:
@@ -239,6 +251,17 @@ class TensorRTEngine:
             }
             self._run_first(execution, zeros)
             execution.run()
+
+
+def _plan_file(bundle: Bundle, plans: Plans, component: str) -> Path:
+    """A plan that a hash vouches for: the manifest's, which was checked as the bundle was opened,
+    or its record's, which is checked here."""
+    record = plans.record
+    plan = record.plans[component]
+    if record.weights == "inside":
+        return bundle.path(f"{folder_of(record.target)}/{plan.plan}")
+    check_unchanged(plans.folder / plan.plan, plan)
+    return plans.folder / plan.plan
 
 
 def _kernels(

@@ -47,9 +47,13 @@ class Execution:
         index: int,
         inputs: Shapes,
         *,
+        weights: Mapping[str, int],
         capturable: bool,
     ) -> None:
         """Ready `context` for `inputs`, which profile `index` takes.
+
+        Args:
+            weights: the device addresses of inputs that stay as they are.
 
         Raises:
             SessionError: it cannot be, or memory is short.
@@ -77,8 +81,9 @@ class Execution:
         }
         self._offsets = offsets
         self._outputs = {tensor.name: self._arrays[tensor.name] for tensor in component.outputs}
-        for tensor_name, offset in offsets.items():
-            if not self._context.set_tensor_address(tensor_name, self._device + offset):
+        ours = {tensor_name: self._device + offset for tensor_name, offset in offsets.items()}
+        for tensor_name, address in (ours | dict(weights)).items():
+            if not self._context.set_tensor_address(tensor_name, address):
                 raise self._failed(f"takes no address for {tensor_name!r}")
 
     def upload(self, names: Iterable[str], feed: Mapping[str, Array]) -> None:

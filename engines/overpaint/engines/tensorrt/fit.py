@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from overpaint.bundle.format.manifest import Manifest
-from overpaint.bundle.format.plans import origin
-
 from .edition import LEAN
 from .libraries import version_tuple
 from .record import BuildRecord
@@ -34,8 +31,12 @@ class Misfit:
     mend: str | None = None
 
 
-def misfits(record: BuildRecord, manifest: Manifest, machine: Machine) -> Iterator[Misfit]:
-    """Yield every reason why these plans cannot run here; none where they can."""
+def misfits(record: BuildRecord, made_of: Mapping[str, str], machine: Machine) -> Iterator[Misfit]:
+    """Yield every reason why these plans cannot run here; none where they can.
+
+    Args:
+        made_of: what each component's plan is to be made of, as the record has it.
+    """
     if record.platform not in (None, machine.platform):
         yield Misfit(f"built for {record.platform}, and this is {machine.platform}")
     if machine.compute_capability not in record.compute_capabilities:
@@ -46,11 +47,11 @@ def misfits(record: BuildRecord, manifest: Manifest, machine: Machine) -> Iterat
         )
     if runtime_for(record, machine) is None:
         yield _no_runtime(record, machine)
-    for name in manifest.components:
+    for name, wanted in made_of.items():
         plan = record.plans.get(name)
         if plan is None:
             yield Misfit(f"there is no plan for {name}")
-        elif plan.made_of != origin(manifest, name):
+        elif plan.made_of != wanted:
             yield Misfit(f"{name} has another graph or other weights than when its plan was built")
 
 

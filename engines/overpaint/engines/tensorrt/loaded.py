@@ -7,11 +7,13 @@ import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
 from overpaint.bundle.arrays import NUMPY_DTYPES
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.manifest import Component
+from overpaint.bundle.graph.weights import Slot
 from overpaint.bundle.tensor import Tensor
 
 from .libraries import Library
@@ -20,6 +22,15 @@ from .shapes import Extent, Profile
 
 if TYPE_CHECKING:
     import tensorrt as trt
+
+_WEIGHT_DTYPES: Final = {
+    "F32": "FLOAT",
+    "F16": "HALF",
+    "BF16": "BF16",
+    "I64": "INT64",
+    "I32": "INT32",
+    "BOOL": "BOOL",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +60,14 @@ def load_plan(
     *,
     version_compatible: bool,
     weights_on_gpu: int | None = None,
+    weights: Mapping[str, Slot] | None = None,
 ) -> LoadedPlan:
     """Deserialize a plan whose hash was checked: it is executable code.
 
     Args:
         weights_on_gpu: bytes of its weights that the GPU holds, of a plan that streams the rest;
             None: all.
+        weights: those that it takes as inputs.
 
     Raises:
         SessionError: TensorRT refuses it, or its tensors are not the manifest's.
@@ -79,7 +92,7 @@ def load_plan(
     if weights_on_gpu is not None:
         engine.weight_streaming_budget_v2 = min(weights_on_gpu, engine.streamable_weights_size)
     loaded = LoadedPlan(engine, runtime, log, library)
-    for wrong in _differences(loaded, component):
+    for wrong in _differences(loaded, component, weights or {}):
         raise SessionError(f"{plan}: {wrong}. Build it again with: overpaint build")
     return loaded
 
@@ -100,8 +113,11 @@ def _extent(engine: trt.ICudaEngine, tensor: Tensor, index: int) -> Extent:
     return Extent(*(tuple(one) for one in engine.get_tensor_profile_shape(tensor.name, index)))
 
 
-def _differences(loaded: LoadedPlan, component: Component) -> Iterator[str]:
-    """How the plan's tensors differ from those that the manifest declares."""
+def _differences(
+    loaded: LoadedPlan, component: Component, weights: Mapping[str, Slot]
+) -> Iterator[str]:
+    """How the plan's tensors differ from those that the manifest declares, and from the graph's
+    weights, where these are inputs."""
     trt, engine = loaded.library.module, loaded.engine
     found: dict[str, Any] = {}
     for index in range(engine.num_io_tensors):
@@ -110,11 +126,15 @@ def _differences(loaded: LoadedPlan, component: Component) -> Iterator[str]:
     wanted: Mapping[str, Any] = {
         **{tensor.name: trt.TensorIOMode.INPUT for tensor in component.inputs},
         **{tensor.name: trt.TensorIOMode.OUTPUT for tensor in component.outputs},
+        **dict.fromkeys(weights, trt.TensorIOMode.INPUT),
     }
+    if lacking := sorted(weights.keys() - found.keys()):
+        yield f"it does not ask for the graph's weights {', '.join(lacking[:3])}"
+        return
     if found != wanted:
         yield (
-            f"its tensors are {', '.join(sorted(found))}, "
-            f"and the manifest's {', '.join(sorted(wanted))}"
+            f"its tensors are {', '.join(sorted(found.keys() - weights.keys()))}, "
+            f"and the manifest's {', '.join(sorted(wanted.keys() - weights.keys()))}"
         )
         return
     for tensor in (*component.inputs, *component.outputs):
@@ -124,3 +144,13 @@ def _differences(loaded: LoadedPlan, component: Component) -> Iterator[str]:
             yield f"{tensor.name!r} is not {tensor.dtype} in it, as the manifest says"
         elif engine.get_tensor_location(tensor.name) != trt.TensorLocation.DEVICE:
             yield f"{tensor.name!r} must lie in host memory, which sessions do not do"
+    for name, slot in weights.items():
+        shape, dtype = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
+        if shape != slot.shape or dtype != trt_dtype(trt, slot):
+            wanted_so = f"{slot.dtype} {slot.shape}"
+            yield f"its weight {name!r} is {dtype} {shape}, and the graph's is {wanted_so}"
+
+
+def trt_dtype(trt: ModuleType, slot: Slot) -> Any:
+    """What TensorRT calls a weight's dtype."""
+    return getattr(trt.DataType, _WEIGHT_DTYPES[slot.dtype])

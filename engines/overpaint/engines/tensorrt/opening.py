@@ -24,22 +24,23 @@ def how_it_runs(bundle: Bundle, edition: Edition) -> str:
     Raises:
         SessionError: no plan fits this machine; the message says what differs and what mends it.
     """
-    if not any(path.endswith(".plan") for path in choose.plan_files(bundle, edition)):
+    if not choose.has_plans(bundle, edition):
         command = build_command(bundle, edition)
-        raise SessionError(f"the bundle has no {edition.title} plan; make one: {command}")
+        quick = ", or with --weightless in seconds, for every fine-tune" * edition.portable
+        raise SessionError(f"the bundle has no {edition.title} plan; make one: {command}{quick}")
     try:
         machine = choose.this_machine(edition)
     except MissingExtraError as error:
-        cards = choose.served_cards(choose.records(bundle, edition))
+        cards = choose.served_cards(choose.known_plans(bundle, edition))
         command = install_command(edition.extra)
         raise SessionError(f"CUDA cannot be asked: {command}{cards}") from error
     except SessionError as error:
-        cards = choose.served_cards(choose.records(bundle, edition))
+        cards = choose.served_cards(choose.known_plans(bundle, edition))
         raise SessionError(f"{error}{cards}") from error
     choice = choose.fitting_plans(bundle, edition, machine)
-    record, version = choice.record, machine.runtimes[choice.runtime]
+    record, version = choice.plans.record, machine.runtimes[choice.runtime]
     tuned = f", tuned on {record.gpu}" if record.gpu not in (None, machine.gpu) else ""
-    shapes, cards = ", ".join(record.shapes), choose.served_cards([record])
+    shapes, cards = ", ".join(record.shapes), choose.served_cards([choice.plans])
     return f"{choice.runtime} {version} on {machine.gpu}, plans for {shapes}{tuned}{cards}"
 
 
@@ -60,4 +61,4 @@ def open_plan(
     machine = choose.this_machine(edition)
     choice = choose.fitting_plans(bundle, edition, machine)
     runtime = library(choice.runtime)
-    return tensorrt_session(bundle, component, choice.record, runtime, machine, gpu_memory)
+    return tensorrt_session(bundle, component, choice.plans, runtime, machine, gpu_memory)

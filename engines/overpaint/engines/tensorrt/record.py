@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from typing import Final, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -22,12 +24,18 @@ WEIGHT_STREAMING: Final = "WEIGHT_STREAMING"
 USER_ALLOCATION: Final = "REQUIRE_USER_ALLOCATION"  # what a recording as a CUDA graph asks for
 
 
+Weights: TypeAlias = Literal["inside", "inputs", "refit"]
+"""Where a plan's weights are: in it; nowhere, and each is an input of the engine; or nowhere, and
+each is a constant that is set when the engine is opened (NVIDIA: refitting)."""
+
+
 class PlanRecord(Record, frozen=True, kw_only=True):
     """One component's plan.
 
-    made_of: a SHA-256 over the graph and its weights. profiles: the shapes that it takes, of each
-    input the smallest, usual and largest. activation_bytes: the GPU memory that running the largest
-    takes besides weights, inputs and outputs; None where there was no GPU to ask.
+    made_of: a SHA-256 over the graph and its weights, or over the graph alone of a plan that has
+    none. sha256: the plan's own, where no manifest has it. profiles: the shapes that it takes, of
+    each input the smallest, usual and largest. activation_bytes: the GPU memory that running the
+    largest takes besides weights, inputs and outputs; None where there was no GPU to ask.
     """
 
     plan: str
@@ -36,6 +44,7 @@ class PlanRecord(Record, frozen=True, kw_only=True):
     profiles: tuple[dict[str, Extent], ...]
     activation_bytes: int | None
     seconds: float
+    sha256: str | None = None
 
 
 class BuildRecord(Record, frozen=True, kw_only=True):
@@ -43,7 +52,7 @@ class BuildRecord(Record, frozen=True, kw_only=True):
 
     engine: which TensorRT they are for; tensorrt: its version. gpu, platform: what the plans were
     tuned on and for; None where they serve several. shapes: as --shape and --sizes have them.
-    flags: TensorRT's builder flags that were set, by name.
+    flags: TensorRT's builder flags that were set, by name. weights: where they are.
     """
 
     format: Literal["overpaint-plans"] = "overpaint-plans"
@@ -58,6 +67,7 @@ class BuildRecord(Record, frozen=True, kw_only=True):
     flags: tuple[str, ...]
     overpaint: str
     plans: dict[str, PlanRecord]
+    weights: Weights = "inside"
 
     @property
     def edition(self) -> Edition:
@@ -70,6 +80,14 @@ class BuildRecord(Record, frozen=True, kw_only=True):
     @property
     def weight_streaming(self) -> bool:
         return WEIGHT_STREAMING in self.flags
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """A folder of plans, of a bundle or of the user's cache, and its record."""
+
+    record: BuildRecord
+    folder: Path
 
 
 def encode(record: BuildRecord) -> bytes:
@@ -106,7 +124,14 @@ def folder_of(target: str) -> str:
     return f"{layout.PLANS}/{target}"
 
 
-def build_command(bundle: Bundle, edition: Edition, shapes: tuple[str, ...] = ()) -> str:
+def build_command(
+    bundle: Bundle,
+    edition: Edition,
+    shapes: tuple[str, ...] = (),
+    weights: Weights = "inside",
+) -> str:
     """What to type to build plans with which `edition` runs `bundle` here."""
     asked = "".join(f" {'--sizes' if ':' in shape else '--shape'} {shape}" for shape in shapes)
-    return f"overpaint build {shlex.quote(str(bundle.folder))} --engine {edition.name}{asked}"
+    without = "" if weights == "inside" else " --weightless"
+    folder = shlex.quote(str(bundle.folder))
+    return f"overpaint build {folder} --engine {edition.name}{without}{asked}"
