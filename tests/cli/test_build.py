@@ -146,6 +146,14 @@ def test_onnx_runtimes_plans_are_built_and_then_opened(micro: Path, overpaint: O
             "--exact-version: this is for --engine tensorrt; a plan of TensorRT for RTX is always",
         ),
         (
+            ("--engine", "tensorrt", "--weightless"),
+            "--weightless: this is for --engine tensorrt-rtx; a TensorRT plan is for exact sizes",
+        ),
+        (
+            ("--engine", "tensorrt-rtx", "--weightless", "--weight-streaming"),
+            "--weightless, --weight-streaming: expected one of them",
+        ),
+        (
             ("--engine", "tensorrt-rtx", "--sizes", "64:128", "--force"),
             "--sizes: expected MIN:OPT:MAX, each a side or BATCHxHEIGHTxWIDTH",
         ),

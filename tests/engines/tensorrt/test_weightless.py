@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,14 @@ from overpaint.bundle.errors import (
 )
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.graph.weights import Slot
 from overpaint.engines.choose import choose, open_session
 from overpaint.engines.describe import describe
 from overpaint.engines.tensorrt import build as builds
+from overpaint.engines.tensorrt import engine as engines
 from overpaint.engines.tensorrt import filling
 from overpaint.engines.tensorrt.record import Weights
+from overpaint.engines.tensorrt.weightless import template_of
 from overpaint.runtime import Img2Img
 
 Array = np.ndarray[Any, Any]
@@ -224,6 +228,22 @@ def test_an_engine_that_lacks_a_weight_does_not_run(
         SessionError, match=r"no address is set for .*mix|differ in the weights mix"
     ):
         open_session(micro, "unet", "tensorrt-rtx").run(feed())
+
+
+def test_a_weight_of_another_shape_or_dtype_than_the_engines_is_refused(
+    micro: Bundle, way: Weights, rtx: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built_for_rtx(micro, weightless=True)
+    known = template_of(micro, "unet")
+    reason = {
+        "inputs": "its weight 'mix' is .* and the graph's is F16",
+        "refit": "TensorRT refuses the weight 'mix': mix: not DataType.HALF of 16",
+    }[way]
+    changed = replace(known, slots={**known.slots, "mix": Slot("F16", known.slots["mix"].shape)})
+    monkeypatch.setattr(engines, "template_of", lambda *which: changed)
+    with pytest.raises(SessionError, match=reason):
+        open_session(micro, "unet", "tensorrt-rtx")
+    assert rtx.cuda.in_use("device") == 0
 
 
 def test_weights_that_are_not_in_a_plan_cannot_be_streamed(micro: Bundle) -> None:

@@ -55,12 +55,12 @@ RATES: Final = {
         per_gigabyte=(7, 30),
         measured="measured on two cores",
     ),
-    # bench/results/tensorrt-rtx-weightless-2-cores.json: TODO
+    # bench/results/tensorrt-rtx-weightless-2-cores.json, weights as inputs.
     "weightless": Rates(
         copies=3,
         device=None,
         libraries=1_000_000_000,
-        per_node=(0.005, 0.02),
+        per_node=(0.003, 0.02),
         per_gigabyte=(0, 0),
         measured="measured on two cores",
     ),

@@ -21,6 +21,7 @@ from overpaint.bundle.errors import IntegrityError, UsageError
 from overpaint.bundle.files.hashing import sha256_file
 from overpaint.bundle.files.user_folders import cache_folder
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.write import termination_raises
 from overpaint.bundle.graph.weights import Slot, Weight, slots, unbind
 
 from .record import BUILD, PlanRecord, Plans, Weights, decode
@@ -101,17 +102,18 @@ def new_kept_plans(folder: Path) -> Iterator[Path]:
         UsageError: the cache cannot be written to, or the disk is full.
     """
     beside: Path | None = None
-    try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        yield beside
-        shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
-    except OSError as error:
-        raise UsageError(f"{folder}: plans cannot be kept there: {error.strerror}") from error
-    finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
+    with termination_raises():
+        try:
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            yield beside
+            shutil.rmtree(folder, ignore_errors=True)
+            beside.rename(folder)
+        except OSError as error:
+            raise UsageError(f"{folder}: plans cannot be kept there: {error.strerror}") from error
+        finally:
+            if beside is not None:
+                shutil.rmtree(beside, ignore_errors=True)
 
 
 def check_unchanged(plan: Path, record: PlanRecord) -> None:
