@@ -158,6 +158,11 @@ def prepare_rtx_build(
         MissingExtraError, SessionError: TensorRT for RTX is missing.
     """
     check_listable(bundle)
+    if weightless and weight_streaming:
+        raise UsageError(
+            "--weightless, --weight-streaming: expected one of them; only weights that are in a "
+            "plan can be streamed"
+        )
     chosen: tuple[PictureShape, ...] | tuple[PictureRange]
     if shapes:
         chosen = tuple(dict.fromkeys(shapes))
@@ -170,7 +175,7 @@ def prepare_rtx_build(
     capabilities = check_capabilities(asked)
     rtx = library(RTX.builder)
     target = target_name(RTX, rtx.version, capabilities, None)
-    folder = _where(bundle, target, weightless=weightless, streaming=weight_streaming)
+    folder = _where(bundle, target, weightless=weightless)
     listed = folder.exists() if weightless else _is_listed(bundle, target)
     _check_free(folder, listed=listed, force=force)
     guess = estimate(bundle, wanted, RTX, weightless=weightless)
@@ -258,15 +263,10 @@ def _one_card(asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(asked) or (find_gpu(import_cudart()).compute_capability,)
 
 
-def _where(bundle: Bundle, target: str, *, weightless: bool, streaming: bool) -> Path:
+def _where(bundle: Bundle, target: str, *, weightless: bool) -> Path:
     """Where a target's plans are to lie."""
     if not weightless:
         return bundle.folder / folder_of(target)
-    if streaming:
-        raise UsageError(
-            "--weightless, --weight-streaming: expected one of them; only weights that are in a "
-            "plan can be streamed"
-        )
     kept = kept_in(bundle)
     if kept is None:
         raise UsageError(
