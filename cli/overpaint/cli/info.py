@@ -73,6 +73,8 @@ def lines(what: Description, manifest: Manifest) -> Iterator[str]:
         )
     if what.plans:
         yield f"  plans        {', '.join(what.plans)}"
+    for folder in what.weightless:
+        yield f"  plans        {folder}, without weights"
     yield f"  runs on      {what.runs_on or 'nothing that is installed here'}"
     for candidate in what.devices:
         available = "yes" if candidate.available else "no"

@@ -41,7 +41,7 @@ class Description:
     """A bundle on this machine. `total_bytes` counts a file once, though two folders have it.
 
     `inpaints`: the denoiser is shown the mask and the masked picture, as inpainting checkpoints'.
-    `plans` are files of the bundle, and of the user's cache those that have no weights.
+    `weightless` are folders of the user's cache with plans that have no weights.
     `scheduler` is the class that scheduler_config.json names, which the sampler "default" runs.
     `inferred` is empty for a bundle with a manifest. `devices` are best first, then those that
     run on request only; `runs_on` is what "auto" takes, None where nothing installed can run it.
@@ -64,6 +64,7 @@ class Description:
     loras: tuple[Lora, ...]
     producers: dict[str, str]
     plans: tuple[str, ...]
+    weightless: tuple[str, ...]
     files: int
     total_bytes: int
     inferred: tuple[str, ...]
@@ -93,14 +94,8 @@ def describe(bundle: Bundle) -> Description:
         source=manifest.source,
         loras=manifest.loras,
         producers=manifest.producers,
-        plans=(
-            *(path for path in manifest.files if path.endswith(".plan")),
-            *(
-                str(path)
-                for one in kept_plans(bundle)
-                for path in sorted(one.folder.glob("*.plan"))
-            ),
-        ),
+        plans=tuple(path for path in manifest.files if path.endswith(".plan")),
+        weightless=tuple(str(plans.folder) for plans in kept_plans(bundle)),
         files=len(manifest.files),
         total_bytes=_total(bundle),
         inferred=bundle.inferred,
