@@ -95,10 +95,16 @@ FILLERS: Words = (
 )
 
 
-def caption(scene: Scene, rng: np.random.Generator, named: frozenset[str] = frozenset()) -> str:
+def caption(
+    scene: Scene,
+    rng: np.random.Generator,
+    named: frozenset[str] = frozenset(),
+    *,
+    thing_named: float = 0.85,
+) -> str:
     """One wording for a scene. Each property is named most times (those in `named`, of season,
-    time and style, always), so that a prompt may leave any of them out; at times there are words
-    in it that nobody knows."""
+    time and style, always; a thing that is there with the chance `thing_named`), so that a prompt
+    may leave any of them out; at times there are words in it that nobody knows."""
 
     def pick(words: Words) -> str:
         return words[int(rng.integers(len(words)))]
@@ -110,7 +116,7 @@ def caption(scene: Scene, rng: np.random.Generator, named: frozenset[str] = froz
         says(chance) or name in named
         for name, chance in (("season", 0.92), ("time", 0.90), ("style", 0.65))
     )
-    land, thing = says(0.85), says(0.85 if scene.thing != "nothing" else 0.15)
+    land, thing = says(0.85), says(thing_named if scene.thing != "nothing" else 0.15)
     wordings = THINGS[scene.thing]
     if scene.season == "desert":
         wordings = DESERT_THINGS.get(scene.thing, wordings)

@@ -5,14 +5,23 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline
-from transformers import CLIPTokenizer
+from diffusers import (
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from pocket.denoiser import BETAS, Denoiser
+from pocket.denoiser import BETAS
 
 
 def write_checkpoint(
-    folder: Path, vae: AutoencoderKL, denoiser: Denoiser, tokenizer_folder: Path
+    folder: Path,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    tokenizer_folder: Path,
 ) -> None:
     """Half precision, safetensors; written beside `folder`, then put in its place."""
     scheduler = DPMSolverMultistepScheduler(
@@ -25,9 +34,9 @@ def write_checkpoint(
     )
     pipeline = StableDiffusionPipeline(
         vae=vae,
-        text_encoder=denoiser.text_encoder,
+        text_encoder=text_encoder,
         tokenizer=CLIPTokenizer.from_pretrained(tokenizer_folder),
-        unet=denoiser.unet,
+        unet=unet,
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,

@@ -131,7 +131,7 @@ def batch(data: Data, rng: np.random.Generator, done: float) -> Batch:
     count = 16 if done < 0.85 else 32
     half = count // 2
     rows = rng.choice(len(data.moments), half, replace=False)
-    latents = _draw(data.moments[rows], rng)
+    latents = drawn(moments_of(data.moments, rows), rng)
     # an even spread over each batch, with more of the early times, where the caption decides
     spread = (np.arange(half) + rng.uniform(size=half)) / half
     times = 1000 * rng.permutation(spread**0.7)
@@ -143,7 +143,7 @@ def batch(data: Data, rng: np.random.Generator, done: float) -> Batch:
     goals, goal_noise, goal_times, goal_scenes, goal_texts = _pairs(data, rng, count - half)
     scenes, texts = scenes + goal_scenes, texts + goal_texts
     more = [random_scene(int(k)) for k in rng.integers(10**6, size=CAPTIONS - count)]
-    labels = torch.tensor([_labels(scene) for scene in scenes + more])
+    labels = torch.tensor([labels_of(scene) for scene in scenes + more])
     ids = tokenize(data.tokenizer, texts + [caption(scene, rng) for scene in more])
     parts = (
         torch.cat([latents, goals]),
@@ -168,7 +168,7 @@ def _pairs(
         goal, start = pair(int(row), bool(swap))
         scenes.append(goal)
         texts.append(caption(goal, rng, must_name(goal, start)))
-    here, there = _draw(data.moments[rows], rng), _draw(data.counterparts[rows], rng)
+    here, there = (drawn(moments_of(of, rows), rng) for of in (data.moments, data.counterparts))
     swap_all = torch.from_numpy(swapped)[:, None, None, None]
     goals, starts = torch.where(swap_all, there, here), torch.where(swap_all, here, there)
     first = rng.uniform(50, 980, count)
@@ -181,13 +181,19 @@ def _pairs(
     return goals, white + ratio * (starts - goals), times, scenes, texts
 
 
-def _draw(moments: NDArray[np.float16], rng: np.random.Generator) -> Tensor:
-    """A sample of each posterior, (B, 4, 32, 32)."""
-    mean, std = torch.from_numpy(moments.astype(np.float32)).chunk(2, dim=1)
+def moments_of(stored: NDArray[np.float16], rows: NDArray[np.int64]) -> Tensor:
+    """Rows of the stored moments, (B, 8, 32, 32) float32."""
+    return torch.from_numpy(stored[rows].astype(np.float32))
+
+
+def drawn(moments: Tensor, rng: np.random.Generator) -> Tensor:
+    """A sample of each posterior, (B, 4, 32, 32), of its means and deviations."""
+    mean, std = moments.chunk(2, dim=1)
     return mean + std * torch.from_numpy(rng.standard_normal(mean.shape, np.float32))
 
 
-def _labels(scene: Scene) -> tuple[int, ...]:
+def labels_of(scene: Scene) -> tuple[int, ...]:
+    """A scene's five properties as numbers."""
     return (
         SEASONS.index(scene.season),
         TIMES.index(scene.time),

@@ -12,10 +12,10 @@ from PIL import Image
 
 from overpaint.runtime import Img2Img
 from overpaint.runtime.image.compare import psnr
-from pocket.classify import edge_correlation, season_and_time
+from pocket.classify import edge_correlation, gradient_energy, season_and_time
 from pocket.classify import style as style_of
 from pocket.painter import paint
-from pocket.scene import SEASONS, STYLES, TIMES, Scene, Style, held_out_scene
+from pocket.scene import SEASONS, STYLES, TIMES, Scene, Season, Style, Time, held_out_scene
 
 Picture = NDArray[np.uint8]
 COUNT = 32
@@ -45,6 +45,21 @@ def _journey(index: int) -> Journey:
 
 
 JOURNEYS = tuple(_journey(index) for index in range(COUNT))
+
+
+@cache
+def towards(season: Season, time: Time) -> tuple[Journey, ...]:
+    """Eight more places, all on their way to one season and time of day."""
+    journeys = []
+    for k in range(8):
+        goal = replace(held_out_scene(COUNT + k), season=season, time=time)
+        origin = replace(
+            goal,
+            season=SEASONS[(SEASONS.index(season) + 1 + k % 3) % 4],
+            time=TIMES[(TIMES.index(time) + 1 + k % 2) % 3],
+        )
+        journeys.append(Journey(origin=origin, goal=goal, seed=COUNT + k))
+    return tuple(journeys)
 
 
 @cache
@@ -128,6 +143,14 @@ def outline_in_other_style(strength: float) -> float:
     return mean(one)
 
 
+def crispness(season: Season, time: Time, strength: float) -> float:
+    """Gradient energy of repaintings into one season and time, by that of the painter's own
+    pictures of the same places: 1 is as crisp as painted."""
+    journeys = towards(season, time)
+    made = sum(gradient_energy(repainted(j, strength)) for j in journeys)
+    return made / sum(gradient_energy(paint(j.goal)) for j in journeys)
+
+
 def colour_error(a: Picture, b: Picture) -> float:
     """Mean difference of colours where outlines matter little: of 8x8 mean patches, 0 to 255."""
     small = [
@@ -172,6 +195,11 @@ def main() -> None:
         error = disagreement(0.3, guidance)
         print(f"guidance {guidance} at strength 0.3: {error:.1f} from what the prompt asks for")
     print(f"driven away by a negative prompt: {driven_away(0.6):.0%}")
+    for strength in (0.5, 0.7):
+        print(f"gradient energy by the painter's, strength {strength}: {', '.join(TIMES)}")
+        for season in SEASONS:
+            shares = [crispness(season, time, strength) for time in TIMES]
+            print(f"  {season:8}" + "".join(f"{share:8.0%}" for share in shares))
 
 
 if __name__ == "__main__":

@@ -1,84 +1,161 @@
-"""`python -m pocket.train`: paint, train the autoencoder, train the denoiser, write a checkpoint.
+"""`python -m pocket.train`: paint, train the autoencoder and the denoiser, make both fast, write a
+checkpoint.
 
 Every stage keeps its state in pocket/runs and goes on from there, also after being killed.
-`--write` writes the checkpoint from what there is so far, and trains nothing.
+`--shipped` begins with the embedded bundle's networks and trains the student alone. `--write`
+writes the checkpoint from what there is so far, and trains nothing.
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import torch
-from diffusers import AutoencoderKL
-from transformers import CLIPTokenizer
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from numpy.typing import NDArray
+from transformers import CLIPTextModel, CLIPTokenizer
 
+from overpaint.runtime.default_bundle import EMBEDDED
 from pocket.checkpoint import write_checkpoint
 from pocket.data import painted
 from pocket.latents import encoded, whiten
 from pocket.loop import Stage, load_average, train
 from pocket.tokenizer import write_tokenizer
 
-from . import denoiser, vae
+from . import denoiser, distil, small_vae, vae
 
 RUNS = Path(__file__).parent / "runs"
 
 
 def main() -> None:
     options = _options()
-    runs: Path = options.runs
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    device = torch.device(options.device)
-    vocabulary = write_tokenizer(runs / "tokenizer")
-    tokenizer = CLIPTokenizer.from_pretrained(runs / "tokenizer")
-    autoencoder, model = vae.new_vae().to(device), denoiser.Denoiser(vocabulary).to(device)
-
+    write_tokenizer(options.runs / "tokenizer")
+    networks = _shipped() if options.shipped else _taught(options)
+    autoencoder, unet, text_encoder = (n.to(options.device).eval() for n in networks)
+    student = distil.Student(unet)
     if not options.write:
-        _train(options, device, autoencoder, model, tokenizer)
-    load_average(autoencoder, runs / "vae.pt")
-    load_average(model, runs / "denoiser.pt")
-    whiten(autoencoder, painted(runs, options.scenes, options.threads)[:512])
-    write_checkpoint(runs / "checkpoint", autoencoder, model, runs / "tokenizer")
-    print(f"wrote {runs / 'checkpoint'}")
+        _distil(options, student, autoencoder, text_encoder)
+    load_average(student, options.runs / "student.pt")
+    folder = options.runs / "checkpoint"
+    write_checkpoint(folder, autoencoder, unet, text_encoder, options.runs / "tokenizer")
+    print(f"wrote {folder}")
 
 
-def _train(
-    options: argparse.Namespace,
-    device: torch.device,
-    autoencoder: AutoencoderKL,
-    model: denoiser.Denoiser,
-    tokenizer: CLIPTokenizer,
-) -> None:
-    runs: Path = options.runs
-    pictures = painted(runs, options.scenes, options.threads)
-    train(
-        Stage(name="vae", minutes=options.vae_minutes, rate=4e-4, decay=0.5, seed=options.seed),
-        autoencoder,
-        lambda rng, done: vae.batch(pictures, rng, device, done),
-        vae.loss,
-        runs,
+Networks = tuple[AutoencoderKL, UNet2DConditionModel, CLIPTextModel]
+
+
+def _shipped() -> Networks:
+    """The embedded bundle's: a bundle keeps a checkpoint's weights under their own names."""
+    parts = (
+        (AutoencoderKL, "vae_decoder"),
+        (UNet2DConditionModel, "unet"),
+        (CLIPTextModel, "text_encoder"),
     )
-    load_average(autoencoder, runs / "vae.pt")
-    whiten(autoencoder, pictures[:512])
-    others = painted(runs, options.pairs, options.threads, counterparts=True)
-    data = denoiser.Data(
-        moments=encoded(runs / "latents.npy", autoencoder, pictures),
-        counterparts=encoded(runs / "counterparts.npy", autoencoder, others),
-        tokenizer=tokenizer,
-        device=device,
+    return tuple(
+        network.from_pretrained(EMBEDDED / part, torch_dtype=torch.float32)
+        for network, part in parts
+    )
+
+
+def _taught(options: argparse.Namespace) -> Networks:
+    """From nothing: an autoencoder, a denoiser of its latents, and a smaller autoencoder."""
+    runs: Path = options.runs
+    tokenizer = CLIPTokenizer.from_pretrained(runs / "tokenizer")
+    first, small = vae.new_vae().to(options.device), small_vae.new_small_vae().to(options.device)
+    model = denoiser.Denoiser(len(tokenizer)).to(options.device)
+    pictures = painted(runs, options.scenes, options.threads)
+    if not options.write:
+        train(
+            Stage(name="vae", minutes=options.vae_minutes, rate=4e-4, decay=0.5, seed=options.seed),
+            first,
+            lambda rng, done: vae.batch(pictures, rng, first.device, done),
+            vae.loss,
+            runs,
+        )
+    load_average(first, runs / "vae.pt")
+    whiten(first, pictures[:512])
+    if not options.write:
+        moments, counterparts = _moments(options, first)
+        data = denoiser.Data(
+            moments=moments, counterparts=counterparts, tokenizer=tokenizer, device=first.device
+        )
+        train(
+            Stage(
+                name="denoiser",
+                minutes=options.unet_minutes,
+                rate=6e-4,
+                decay=0.35,
+                ema=0.997,
+                seed=options.seed + 1,
+            ),
+            model,
+            lambda rng, done: denoiser.batch(data, rng, done),
+            denoiser.loss,
+            runs,
+        )
+        copied = small_vae.Data(pictures=pictures, moments=moments, device=first.device)
+        train(
+            Stage(
+                name="small-vae",
+                minutes=options.small_vae_minutes,
+                rate=2e-3,
+                decay=0.6,
+                ema=0.995,
+                seed=options.seed + 2,
+            ),
+            small,
+            lambda rng, done: small_vae.batch(copied, rng, done),
+            small_vae.loss,
+            runs,
+        )
+    load_average(model, runs / "denoiser.pt")
+    load_average(small, runs / "small-vae.pt")
+    return small, model.unet, model.text_encoder
+
+
+def _distil(
+    options: argparse.Namespace,
+    student: distil.Student,
+    autoencoder: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+) -> None:
+    moments, counterparts = _moments(options, autoencoder)
+    data = distil.Data(
+        moments=moments,
+        counterparts=counterparts,
+        tokenizer=CLIPTokenizer.from_pretrained(options.runs / "tokenizer"),
+        text_encoder=text_encoder.requires_grad_(False),
+        device=autoencoder.device,
     )
     train(
         Stage(
-            name="denoiser",
-            minutes=options.unet_minutes,
-            rate=6e-4,
-            decay=0.35,
-            ema=0.997,
-            seed=options.seed + 1,
+            name="student",
+            minutes=options.student_minutes,
+            rate=2e-4,
+            decay=0.4,
+            ema=0.998,
+            seed=options.seed + 3,
         ),
-        model,
-        lambda rng, done: denoiser.batch(data, rng, done),
-        denoiser.loss,
-        runs,
+        student,
+        lambda rng, done: distil.batch(data, rng, done),
+        distil.loss,
+        options.runs,
+    )
+
+
+def _moments(
+    options: argparse.Namespace, autoencoder: AutoencoderKL
+) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    """Every scene's, and those of the counterparts: what the first autoencoder that asks makes of
+    them, the small one's latents being the same."""
+    runs: Path = options.runs
+    pictures = painted(runs, options.scenes, options.threads)
+    others = painted(runs, options.pairs, options.threads, counterparts=True)
+    return (
+        encoded(runs / "latents.npy", autoencoder, pictures),
+        encoded(runs / "counterparts.npy", autoencoder, others),
     )
 
 
@@ -89,9 +166,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=4096, help="scenes painted twice")
     parser.add_argument("--vae-minutes", type=float, default=36)
     parser.add_argument("--unet-minutes", type=float, default=70)
+    parser.add_argument("--small-vae-minutes", type=float, default=40)
+    parser.add_argument("--student-minutes", type=float, default=60)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shipped", action="store_true")
     parser.add_argument("--write", action="store_true")
     return parser.parse_args()
 

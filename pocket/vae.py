@@ -15,13 +15,13 @@ KL_WEIGHT = 3e-4
 EDGE_WEIGHT = 0.5
 
 
-def new_vae() -> AutoencoderKL:
+def new_vae(widths: tuple[int, ...] = WIDTHS) -> AutoencoderKL:
     """AutoencoderKL with f=4. No attention in the middle: crops and whole pictures agree, and
     the engines meet nothing that costs more than linearly in the size."""
     return AutoencoderKL(
-        block_out_channels=WIDTHS,
-        down_block_types=("DownEncoderBlock2D",) * len(WIDTHS),
-        up_block_types=("UpDecoderBlock2D",) * len(WIDTHS),
+        block_out_channels=widths,
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
