@@ -1,7 +1,7 @@
 """A critic of latents: what squared and absolute errors forgive, blur, it does not.
 
 A patch discriminator (Isola et al., 2017) in the latent space (Sauer et al., 2024, LADD), with
-spectral normalization (Miyato et al., 2018), the hinge loss, and a projection of the scene's
+spectral normalization (Miyato et al., 2018), the logistic loss, and a projection of the scene's
 properties (Miyato and Koyama, 2018). Both players stand in one loss, so that one optimiser and one
 backward pass train them.
 """
@@ -49,14 +49,14 @@ class Critic(nn.Module):
 def fooled(critic: Critic, made: Tensor, labels: Tensor) -> Tensor:
     """What the maker of `made` minimises; the critic learns nothing from it."""
     with _held(critic):
-        return -critic(made, labels).float().mean()
+        return functional.softplus(-critic(made, labels).float()).mean()
 
 
 def judged(critic: Critic, real: Tensor, made: Tensor, labels: Tensor) -> Tensor:
     """What the critic minimises; the maker learns nothing from it."""
     scores = critic(torch.cat([real, made.detach()]), labels.repeat(2, 1)).float()
     of_real, of_made = scores.chunk(2)
-    return functional.relu(1 - of_real).mean() + functional.relu(1 + of_made).mean()
+    return functional.softplus(-of_real).mean() + functional.softplus(of_made).mean()
 
 
 @contextmanager

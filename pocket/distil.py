@@ -41,7 +41,7 @@ ALONE = 2
 THING_NAMED = 0.4
 """A prompt for a picture seldom names what the picture shows: it stays, unnamed."""
 EDGE_WEIGHT = 0.5
-CRITIC_WEIGHT = 0.3
+CRITIC_WEIGHT = 0.03
 SCHEDULE = DDPMScheduler(num_train_timesteps=1000, **BETAS)
 
 

@@ -75,13 +75,17 @@ def repainted(
     prompt: str | None = None,
     guidance: float | None = None,
     negative: str | None = None,
+    calls: int | None = None,
 ) -> Picture:
-    """The journey's picture at a strength, with its own prompt where none is given."""
+    """The journey's picture at a strength, with its own prompt where none is given. `calls` of the
+    denoiser, spread as `lcm` spreads them; absent, what strength leaves of `STEPS`."""
+    few = {} if calls is None else {"sampler": "lcm", "steps_mode": "lcm"}
     result = pipe()(
         Image.fromarray(paint(journey.origin)),
         journey.prompt if prompt is None else prompt,
         strength=strength,
-        steps=STEPS,
+        steps=STEPS if calls is None else calls,
+        **few,
         guidance_scale=guidance,
         negative_prompt=negative,
         seed=journey.seed,
@@ -100,37 +104,39 @@ def round_trip(style: Style) -> float:
     return float(np.mean([psnr(paint(j.origin), repainted(j, 0.0)) for j in at_home]))
 
 
-def distance(strength: float) -> float:
+def distance(strength: float, calls: int | None = None) -> float:
     """Mean over journeys of the root mean squared difference from the input, 0 to 255."""
 
     def one(j: Journey) -> float:
-        difference = paint(j.origin).astype(float) - repainted(j, strength)
+        difference = paint(j.origin).astype(float) - repainted(j, strength, calls=calls)
         return float(np.sqrt(np.square(difference).mean()))
 
     return mean(one)
 
 
-def arrived(strength: float, guidance: float | None = None) -> tuple[float, float]:
+def arrived(strength: float, calls: int | None = None) -> tuple[float, float]:
     """Shares of journeys whose season, and whose time of day, is the prompt's."""
-    found = [season_and_time(repainted(j, strength, guidance=guidance)) for j in JOURNEYS]
+    found = [season_and_time(repainted(j, strength, calls=calls)) for j in JOURNEYS]
     seasons = [season == j.goal.season for (season, _), j in zip(found, JOURNEYS, strict=True)]
     times = [time == j.goal.time for (_, time), j in zip(found, JOURNEYS, strict=True)]
     return float(np.mean(seasons)), float(np.mean(times))
 
 
-def outline(strength: float) -> float:
+def outline(strength: float, calls: int | None = None) -> float:
     """Mean correlation of the outlines near the skyline with the input's."""
-    return mean(lambda j: edge_correlation(paint(j.origin), repainted(j, strength), j.origin))
+    return mean(
+        lambda j: edge_correlation(paint(j.origin), repainted(j, strength, calls=calls), j.origin)
+    )
 
 
-def in_style(journey: Journey, style: Style, strength: float) -> Picture:
+def in_style(journey: Journey, style: Style, strength: float, calls: int | None = None) -> Picture:
     """The journey's picture where the prompt names a style too."""
-    return repainted(journey, strength, f"{journey.prompt}, {STYLE_WORDS[style]}")
+    return repainted(journey, strength, f"{journey.prompt}, {STYLE_WORDS[style]}", calls=calls)
 
 
-def styled(style: Style, strength: float) -> float:
+def styled(style: Style, strength: float, calls: int | None = None) -> float:
     """Share of journeys whose picture is in `style` where the prompt names it."""
-    return mean(lambda j: float(style_of(in_style(j, style, strength)) == style))
+    return mean(lambda j: float(style_of(in_style(j, style, strength, calls)) == style))
 
 
 def outline_in_other_style(strength: float) -> float:
@@ -143,11 +149,11 @@ def outline_in_other_style(strength: float) -> float:
     return mean(one)
 
 
-def crispness(season: Season, time: Time, strength: float) -> float:
+def crispness(season: Season, time: Time, strength: float, calls: int | None = None) -> float:
     """Gradient energy of repaintings into one season and time, by that of the painter's own
     pictures of the same places: 1 is as crisp as painted."""
     journeys = towards(season, time)
-    made = sum(gradient_energy(repainted(j, strength)) for j in journeys)
+    made = sum(gradient_energy(repainted(j, strength, calls=calls)) for j in journeys)
     return made / sum(gradient_energy(paint(j.goal)) for j in journeys)
 
 
@@ -182,24 +188,34 @@ def driven_away(strength: float) -> float:
 def main() -> None:
     for style in STYLES:
         print(f"round trip, {style}: {round_trip(style):.1f} dB")
-    for strength in (0.0, 0.1, 0.3, 0.5, 0.7, 1.0):
-        season, time = arrived(strength)
-        print(
-            f"strength {strength}: distance {distance(strength):.1f}, season {season:.0%}, "
-            f"time {time:.0%}, outline {outline(strength):.2f}"
-        )
-    for style in STYLES:
-        print(f"strength 0.5, the prompt says {style}: {styled(style, 0.5):.0%} are")
+    for calls in (None, 1, 2, 4):
+        print(f"{STEPS} steps" if calls is None else f"{calls} calls, lcm")
+        for strength in (0.1, 0.3, 0.5, 0.7, 1.0):
+            _print_strength(strength, calls)
+        for style in STYLES:
+            print(f"  0.5, the prompt says {style}: {styled(style, 0.5, calls):.0%} are")
+        for strength in (0.5, 0.7):
+            _print_crispness(strength, calls)
     print(f"outline in the other style: {outline_in_other_style(0.5):.2f}")
     for guidance in (1.0, 7.0):
         error = disagreement(0.3, guidance)
         print(f"guidance {guidance} at strength 0.3: {error:.1f} from what the prompt asks for")
     print(f"driven away by a negative prompt: {driven_away(0.6):.0%}")
-    for strength in (0.5, 0.7):
-        print(f"gradient energy by the painter's, strength {strength}: {', '.join(TIMES)}")
-        for season in SEASONS:
-            shares = [crispness(season, time, strength) for time in TIMES]
-            print(f"  {season:8}" + "".join(f"{share:8.0%}" for share in shares))
+
+
+def _print_strength(strength: float, calls: int | None) -> None:
+    season, time = arrived(strength, calls)
+    print(
+        f"  {strength}: distance {distance(strength, calls):.1f}, season {season:.0%}, "
+        f"time {time:.0%}, outline {outline(strength, calls):.2f}"
+    )
+
+
+def _print_crispness(strength: float, calls: int | None) -> None:
+    print(f"  gradient energy by the painter's, strength {strength}: {', '.join(TIMES)}")
+    for season in SEASONS:
+        shares = [crispness(season, time, strength, calls) for time in TIMES]
+        print(f"    {season:8}" + "".join(f"{share:8.0%}" for share in shares))
 
 
 if __name__ == "__main__":
