@@ -11,13 +11,18 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 RECORD = Path(__file__).parent / "record"
-SHOWN = {"vae": ("l1", "edges", "mse"), "denoiser": ("mse", "heads")}
+SHOWN = {
+    "vae": ("l1", "edges", "mse"),
+    "denoiser": ("mse", "heads"),
+    "small-vae": ("l1", "edges", "mse", "latents"),
+    "student": ("l1", "edges", "fool", "judge"),
+}
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if sys.argv[1:] else RECORD
-    figure, axes = plt.subplots(1, len(SHOWN), figsize=(10, 3.6), layout="constrained")
-    for ax, (stage, names) in zip(axes, SHOWN.items(), strict=True):
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    for ax, (stage, names) in zip(axes.flat, SHOWN.items(), strict=True):
         logs = sorted(folder.glob(f"{stage}*.csv"))
         for log in logs:
             columns = read(log)

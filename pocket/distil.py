@@ -40,6 +40,8 @@ ALONE = 2
 """Pictures of a batch whose caption says what they show already, or nothing."""
 THING_NAMED = 0.4
 """A prompt for a picture seldom names what the picture shows: it stays, unnamed."""
+FIRST = 20.0, 450.0, 999.0
+"""Times at which runs begin: least, likeliest, most. In the middle a picture is half hidden."""
 EDGE_WEIGHT = 0.5
 CRITIC_WEIGHT = 0.03
 SCHEDULE = DDPMScheduler(num_train_timesteps=1000, **BETAS)
@@ -118,7 +120,7 @@ def batch(data: Data, rng: np.random.Generator, done: float) -> Batch:
     the last `ALONE` ending where they start."""
     rows = rng.choice(len(data.counterparts), BATCH, replace=False)
     swapped = rng.uniform(size=BATCH) < 0.5
-    first = rng.uniform(20, 999, BATCH)
+    first = rng.triangular(*FIRST, BATCH)
     obeyed = rng.uniform(size=BATCH) < obedience(first)
     obeyed[-ALONE:] = False
     texts, labels = [], []

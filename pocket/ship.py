@@ -14,7 +14,7 @@ from overpaint.export.bundle import export_checkpoint
 from overpaint.runtime.default_bundle import EMBEDDED
 
 POCKET = Path(__file__).parent
-DEFAULTS = Defaults(steps=18, guidance_scale=1.5, strength=0.4)
+DEFAULTS = Defaults(steps=10, guidance_scale=1.0, strength=0.4)
 MOST_BYTES = 20_000_000
 
 
