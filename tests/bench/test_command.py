@@ -28,6 +28,8 @@ QUICK = (
     "4",
     "--strength",
     "0.5",
+    "--guidance-scale",
+    "1.5",
     "--repeats",
     "2",
     "--warmup",

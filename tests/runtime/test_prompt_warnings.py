@@ -58,5 +58,6 @@ def test_words_that_the_embedded_model_does_not_know_are_told(embedded: Img2Img)
     assert told.startswith("prompt: the embedded model does not know castle, kraken; ")
     known = "snowy mountains at sunset, a watercolour of a village"
     assert embedded(PICTURE, known, steps=3).warnings == ()
-    told, *_ = embedded(PICTURE, known, negative_prompt="a squid", steps=3).warnings
+    negative = {"negative_prompt": "a squid", "guidance_scale": 2}
+    told, *_ = embedded(PICTURE, known, steps=3, **negative).warnings
     assert "squid" in told
