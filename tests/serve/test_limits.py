@@ -79,11 +79,13 @@ def test_a_chunked_body_is_cut_at_the_limit_while_it_arrives(server: Running) ->
     assert answer.json()["error"]["code"] == "too_large"
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/uploads"])
+@pytest.mark.parametrize(
+    ("path", "most"), [("/v1/jobs", Limits().job_body), ("/v1/uploads", Limits().upload_body)]
+)
 def test_a_body_over_the_limit_is_refused_before_a_parser_sees_it(
-    server: Running, path: str
+    server: Running, path: str, most: int
 ) -> None:
-    answer = server.client.post(path, content=b"[" * 14_000_000)
+    answer = server.client.post(path, content=b"[" * (most + 1))
     assert answer.status_code == 413
 
 
