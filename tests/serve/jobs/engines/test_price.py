@@ -38,6 +38,7 @@ def test_a_price_grows_with_pixels_and_pictures_and_is_read_backwards() -> None:
         assert SMALL.of(most, n) <= room < SMALL.of(most + 1, n)
 
 
+@pytest.mark.alone
 def test_a_model_is_priced_as_it_is_opened_and_its_large_jobs_leave_nothing_behind() -> None:
     served = served_bundle(None, Opening(device="cpu"))
     bundle = open_bundle(bundle_or_default(None))
