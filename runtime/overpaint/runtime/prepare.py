@@ -18,7 +18,7 @@ from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.tensor import Range
 
 from .image import Sides, place, to_pixels
-from .masks.ground import Ground, check_mask_settings, feathered, read_ground
+from .masks.ground import Ground, check_mask_settings, read_ground
 from .masks.masking import Masking, masking
 from .masks.region import region
 from .request import Request
@@ -127,12 +127,12 @@ def _canvas(
     """What the run starts from, and what of it may change; None is all of it."""
     if ground is None:
         return None, None
-    if ground.mask is None:
+    if ground.feathered is None:
         return place(ground.picture.size, size, settings.resize).canvas(ground.picture), None
     if settings.mask_padding is None:
         placement = place(ground.picture.size, size, settings.resize)
     else:
-        box = region(feathered(ground.mask, settings.mask_blur), size, settings.mask_padding)
+        box = region(ground.feathered, size, settings.mask_padding)
         placement = place(ground.picture.size, size, "pad", box)
     cell = manifest.latents.downscale
     masked = masking(ground, settings, placement, cell=cell, steps=steps)

@@ -22,13 +22,15 @@ from .read import read_mask, transparency
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """`picture` is RGB; `mask`, of its size, is grey (L) and not blurred yet; None repaints all.
+    """`picture` is RGB; `mask`, of its size, is grey (L), None repaints all; `feathered` is the
+    mask with its edge blurred, as far as that is asked for.
 
     image_sha256, mask_sha256: of what was read (`Picture.sha256`).
     """
 
     picture: Image.Image = field(repr=False)
     mask: Image.Image | None = field(repr=False)
+    feathered: Image.Image | None = field(repr=False)
     image_sha256: str
     mask_sha256: str | None
     notes: tuple[str, ...]
@@ -56,6 +58,7 @@ def read_ground(image: ImageLike, request: Request) -> Ground:
     return Ground(
         picture=ground,
         mask=mask,
+        feathered=None if mask is None else feathered(mask, settings.mask_blur),
         image_sha256=picture.sha256,
         mask_sha256=mask_sha256,
         notes=notes,

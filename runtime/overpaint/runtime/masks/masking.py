@@ -13,7 +13,7 @@ from overpaint.runtime.settings import Settings
 
 from .cells import Cells, hard_cells, hidden, soft_cells
 from .fill import surroundings
-from .ground import Ground, feathered
+from .ground import Ground
 from .paste import Paste
 
 
@@ -41,8 +41,8 @@ def masking(
     """`ground`'s mask for a run of so many requested steps whose canvas is placed so, with latent
     cells of `cell` pixels a side."""
     assert ground.mask is not None
-    soft = settings.mask_mode == "soft"
-    blurred = feathered(ground.mask, settings.mask_blur)
+    assert ground.feathered is not None
+    soft, blurred = settings.mask_mode == "soft", ground.feathered
     mask = placement.canvas(blurred if soft else ground.mask)
     pixels = hidden(mask, least=1 if soft else 128)
     which = settings.mask_cells or ("any" if settings.mask_paste else "nearest")

@@ -92,8 +92,10 @@ def make_schedule(
     end = 1.0, 0.0
     if denoising_end is not None:
         executed = max(_cut(found, run, denoising_end) - run.start, 0)
-        rows, left = _split(rows, executed * found.rows_per_step)
-        end = (left[0].alpha, left[0].sigma) if left else end
+        count = executed * found.rows_per_step
+        if count < len(rows):
+            end = rows[count].alpha, rows[count].sigma
+        rows = rows[:count]
     _check_rows(rows, options, found)
     noised = bool(rows) and denoising_start is None
     flow = options.prediction_type == "flow_prediction"
@@ -111,10 +113,6 @@ def make_schedule(
         ignored=ignored,
         end=end,
     )
-
-
-def _split(rows: list[Row], count: int) -> tuple[list[Row], list[Row]]:
-    return rows[:count], rows[count:]
 
 
 def _cut(found: Sampler, run: Run, fraction: float) -> int:
