@@ -27,10 +27,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import to_builtins
 from real_checkpoint import write_folder
+from rtx_results import record
 
-from overpaint.bench.machine import this_machine
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.importing.library import open_library
@@ -45,6 +44,7 @@ from overpaint.engines.tensorrt.shapes import default_range, ranged_profiles
 
 _WITHOUT: Final = ("text_encoder_3",)
 _OVERPAINT: Final = Path(sys.executable).with_name("overpaint")
+SAME: Final = ("architecture", "dtype", "component")
 _STORED: Final = {"float16": "F16", "float32": "F32"}
 
 
@@ -183,18 +183,6 @@ def bundle_of(architecture: str, dtype: str, work: Path) -> Bundle:
     return open_bundle(made)
 
 
-def record(path: Path, row: Built) -> None:
-    """Put a row into a file of results, in the place of an earlier one of the same component."""
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = [one for one in rows if _key(one) != _key(asdict(row))] + [asdict(row)]
-    architectures = list(open_library().architectures)
-    rows.sort(key=lambda one: (architectures.index(one["architecture"]), one["dtype"]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps({"machine": to_builtins(this_machine()), "rows": rows}, indent=1) + "\n"
-    )
-
-
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The results as docs/tensorrt.md shows them."""
     lines = [
@@ -215,8 +203,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _key(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["architecture"], row["dtype"], row["component"]
+def _place(row: dict[str, Any]) -> tuple[int, str]:
+    """Architectures as the library has them."""
+    return list(open_library().architectures).index(row["architecture"]), row["dtype"]
 
 
 def main() -> None:
@@ -245,7 +234,7 @@ def main() -> None:
             for row in measure(bundle, name, chosen.dtype, most, chosen.shared):
                 print(json.dumps(asdict(row)), flush=True)
                 if chosen.results:
-                    record(chosen.results, row)
+                    record(chosen.results, asdict(row), same=SAME, order=_place)
         finally:
             shutil.rmtree(chosen.work, ignore_errors=True)
 

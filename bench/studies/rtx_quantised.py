@@ -19,19 +19,18 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import to_builtins
 from PIL import Image
 from quantised_graph import FORMATS, most, products, quantised, reader_of, watched
 from rtx_builds import bundle_of, run
+from rtx_results import record
 
-from overpaint.bench.machine import this_machine
 from overpaint.bundle.arrays import Array
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
@@ -241,16 +240,6 @@ def copied(work: Path) -> Bundle:
     return open_bundle(work)
 
 
-def record(path: Path, row: Built) -> None:
-    """Put a row into a file of results, in the place of an earlier one of the same."""
-    key: Callable[[dict[str, Any]], Any] = lambda one: (one["model"], one["format"])  # noqa: E731
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    rows = [one for one in rows if key(one) != key(asdict(row))] + [asdict(row)]
-    path.write_text(
-        json.dumps({"machine": to_builtins(this_machine()), "rows": rows}, indent=1) + "\n"
-    )
-
-
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """The results as docs/tensorrt.md shows them."""
     lines = [
@@ -302,7 +291,7 @@ def main() -> None:
                     verdict = "passes" if row.psnr_db >= BAR_DB else "is refused"
                     print(f"{row.format} {verdict}: {row.psnr_db} dB, {BAR_DB:g} is the least")
                 if chosen.results:
-                    record(chosen.results, row)
+                    record(chosen.results, asdict(row), same=("model", "format"))
         finally:
             shutil.rmtree(chosen.work, ignore_errors=True)
 

@@ -28,10 +28,9 @@ from math import prod
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import to_builtins
 from rtx_builds import bundle_of, run
+from rtx_results import record
 
-from overpaint.bench.machine import this_machine
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.host.sizes import parse_bytes
@@ -46,6 +45,7 @@ from overpaint.engines.tensorrt.shapes import default_range, ranged_profiles
 from overpaint.engines.tensorrt.weightless import FLAGS, template_of
 from overpaint.runtime.default_bundle import EMBEDDED
 
+SAME: Final = ("architecture", "component", "dtype", "way")
 _CARDS: Final[dict[Weights, tuple[str, ...]]] = {
     "inside": USUAL,
     "inputs": USUAL,
@@ -152,17 +152,6 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def record(path: Path, row: Built) -> None:
-    """Put a row into a file of results, in the place of an earlier one of the same build."""
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    same = ("architecture", "component", "dtype", "way")
-    rows = [one for one in rows if any(one[key] != getattr(row, key) for key in same)]
-    path.write_text(
-        json.dumps({"machine": to_builtins(this_machine()), "rows": [*rows, asdict(row)]}, indent=1)
-        + "\n"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", metavar="NAME", help="as --like has it, or: embedded")
@@ -190,7 +179,7 @@ def main() -> None:
                     row = measure(bundle, name, component, way, parse_bytes("", chosen.memory))
                     print(json.dumps(asdict(row)), flush=True)
                     if chosen.results:
-                        record(chosen.results, row)
+                        record(chosen.results, asdict(row), same=SAME)
         finally:
             shutil.rmtree(chosen.work, ignore_errors=True)
 
