@@ -46,7 +46,7 @@ RATES: Final = {
         per_gigabyte=(0, 0),
         measured="not measured",
     ),
-    # bench/results/tensorrt-rtx-2-cores.json: to 40 CPU seconds a gigabyte, three times the bytes.
+    # bench/results/tensorrt-rtx-2-cores.json: 12 to 40 CPU seconds a gigabyte, 3 times the bytes.
     "tensorrt-rtx": Rates(
         copies=3,
         device=None,
