@@ -63,6 +63,20 @@ def with_graph(model: bytes, fields: Iterable[bytes]) -> bytes:
     )
 
 
+def opset(model: bytes) -> int:
+    """The version of ONNX's operators that a model is written in; 0 where it does not say.
+
+    Raises:
+        MalformedError: `model` is no protobuf message.
+    """
+    for field in read_fields(model):
+        if field.number == MODEL_OPSET:
+            parts = {part.number: part for part in read_fields(field)}
+            if OPSET_DOMAIN not in parts or not parts[OPSET_DOMAIN].text:
+                return parts[OPSET_VERSION].value
+    return 0
+
+
 @contextmanager
 def mapped_model(path: str | os.PathLike[str]) -> Iterator[mmap.mmap]:
     """An ONNX file's bytes, mapped: what is not looked at is not read.

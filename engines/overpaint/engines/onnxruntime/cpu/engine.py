@@ -25,6 +25,7 @@ from overpaint.engines.session.declared import check_graph
 from overpaint.engines.session.session import Session
 
 from .doubling import convolve_before_doubling
+from .norms import normalize_exactly
 
 PROVIDER: Final = "CPUExecutionProvider"
 SMALLER: Final = 4
@@ -110,7 +111,13 @@ class CpuEngine:
 
 def cpu_rewrite(component: Component) -> Rewrite:
     """How a processor's graph is rewritten before it is loaded."""
-    return convolve_before_doubling if component.compute_dtype == "float32" else _as_it_is
+    if component.compute_dtype != "float32":
+        return _as_it_is
+    return normalize_exactly if _sees_a_picture(component) else convolve_before_doubling
+
+
+def _sees_a_picture(component: Component) -> bool:
+    return any(len(one.shape) == 4 and one.shape[1] == 3 for one in component.inputs)
 
 
 def _as_it_is(model: bytes) -> None:

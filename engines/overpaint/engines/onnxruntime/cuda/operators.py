@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from overpaint.bundle.graph import proto as onnx
 from overpaint.bundle.graph.nodes import Node, Value, node, nodes
-from overpaint.bundle.graph.proto import graph_of, with_graph
+from overpaint.bundle.graph.proto import graph_of, opset, with_graph
 from overpaint.bundle.graph.wire import message, read_fields, string, varint
 
 OPSET: Final = 21
@@ -45,7 +45,7 @@ def with_kernels(model: bytes) -> bytes | None:
     """
     if _NORM not in model or any(name in model for name in _BEGAN_LATER):
         return None
-    if not OPSET < _opset(model) <= NEWEST_READ:
+    if not OPSET < opset(model) <= NEWEST_READ:
         return None
     graph = list(read_fields(graph_of(model)))
     attention = {one.at: one for one in nodes(graph, "Attention")}
@@ -55,16 +55,6 @@ def with_kernels(model: bytes) -> bytes | None:
     fields = read_fields(with_graph(model, own))
     kept = (field.raw for field in fields if field.number != onnx.MODEL_OPSET)
     return b"".join([*kept, _version("", OPSET), _version(_OWN, 1)])
-
-
-def _opset(model: bytes) -> int:
-    """The version of ONNX's operators that a model is written in."""
-    for field in read_fields(model):
-        if field.number == onnx.MODEL_OPSET:
-            parts = {part.number: part for part in read_fields(field)}
-            if onnx.OPSET_DOMAIN not in parts or not parts[onnx.OPSET_DOMAIN].text:
-                return parts[onnx.OPSET_VERSION].value
-    return 0
 
 
 def _version(domain: str, version: int) -> bytes:
