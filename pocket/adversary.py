@@ -46,15 +46,17 @@ class Critic(nn.Module):
         return scores
 
 
-def fooled(critic: Critic, made: Tensor, labels: Tensor) -> Tensor:
-    """What the maker of `made` minimises; the critic learns nothing from it."""
+def fooled(critic: nn.Module, made: Tensor, *said: Tensor) -> Tensor:
+    """What the maker of `made` minimises; the critic learns nothing from it. `said`: what else the
+    critic is told of each."""
     with _held(critic):
-        return functional.softplus(-critic(made, labels).float()).mean()
+        return functional.softplus(-critic(made, *said).float()).mean()
 
 
-def judged(critic: Critic, real: Tensor, made: Tensor, labels: Tensor) -> Tensor:
+def judged(critic: nn.Module, real: Tensor, made: Tensor, *said: Tensor) -> Tensor:
     """What the critic minimises; the maker learns nothing from it."""
-    scores = critic(torch.cat([real, made.detach()]), labels.repeat(2, 1)).float()
+    twice = [torch.cat([one, one]) for one in said]
+    scores = critic(torch.cat([real, made.detach()]), *twice).float()
     of_real, of_made = scores.chunk(2)
     return functional.softplus(-of_real).mean() + functional.softplus(of_made).mean()
 

@@ -1,9 +1,9 @@
-"""`python -m pocket.train`: paint, train the autoencoder and the denoiser, make both fast, write a
-checkpoint.
+"""`python -m pocket.train`: paint, train the autoencoder and the denoiser, make both fast, sharpen
+the decoder, write a checkpoint.
 
 Every stage keeps its state in pocket/runs and goes on from there, also after being killed.
-`--shipped` begins with the embedded bundle's networks and trains the student alone. `--write`
-writes the checkpoint from what there is so far, and trains nothing.
+`--shipped` begins with the embedded bundle's networks and trains the student and the decoder
+alone. `--write` writes the checkpoint from what there is so far, and trains nothing.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pocket.latents import encoded, whiten
 from pocket.loop import Stage, load_average, train
 from pocket.tokenizer import write_tokenizer
 
-from . import denoiser, distil, small_vae, vae
+from . import denoiser, distil, sharpen, small_vae, vae
 
 RUNS = Path(__file__).parent / "runs"
 
@@ -34,10 +34,14 @@ def main() -> None:
     write_tokenizer(options.runs / "tokenizer")
     networks = _shipped() if options.shipped else _taught(options)
     autoencoder, unet, text_encoder = (n.to(options.device).eval() for n in networks)
-    student = distil.Student(unet)
+    student, sharpened = distil.Student(unet), sharpen.Sharpened(autoencoder)
     if not options.write:
-        _distil(options, student, autoencoder, text_encoder)
-    load_average(student, options.runs / "student.pt")
+        if options.student_minutes:
+            _distil(options, student, autoencoder, text_encoder)
+        _sharpen(options, sharpened)
+    for network, name in ((student, "student"), (sharpened, "decoder")):
+        if (options.runs / f"{name}.pt").exists():
+            load_average(network, options.runs / f"{name}.pt")
     folder = options.runs / "checkpoint"
     write_checkpoint(folder, autoencoder, unet, text_encoder, options.runs / "tokenizer")
     print(f"wrote {folder}")
@@ -145,6 +149,29 @@ def _distil(
     )
 
 
+def _sharpen(options: argparse.Namespace, sharpened: sharpen.Sharpened) -> None:
+    pictures = painted(options.runs, options.scenes, options.threads)
+    data = small_vae.Data(
+        pictures=pictures,
+        moments=encoded(options.runs / "latents.npy", sharpened.vae, pictures),
+        device=sharpened.vae.device,
+    )
+    train(
+        Stage(
+            name="decoder",
+            minutes=options.decoder_minutes,
+            rate=5e-4,
+            decay=0.4,
+            ema=0.995,
+            seed=options.seed + 4,
+        ),
+        sharpened,
+        lambda rng, done: small_vae.batch(data, rng, done),
+        sharpen.loss,
+        options.runs,
+    )
+
+
 def _moments(
     options: argparse.Namespace, autoencoder: AutoencoderKL
 ) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
@@ -168,6 +195,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--unet-minutes", type=float, default=70)
     parser.add_argument("--small-vae-minutes", type=float, default=40)
     parser.add_argument("--student-minutes", type=float, default=60)
+    parser.add_argument("--decoder-minutes", type=float, default=45)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
