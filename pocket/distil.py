@@ -14,7 +14,9 @@ Three kinds of inputs, those that samplers meet:
   earlier time (Yin et al., 2024).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,18 +60,32 @@ class Student(nn.Module):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """Moments (N, 8, 32, 32) of scene i in row i, and of its counterpart for the first rows; the
-    text encoder stays as it is."""
+    """Moments (N, 8, 32, 32) of scene i in row i, and of its counterpart for the first rows: as
+    runs start from them, and as runs end in them, where that is another style. The text encoder
+    stays as it is."""
 
     moments: NDArray[np.float16]
     counterparts: NDArray[np.float16]
+    ends: tuple[NDArray[np.float16], NDArray[np.float16]] | None = None
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
     device: torch.device
 
 
-def loss(
-    student: nn.Module,
+Denoiser = Callable[[Tensor, Tensor, Tensor], Any]
+"""(noisy latents, times, context) -> what has the predicted noise as `sample`: a UNet, steered or
+not."""
+
+
+def loss(student: nn.Module, *parts: Tensor) -> dict[str, Tensor]:
+    """`judged_ends` of the student's own network."""
+    assert isinstance(student, Student)
+    return judged_ends(student.unet, student.critic, *parts)
+
+
+def judged_ends(
+    unet: Denoiser,
+    critic: Critic,
     noisy: Tensor,
     times: Tensor,
     second: Tensor,
@@ -86,23 +102,22 @@ def loss(
     `labels` (B, 5). The first `len(second)` are stepped from once, and noised with `fresh` to the
     time `second`.
     """
-    assert isinstance(student, Student)
     again = len(second)
     with torch.no_grad():
-        guess = predicted(student.unet, noisy[:again], times[:again], context[:again])
+        guess = predicted(unet, noisy[:again], times[:again], context[:again])
         signal, deviation = levels(second)
         noisy = torch.cat([signal * guess + deviation * fresh, noisy[again:]])
         times = torch.cat([second, times[again:]])
-    made = predicted(student.unet, noisy, times, context)
+    made = predicted(unet, noisy, times, context)
     share = certain[:, None, None, None]
     l1, edges = (share * (made - ends)).abs().mean(), edge_loss(share * made, share * ends)
-    fool = fooled(student.critic, made, labels)
-    judge = judged(student.critic, ends, made, labels)
+    fool = fooled(critic, made, labels)
+    judge = judged(critic, ends, made, labels)
     total = l1 + EDGE_WEIGHT * edges + CRITIC_WEIGHT * fool + judge
     return {"loss": total, "l1": l1, "edges": edges, "fool": fool, "judge": judge}
 
 
-def predicted(unet: UNet2DConditionModel, noisy: Tensor, times: Tensor, context: Tensor) -> Tensor:
+def predicted(unet: Denoiser, noisy: Tensor, times: Tensor, context: Tensor) -> Tensor:
     """The finished picture's latents that the network believes in."""
     signal, deviation = levels(times)
     noise = unet(noisy, times, context).sample.float()
@@ -116,10 +131,24 @@ def levels(times: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def batch(data: Data, rng: np.random.Generator, done: float) -> Batch:
+    """What `loss` takes of some places."""
+    return noised(data, places(data, rng), rng)
+
+
+Places = tuple[NDArray[np.int64], NDArray[np.bool_]]
+"""Rows, and whether a run ends in the counterpart's own scene and starts from the counterpart."""
+
+
+def places(data: Data, rng: np.random.Generator) -> Places:
+    """A batch of them."""
+    rows = rng.choice(len(data.counterparts), BATCH, replace=False)
+    return rows, rng.uniform(size=BATCH) < 0.5
+
+
+def noised(data: Data, some: Places, rng: np.random.Generator) -> Batch:
     """Pairs under noise: the first `AGAIN` with a second time, `CARRIED` more later on their way,
     the last `ALONE` ending where they start."""
-    rows = rng.choice(len(data.counterparts), BATCH, replace=False)
-    swapped = rng.uniform(size=BATCH) < 0.5
+    rows, swapped = some
     first = rng.triangular(*FIRST, BATCH)
     obeyed = rng.uniform(size=BATCH) < obedience(first)
     obeyed[-ALONE:] = False
@@ -128,8 +157,10 @@ def batch(data: Data, rng: np.random.Generator, done: float) -> Batch:
         goal, start = pair(int(row), bool(swapped[k]))
         texts.append(_prompt(goal, start, rng) if k < BATCH - ALONE else _said(start, rng))
         labels.append(labels_of(goal if obeyed[k] else start))
-    here, there = (moments_of(of, rows) for of in (data.moments, data.counterparts))
+    begun = data.moments, data.counterparts
+    here, there = (moments_of(of, rows) for of in begun)
     starts = drawn(_chosen(~swapped, there, here), rng)
+    here, there = (moments_of(of, rows) for of in data.ends or begun)
     ends = _chosen(swapped == obeyed, there, here).chunk(2, dim=1)[0]
 
     times = first.copy()

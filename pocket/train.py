@@ -18,6 +18,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from overpaint.runtime.default_bundle import EMBEDDED
 from pocket.checkpoint import write_checkpoint
 from pocket.data import painted
+from pocket.ink import in_ink
 from pocket.latents import encoded, whiten
 from pocket.loop import Stage, load_average, train
 from pocket.tokenizer import write_tokenizer
@@ -25,6 +26,8 @@ from pocket.tokenizer import write_tokenizer
 from . import denoiser, distil, sharpen, small_vae, vae
 
 RUNS = Path(__file__).parent / "runs"
+IN_INK = 4
+"""Every fourth picture that the decoder is sharpened with is in ink, the embedded LoRA's style."""
 
 
 def main() -> None:
@@ -32,7 +35,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     write_tokenizer(options.runs / "tokenizer")
-    networks = _shipped() if options.shipped else _taught(options)
+    networks = shipped() if options.shipped else _taught(options)
     autoencoder, unet, text_encoder = (n.to(options.device).eval() for n in networks)
     student, sharpened = distil.Student(unet), sharpen.Sharpened(autoencoder)
     if not options.write:
@@ -50,7 +53,7 @@ def main() -> None:
 Networks = tuple[AutoencoderKL, UNet2DConditionModel, CLIPTextModel]
 
 
-def _shipped() -> Networks:
+def shipped() -> Networks:
     """The embedded bundle's: a bundle keeps a checkpoint's weights under their own names."""
     parts = (
         (AutoencoderKL, "vae_decoder"),
@@ -150,10 +153,11 @@ def _distil(
 
 
 def _sharpen(options: argparse.Namespace, sharpened: sharpen.Sharpened) -> None:
-    pictures = painted(options.runs, options.scenes, options.threads)
+    pictures = np.array(painted(options.runs, options.scenes, options.threads))
+    pictures[::IN_INK] = [in_ink(picture) for picture in pictures[::IN_INK]]
     data = small_vae.Data(
         pictures=pictures,
-        moments=encoded(options.runs / "latents.npy", sharpened.vae, pictures),
+        moments=encoded(options.runs / "latents-some-in-ink.npy", sharpened.vae, pictures),
         device=sharpened.vae.device,
     )
     train(
