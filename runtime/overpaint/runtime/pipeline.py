@@ -26,6 +26,8 @@ from .components import Components
 from .default_bundle import bundle_to_open
 from .engines import Engines
 from .image import ImageLike
+from .live.asked import live_request
+from .live.live import Live
 from .precision_gate import Steps, gated
 from .request import HAND_OVER, Refiner, Request
 from .result import Complete, Result, Step
@@ -159,6 +161,24 @@ class Img2Img(Closing):
     ) -> Result:
         """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
         return self.run(self._request(None, prompt, None, refiner, hand_over, options), cancel)
+
+    def live(
+        self, prompt: str, *, similar: float | None = None, **options: Unpack[Options]
+    ) -> Live:
+        """A function from frame to repainted frame, for as long as frames come.
+
+        Of `steps` all are run, whatever the strength: 4 where none are asked for, without guidance,
+        by TCD where the checkpoint can. The seed's noise is the same for every frame.
+        `similar`: a frame whose colours differ by less, in levels of 255 on the mean, from those of
+        the last one that was repainted, is shown as that was.
+
+        Raises UsageError.
+        """
+        return Live(
+            lambda request: self.engines,
+            live_request(self.bundle, prompt, Settings(**options)),
+            similar,
+        )
 
     def run(self, request: Request, cancel: Cancel | None = None) -> Result:
         """A call in one piece."""

@@ -13,6 +13,7 @@ from PIL import Image
 
 from overpaint.bundle import layout
 from overpaint.bundle.families import FAMILIES
+from overpaint.engines.session.session import Session
 
 from . import latents
 from .cancel import Cancel, check
@@ -57,7 +58,7 @@ def run(
         check_memory(jobs)
         check(cancel)
         with log.watch.stage("text"):
-            stages = [Stage(*pair, _encode_text(*pair, log)) for pair in jobs]
+            stages = [Stage(*pair, encode_text(*pair, log)) for pair in jobs]
         check(cancel)
         with log.watch.stage("encode"):
             moments = _encode_picture(stages, log)
@@ -81,7 +82,8 @@ def _read(engines: Engines, request: Request) -> list[tuple[Engines, Job]]:
     return [(engines, job), (refiner.engines, refiner_job(engines.bundle, job, refiner))]
 
 
-def _encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
+def encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
+    """What the denoiser is told by the prompts."""
     manifest, settings, text = engines.bundle.manifest, job.resolved.settings, engines.text
     prompts = Prompts(
         prompt=job.prompt,
@@ -190,6 +192,19 @@ def _denoiser(calls: EngineCalls, job: Job) -> Denoiser:
         return unguided(calls)
     settings = job.resolved.settings
     return guided(calls, job.resolved.guidance_scale, rescaled=settings.guidance_rescale)
+
+
+def denoiser_of(stage: Stage, session: Session, shape: tuple[int, ...]) -> Denoiser:
+    """What the loop calls for latents of `shape` (B,C,h,w), bound once."""
+    calls = EngineCalls(
+        session,
+        FAMILIES[stage.engines.bundle.manifest.family].denoiser,
+        _constants(stage, shape[0]),
+        stage.job.schedule,
+        shape,
+        branches=2 if stage.job.guided else 1,
+    )
+    return _denoiser(calls, stage.job)
 
 
 def _constants(stage: Stage, n: int) -> dict[str, npt.NDArray[Any]]:

@@ -1,0 +1,36 @@
+"""What is run live where nothing was said: few steps, all of them, one call for each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.format.bundle import Bundle
+from overpaint.runtime.request import Request
+from overpaint.runtime.resolved import random_seed
+from overpaint.runtime.settings import Settings
+
+STEPS: Final = 4
+FEW_STEPS: Final = ("lcm", "tcd")
+"""Samplers of consistency models, whose steps lie in the range that strength narrows."""
+
+
+def live_request(bundle: Bundle, prompt: str, settings: Settings) -> Request:
+    """A request for frames of `prompt`. Raises UsageError for what no live run can do."""
+    if settings.n != 1:
+        raise UsageError(f"n: a live run makes one picture of each frame, got {settings.n}")
+    if settings.steps_mode == "diffusers":
+        raise UsageError("steps_mode: a live run runs all its steps; expected exact or lcm")
+    flows = bundle.manifest.prediction == "flow"  # for which there is no TCD
+    sampler = settings.sampler or ("default" if flows else "tcd")
+    mode = settings.steps_mode or ("lcm" if sampler in FEW_STEPS else "exact")
+    asked = replace(
+        settings,
+        sampler=sampler,
+        steps_mode=mode,
+        steps=settings.steps or STEPS,
+        guidance_scale=1.0 if settings.guidance_scale is None else settings.guidance_scale,
+        seed=random_seed() if settings.seed is None else settings.seed,
+    )
+    return Request(None, prompt, asked)
