@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 COMMANDS: Final = {
     "run": "run.run",
+    "live": "live.live",
     "export": "export.export",
     "import": "importing.import_",
     "build": "build.build",

@@ -105,6 +105,11 @@ def named(text: str, what: str) -> Path:
     return Path(text)
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures directly in a folder, by name. Raises UsageError where there are none."""
+    return _look_into(folder)[0]
+
+
 def _look_into(folder: Path) -> tuple[list[Path], list[Path]]:
     """The pictures in a folder, and what else is there; hidden files and our own are not told."""
     pictures, others = [], []
