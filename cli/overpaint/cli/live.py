@@ -63,6 +63,9 @@ def live(
             help="Show a frame that differs by less from the last, of 255, as that one was.",
         ),
     ] = None,
+    residual_guidance: Annotated[
+        float, typer.Option(min=0, help="Away from the frame itself, at no cost; 1 is off.")
+    ] = 1.0,
     rate: Annotated[
         float | None, typer.Option(min=1, max=240, help="Frames a second of OUT; absent, SOURCE's.")
     ] = None,
@@ -83,6 +86,7 @@ def live(
             output=named(str(output), "--output"),
             settings=settings,
             similar=similar,
+            residual_guidance=residual_guidance,
             rate=rate,
             force=force,
             json=json,

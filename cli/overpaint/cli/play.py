@@ -32,6 +32,7 @@ class Play:
     output: Path
     settings: Settings
     similar: float | None
+    residual_guidance: float
     rate: float | None
     force: bool
     json: bool
@@ -67,7 +68,12 @@ def play(
         with progress_bar("making a bundle") as advance:
             folder = bundle_to_open(bundle, lora, like, advance)
         pipe = opened.enter_context(Img2Img.open(folder, device=device, precision=precision))
-        live = pipe.live(asked.prompt, similar=asked.similar, **asdict(asked.settings))
+        live = pipe.live(
+            asked.prompt,
+            similar=asked.similar,
+            residual_guidance=asked.residual_guidance,
+            **asdict(asked.settings),
+        )
         began = perf_counter()
         for shown in _shown(live, frames, asked.source):
             show(shown)

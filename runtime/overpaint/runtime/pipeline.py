@@ -163,7 +163,12 @@ class Img2Img(Closing):
         return self.run(self._request(None, prompt, None, refiner, hand_over, options), cancel)
 
     def live(
-        self, prompt: str, *, similar: float | None = None, **options: Unpack[Options]
+        self,
+        prompt: str,
+        *,
+        similar: float | None = None,
+        residual_guidance: float = 1.0,
+        **options: Unpack[Options],
     ) -> Live:
         """A function from frame to repainted frame, for as long as frames come.
 
@@ -171,13 +176,17 @@ class Img2Img(Closing):
         by TCD where the checkpoint can. The seed's noise is the same for every frame.
         `similar`: a frame whose colours differ by less, in levels of 255 on the mean, from those of
         the last one that was repainted, is shown as that was.
+        `residual_guidance`: guidance away from the frame itself, which costs no second call of the
+        denoiser (StreamDiffusion's); 1 is off, and it takes the place of `guidance_scale`.
 
         Raises UsageError.
         """
+        settings = Settings(**options)
         return Live(
             lambda request: self.engines,
-            live_request(self.bundle, prompt, Settings(**options)),
-            similar,
+            live_request(self.bundle, prompt, settings, residual_guidance),
+            similar=similar,
+            residual_guidance=residual_guidance,
         )
 
     def run(self, request: Request, cancel: Cancel | None = None) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ from PIL import Image
 
 from overpaint.bundle.errors import ImageError, UsageError
 from overpaint.runtime import Img2Img
+from overpaint.runtime.denoiser.residual import residual
+from overpaint.runtime.schedule import Row
+from overpaint.runtime.schedule.prediction import x0_from
 
 PROMPT = "winter mountains at night"
 ASKED: dict[str, Any] = {"strength": 0.6, "steps": 2, "seed": 5}
@@ -157,6 +161,32 @@ def test_one_run_at_a_time(pipe: Img2Img, frames: list[Image.Image]) -> None:
     assert not [one for one in threading.enumerate() if one.name.startswith("live")]
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow"])
+def test_residual_guidance_leads_what_is_foreseen_away_from_the_frame(prediction: str) -> None:
+    """At x = alpha·x0 + sigma·noise, the guided output foresees z + scale·(x0 - z)."""
+    rng = np.random.default_rng(0)
+    x, m, z = rng.standard_normal((3, 1, 4, 8, 8)).astype(np.float32)
+    sigma = 0.6
+    alpha = 1 - sigma if prediction == "flow" else math.sqrt(1 - sigma**2)
+    row = Row(timestep=400, alpha=alpha, sigma=sigma, scale_in=1, p=0, q=1, a=0, b=(1,))
+    kind = "flow_prediction" if prediction == "flow" else prediction
+    p, q = x0_from(kind, alpha, sigma)
+    guided = residual(lambda x, row: m, z, prediction, 1.7)(x, row)
+    wanted = z + 1.7 * ((p * x + q * m) - z)
+    assert np.abs(p * x + q * guided - wanted).max() < 1e-5
+
+
+def test_residual_guidance_costs_no_call_and_changes_the_picture(
+    pipe: Img2Img, frames: list[Image.Image]
+) -> None:
+    def shown(guidance: float) -> Image.Image:
+        with pipe.live(PROMPT, residual_guidance=guidance, **ASKED) as live:
+            return live(frames[0])
+
+    assert same(shown(1.0), called(pipe, frames[0]))
+    assert not same(shown(1.4), shown(1.0))
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -164,6 +194,8 @@ def test_one_run_at_a_time(pipe: Img2Img, frames: list[Image.Image]) -> None:
         ({"steps_mode": "diffusers"}, "exact or lcm"),
         ({"strength": 2}, "strength"),
         ({"steps": 0}, "steps"),
+        ({"residual_guidance": 1.5, "guidance_scale": 3.0}, "residual_guidance"),
+        ({"residual_guidance": -1.0}, "residual_guidance"),
     ],
 )
 def test_what_cannot_be_live_is_said(pipe: Img2Img, asked: dict[str, Any], said: str) -> None:

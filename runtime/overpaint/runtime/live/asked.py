@@ -16,8 +16,15 @@ FEW_STEPS: Final = ("lcm", "tcd")
 """Samplers of consistency models, whose steps lie in the range that strength narrows."""
 
 
-def live_request(bundle: Bundle, prompt: str, settings: Settings) -> Request:
+def live_request(
+    bundle: Bundle, prompt: str, settings: Settings, residual_guidance: float
+) -> Request:
     """A request for frames of `prompt`. Raises UsageError for what no live run can do."""
+    if residual_guidance < 0 or (residual_guidance != 1 and (settings.guidance_scale or 1) > 1):
+        raise UsageError(
+            f"residual_guidance: expected 0 or more, and no guidance_scale beside it; got "
+            f"{residual_guidance} and {settings.guidance_scale}"
+        )
     if settings.n != 1:
         raise UsageError(f"n: a live run makes one picture of each frame, got {settings.n}")
     if settings.steps_mode == "diffusers":

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from overpaint.runtime import latents
+from overpaint.runtime.denoiser.residual import residual
 from overpaint.runtime.feed import as_feed
 from overpaint.runtime.image import from_pixels, place, to_pixels
 from overpaint.runtime.loop import denoise
@@ -39,7 +40,10 @@ def repaint(scene: Scene, moments: Moments) -> Array:
     begun = start(scene.job, moments, scene.scale)
     x = begun.x
     draw = functools.partial(fill, begun.generators)
-    for row in denoise(scene.denoiser, x, scene.job.schedule, draw=draw):
+    denoiser = scene.denoiser
+    if scene.residual_guidance != 1 and begun.z is not None:
+        denoiser = residual(denoiser, begun.z, scene.prediction, scene.residual_guidance)
+    for row in denoise(denoiser, x, scene.job.schedule, draw=draw):
         x = row.state.x
     return x
 

@@ -66,11 +66,17 @@ class Live(Closing):
     """
 
     def __init__(
-        self, engines: Callable[[Request], Engines], request: Request, similar: float | None
+        self,
+        engines: Callable[[Request], Engines],
+        request: Request,
+        *,
+        similar: float | None,
+        residual_guidance: float,
     ) -> None:
         """Prefer `Img2Img.live`. `engines`: those that a request is run by. `request`: all that is
         asked for; its picture is not looked at."""
         self._engines, self._request, self._similar = engines, request, similar
+        self._residual_guidance = residual_guidance
         self._scene: Scene | None = None
         self._setting = threading.Lock()
         self._repainted: tuple[Scene, npt.NDArray[np.int16]] | None = None
@@ -132,7 +138,8 @@ class Live(Closing):
         with self._setting:
             if self._scene is None:
                 request = replace(self._request, image=picture)
-                self._scene = scene(self._engines(request), request)
+                engines = self._engines(request)
+                self._scene = scene(engines, request, self._residual_guidance)
                 # The size is the first frame's from now on.
                 settings = replace(self._request.settings, size=self._scene.job.size)
                 self._request = replace(self._request, settings=settings)

@@ -30,9 +30,11 @@ class Scene:
     encoder: Session
     denoiser: Denoiser
     decoder: Session
+    prediction: str
+    residual_guidance: float
 
 
-def scene(engines: Engines, request: Request) -> Scene:
+def scene(engines: Engines, request: Request, residual_guidance: float) -> Scene:
     """Decide and bind everything for frames like the request's picture.
 
     Raises UsageError for what a live run cannot do.
@@ -56,4 +58,6 @@ def scene(engines: Engines, request: Request) -> Scene:
         encoder=encoder,
         denoiser=denoiser_of(stage, session, shape),
         decoder=decoder,
+        prediction=manifest.prediction,
+        residual_guidance=residual_guidance,
     )
