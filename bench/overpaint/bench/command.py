@@ -19,6 +19,7 @@ from .contenders import Contender, ours, peer
 from .footprint import footprint
 from .graph_shapes import import_onnx
 from .limits import limits
+from .live import LiveReport, measure_live
 from .machine import this_machine
 from .measure import Plan, Progress, measure
 from .plot import import_matplotlib, plot
@@ -47,9 +48,10 @@ class Asked:
     footprint: Path | None
     compare: Path | None
     plot: Path | None
+    live: bool = False
 
 
-def bench(asked: Asked, progress: Progress) -> Report:
+def bench(asked: Asked, progress: Progress) -> Report | LiveReport:
     """Measure what was asked. What cannot work is refused before anything is measured.
 
     Raises:
@@ -73,6 +75,8 @@ def bench(asked: Asked, progress: Progress) -> Report:
         repeats=asked.repeats,
         cold=asked.cold,
     )
+    if asked.live:
+        return measure_live(contenders[1:], task, plan, progress)
     machine = this_machine()
     if old is not None:
         check_machine(machine, old.machine)
@@ -128,6 +132,9 @@ def _base(asked: Asked, axes: Axes, bundle: Bundle) -> Task:
 
 def _check(asked: Asked, axes: Axes, bundle: Bundle) -> None:
     """The runtime's own rules, before a process is started."""
+    besides = (asked.limits, asked.footprint, asked.compare, asked.plot)
+    if asked.live and any(besides):
+        raise UsageError("--live: leave --limits, --footprint, --compare and --plot out")
     for name, value in (("--repeats", asked.repeats), ("--cold", asked.cold)):
         if value < 1:
             raise UsageError(f"{name}: expected 1 or more, got {value}")

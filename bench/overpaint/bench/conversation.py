@@ -37,6 +37,16 @@ class Opened:
     versions: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Played:
+    """How frames went, in seconds: see `peer_process.play`."""
+
+    seconds: float
+    processor_seconds: float
+    latencies: list[float]
+    dropped: int
+
+
 class Conversation(Closing):
     """A contender at work. `opened` after `start`; then `paint` as often as wanted, then `end`."""
 
@@ -74,6 +84,10 @@ class Conversation(Closing):
         """One warm run: milliseconds, and the seconds of each stage where it tells them."""
         said = self._ask("paint")
         return said["ms"], said["stages"]
+
+    def play(self, frames: int, rate: float = 0.0) -> Played:
+        """So many frames, as fast as they are taken or, with a rate, so many of them a second."""
+        return Played(**self._ask(f"play {frames} {rate}"))
 
     def end(self) -> tuple[float, float, float | None]:
         """Resident, peak and device memory in MB, after all runs."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def load() -> Callable[[dict[str, Any]], Contender]:
             sampler=job["sampler"],
             seed=job["seed"],
             n=job["images"],
+            steps_mode=job["steps_mode"],
         )
         request = Request(Path(job["image"]), job["prompt"], settings)
         results: list[Result] = []
@@ -32,7 +34,16 @@ def load() -> Callable[[dict[str, Any]], Contender]:
             # Peers encode the prompt at every call: remembering it would be less work than theirs.
             pipe.forget_prompts()
             results[:] = [pipe.run(request)]
-            return list(results[0].images)
+            return list(over([request.image])) if job["live"] else list(results[0].images)
+
+        def over(frames: Iterable[Any]) -> Iterator[Any]:
+            if job["live"]:
+                asked = {k: v for k, v in asdict(settings).items() if v is not None}
+                with pipe.live(job["prompt"], **asked) as live:
+                    yield from live.over(frames)
+                return
+            for frame in frames:
+                yield pipe.run(replace(request, image=frame)).images[0]
 
         def stages() -> dict[str, list[float]]:
             timings = results[0].timings
@@ -61,7 +72,7 @@ def load() -> Callable[[dict[str, Any]], Contender]:
 
         from .machine import installed_versions
 
-        return Contender(paint, stages, did, installed_versions())
+        return Contender(paint, over, stages, did, installed_versions())
 
     return open_model
 

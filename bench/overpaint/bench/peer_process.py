@@ -4,8 +4,8 @@
 
 Run by its path, with the interpreter of whichever environment has the library, so it imports
 nothing of overpaint's. Answers are JSON, a line each. After the job: what was imported, opened and
-painted first, in seconds since the process was asked for. After `paint`: milliseconds. After `end`:
-memory, and the process is over.
+painted first, in seconds since the process was asked for. After `paint`: milliseconds. After
+`play N RATE`: how N frames went. After `end`: memory, and the process is over.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,11 @@ STEP = "step, engine"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """An opened model. `paint` makes the pictures; `did` says what the first painting did."""
+    """An opened model. `paint` makes the pictures; `did` says what the first painting did. `over`
+    repaints frames, in order."""
 
     paint: Callable[[], list[Any]]
+    over: Callable[[Iterable[Any]], Iterator[Any]]
     stages: Callable[[], dict[str, list[float]]]
     did: Callable[[], dict[str, Any]]
     versions: dict[str, str]
@@ -82,10 +84,54 @@ def serve(load: Callable[[], Callable[[dict[str, Any]], Contender]]) -> None:
     for command in sys.stdin:
         if command.strip() == "end":
             return answer(resident=memory("VmRSS"), peak=memory("VmHWM"))
+        if command.startswith("play"):
+            count, rate = command.split()[1:]
+            answer(**play(contender.over, job["image"], int(count), float(rate)))
+            continue
         started = time.perf_counter()
         contender.paint()
         answer(ms=(time.perf_counter() - started) * 1e3, stages=contender.stages())
     return None
+
+
+def play(
+    over: Callable[[Iterable[Any]], Iterator[Any]], image: str, count: int, rate: float
+) -> dict[str, Any]:
+    """Frames of a picture that moves, through `over`. As fast as they are taken, or, with a rate
+    above 0, as a camera has so many a second: who is late gets the newest, the others are dropped.
+
+    Seconds in all and of this process's processors; each frame's, from when it was there until it
+    was repainted.
+    """
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(image) as file:
+        pixels = np.asarray(file.convert("RGB"))
+    there: list[float] = []
+    latencies: list[float] = []
+
+    def camera() -> Iterator[Any]:
+        frame = 0
+        while frame < count:
+            late = time.perf_counter() - started - frame / rate if rate else 0.0
+            if late < 0:
+                time.sleep(-late)
+            elif rate:
+                frame = min(frame + int(late * rate), count - 1)
+            there.append(started + frame / rate if rate else time.perf_counter())
+            yield Image.fromarray(np.roll(pixels, -2 * frame, axis=1))
+            frame += 1
+
+    started, used = time.perf_counter(), time.process_time()
+    for shown, _ in enumerate(over(camera())):
+        latencies.append(time.perf_counter() - there[shown])
+    return {
+        "seconds": time.perf_counter() - started,
+        "processor_seconds": time.process_time() - used,
+        "latencies": latencies,
+        "dropped": count - len(latencies),
+    }
 
 
 def memory(field: str) -> float:
@@ -242,6 +288,11 @@ def _contender(
         one = generators if len(generators) > 1 else generators[0]
         return list(pipe(**options, generator=one).images)
 
+    def over(frames: Iterable[Any]) -> Iterator[Any]:
+        for frame in frames:
+            options["image"] = frame
+            yield paint()[0]
+
     def stages() -> dict[str, list[float]]:
         # A GPU works on after a call has returned: only the whole run waits for it.
         return dict(spent) if job["torch_device"] == "cpu" else {}
@@ -254,7 +305,7 @@ def _contender(
             "precision": bare,
         }
 
-    return Contender(paint, stages, did, versions)
+    return Contender(paint, over, stages, did, versions)
 
 
 def _watch(owner: Any, method: str, stage: str, spent: dict[str, list[float]]) -> None:

@@ -7,12 +7,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .live import LiveReport, live_sheets
 from .records import Report
 from .sheets import Sheet, sheets
 
 
-def show(report: Report, console: Console) -> None:
-    for part in sheets(report):
+def show(report: Report | LiveReport, console: Console) -> None:
+    for part in live_sheets(report) if isinstance(report, LiveReport) else sheets(report):
         # Never as markup: pip's [extra] would be taken for a style.
         console.print(_table(part) if isinstance(part, Sheet) else Text(part), highlight=False)
 

@@ -67,6 +67,8 @@ def job(
         "dtype": dtype(manifest.denoiser),
         "vae_dtype": dtype(layout.VAE_DECODER),
         "torch_device": torch_device(task),
+        "steps_mode": None,
+        "live": False,
     }
 
 

@@ -22,6 +22,8 @@ EXAMPLES = """**Examples**
 
 `overpaint bench bundles/sd15 --device openvino --precision f32,bf16`
 
+`overpaint bench --live --steps 1 --strength 0.5 --repeats 200 --against diffusers`
+
 `overpaint bench --compare last-week.json`
 
 `overpaint bench --footprint environments/`
@@ -88,6 +90,12 @@ def bench(
     limits: Annotated[
         bool, typer.Option("--limits", help="Each engine's floor on this machine.")
     ] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Frames a second: --steps are run for each of --repeats frames."
+        ),
+    ] = False,
     footprint: Annotated[
         Path | None,
         typer.Option(
@@ -107,6 +115,7 @@ def bench(
     from overpaint.bench.command import Asked
     from overpaint.bench.command import bench as measure
     from overpaint.bench.compare import SLOWER_EXIT
+    from overpaint.bench.records import Report
     from overpaint.bench.sweep import Axes, listed
 
     from .progress import progress_bar
@@ -137,6 +146,7 @@ def bench(
         footprint=footprint,
         compare=compare,
         plot=plot,
+        live=live,
     )
     with progress_bar("bench") as advance:
         report = measure(asked, advance)
@@ -148,5 +158,5 @@ def bench(
         from overpaint.bench.tables import show
 
         show(report, Console())
-    if any(one.verdict == "slower" for one in report.compared):
+    if isinstance(report, Report) and any(one.verdict == "slower" for one in report.compared):
         raise typer.Exit(SLOWER_EXIT)
