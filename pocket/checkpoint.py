@@ -45,7 +45,8 @@ def write_checkpoint(
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     pipeline.to(dtype=torch.float16).save_pretrained(part)
-    _plain_json(part / "scheduler" / "scheduler_config.json")
+    for config in part.rglob("*config.json"):
+        _plain_json(config)
     for name in ("vocab.json", "merges.txt", "special_tokens_map.json"):
         shutil.copyfile(tokenizer_folder / name, part / "tokenizer" / name)
     for file in part.rglob("*.safetensors"):
@@ -55,7 +56,9 @@ def write_checkpoint(
 
 
 def _plain_json(config: Path) -> None:
-    """Drop the one value that JSON cannot hold: the default, minus infinity, of a clip."""
+    """Drop where the network was read from, and the one value that JSON cannot hold: the default,
+    minus infinity, of a clip."""
     values = json.loads(config.read_text())
-    del values["lambda_min_clipped"]
+    for name in ("_name_or_path", "lambda_min_clipped"):
+        values.pop(name, None)
     config.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")

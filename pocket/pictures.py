@@ -1,5 +1,6 @@
 """`python -m pocket.pictures`: the example and every picture of the documentation, from the
-bundle that ships: the input and two repaintings, strength by prompt, and a denoising as it runs."""
+bundle that ships: the input and two repaintings, strength by prompt, a denoising as it runs, and a
+drawing that is repainted as it is drawn."""
 
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from overpaint.runtime import Img2Img, Step
+from pocket import drawing
 from pocket.painter import paint
 from pocket.scene import HELD_OUT, Scene
 
@@ -30,6 +32,8 @@ PROMPTS = (
 )
 STRENGTHS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 1.0)
 SEED = 7
+DRAWING = 48
+"""Frames of the drawing."""
 GAP = 4
 WHITE = 255
 
@@ -45,8 +49,10 @@ def main() -> None:
         save("before-after", row([summer, *(repaint(pipe, summer, p) for p in PROMPTS[:2])]), 2.5)
         save("strength", strength_grid(pipe, summer), 1.5)
         frames = denoising(pipe, summer, "winter mountains at night, watercolour")
+        drawn = drawn_live(pipe, "autumn mountains at sunset, a house, flat poster")
     save("denoising", row([*frames[:: max(1, len(frames) // 6)], frames[-1]]), 1.5)
     save_gif("denoising", frames, 2)
+    save_gif("drawing", drawn, 2, milliseconds=80)
 
 
 def repaint(pipe: Img2Img, picture: Picture, prompt: str, strength: float | None = None) -> Picture:
@@ -75,6 +81,15 @@ def denoising(pipe: Img2Img, picture: Picture, prompt: str) -> list[Picture]:
     return frames
 
 
+def drawn_live(pipe: Img2Img, prompt: str) -> list[Picture]:
+    """A drawing as it is drawn, and beside each moment what a live run makes of it."""
+    with pipe.live(prompt, strength=0.5, steps=2, seed=1) as live:
+        return [
+            row([np.asarray(sheet), np.asarray(live(sheet).convert("RGB"))])
+            for sheet in drawing.frames(DRAWING)
+        ]
+
+
 def row(pictures: list[Picture]) -> Picture:
     """Side by side with a white gap."""
     gap = np.full((pictures[0].shape[0], GAP, 3), WHITE, np.uint8)
@@ -94,10 +109,10 @@ def save(name: str, picture: Picture, scale: float) -> None:
     enlarged(picture, scale).save(DOCS / f"{name}.png", optimize=True)
 
 
-def save_gif(name: str, frames: list[Picture], scale: float) -> None:
+def save_gif(name: str, frames: list[Picture], scale: float, *, milliseconds: int = 220) -> None:
     """docs/pictures/<name>.gif; it rests on the finished picture."""
     images = [enlarged(frame, scale) for frame in frames]
-    times = [220] * (len(images) - 1) + [2500]
+    times = [milliseconds] * (len(images) - 1) + [2500]
     images[0].save(
         DOCS / f"{name}.gif", save_all=True, append_images=images[1:], duration=times, loop=0
     )
