@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,6 +11,7 @@ from overpaint.bundle.errors import UsageError
 from .engines import Engines
 from .image import ImageLike
 from .settings import Settings
+from .text.lora_tags import tagged
 
 HAND_OVER: Final = 0.8
 
@@ -33,10 +35,20 @@ class Refiner:
 @dataclass(frozen=True, slots=True)
 class Request:
     """A picture to repaint as `prompt` says. Without `image` it is text to image. `mask`: white is
-    repainted, black is kept."""
+    repainted, black is kept. `lora`: weights of LoRAs that the pipeline has open, from -2 to 2, by
+    name; what the prompt says of them is added."""
 
     image: ImageLike | None
     prompt: str
     settings: Settings = field(default_factory=Settings)
     refiner: Refiner | None = None
     mask: ImageLike | None = None
+    lora: Mapping[str, float] = field(default_factory=dict)
+
+    def lora_weights(self) -> dict[str, float]:
+        """`lora`, and what the prompt says where its notation is read. Raises UsageError."""
+        weights = dict(self.lora)
+        if self.settings.prompt_weights:
+            for name, weight in tagged(self.prompt).items():
+                weights[name] = weights.get(name, 0.0) + weight
+        return weights
