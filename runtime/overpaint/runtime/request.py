@@ -14,6 +14,7 @@ from .settings import Settings
 from .text.lora_tags import tagged
 
 HAND_OVER: Final = 0.8
+LARGEST_LORA_WEIGHT: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,25 @@ class Request:
     lora: Mapping[str, float] = field(default_factory=dict)
 
     def lora_weights(self) -> dict[str, float]:
-        """`lora`, and what the prompt says where its notation is read. Raises UsageError."""
-        weights = dict(self.lora)
-        if self.settings.prompt_weights:
-            for name, weight in tagged(self.prompt).items():
-                weights[name] = weights.get(name, 0.0) + weight
-        return weights
+        """`lora`, and what the prompt says. Raises UsageError."""
+        return lora_weights(self.lora, self.prompt, self.settings)
+
+
+def lora_weights(lora: Mapping[str, float], prompt: str, settings: Settings) -> dict[str, float]:
+    """`lora`, and what the prompt says where `settings` have its notation read.
+
+    Raises:
+        UsageError: a weight is none from -2 to 2, or the prompt's notation is broken.
+    """
+    weights = dict(lora)
+    if settings.prompt_weights:
+        for name, weight in tagged(prompt).items():
+            weights[name] = weights.get(name, 0.0) + weight
+    for name, weight in weights.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not abs(weight) <= LARGEST_LORA_WEIGHT:
+            raise UsageError(
+                f"lora: expected weights from {-LARGEST_LORA_WEIGHT:g} to "
+                f"{LARGEST_LORA_WEIGHT:g}, got {weight!r} for {name}"
+            )
+    return weights

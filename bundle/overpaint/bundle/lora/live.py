@@ -55,6 +55,21 @@ def live_loras(bundle: Bundle, loras: Mapping[str, Path], progress: Progress | N
     return extended(bundle, NAME, hashes, edit, progress)
 
 
+def check_live(bundle: Bundle, lora: Path) -> None:
+    """Raise what `live_loras` would of this file, without making anything."""
+    graphs = {
+        component: unbind(bundle.path(entry.graph).read_bytes())[0]
+        for component, entry in bundle.manifest.components.items()
+    }
+    wanted = {component: slots(template) for component, template in graphs.items()}
+    plan = plan_loras(FAMILIES[bundle.manifest.family], wanted, [LoraChoice(lora)])
+    for component, changes in plan.items():
+        for weight, some in changes.items():
+            for change in some:
+                _branch(change.update, 0)
+                _check(change.update, change.source, wanted[component][weight])
+
+
 def hash_of(lora: Path) -> str:
     """A LoRA file's SHA-256. CheckpointError where it cannot be read."""
     try:

@@ -6,12 +6,12 @@ is the base's own session. A run without LoRAs, or with all of them at 0, is the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from overpaint.bundle.errors import SessionError, UsageError
+from overpaint.bundle.errors import SessionError
 from overpaint.bundle.files.hashing import Progress
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
@@ -23,7 +23,8 @@ from overpaint.runtime.text import TextEncoders
 
 from .find import lora_file, loras_in, unknown
 
-LARGEST_WEIGHT: Final = 2.0
+MOST: Final = 8
+"""How many may be open that a run does not use, since each costs its part of every step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,25 @@ class LiveLoras:
         there = loras_in(self._folder, embedded=self._embedded)
         return tuple(sorted({*self._adapters, *there}))
 
-    def add(self, files: Mapping[str, Path], progress: Progress | None = None) -> None:
-        """Open LoRAs under names of their own.
+    def add(
+        self,
+        files: Mapping[str, Path],
+        progress: Progress | None = None,
+        *,
+        keep: Collection[str] = (),
+    ) -> None:
+        """Open LoRAs under names of their own. Where they would be more than `MOST`, others are
+        closed but those to `keep`.
 
         Raises CheckpointError, BundleError, SessionError; UsageError while a run is under way.
         """
         there = self._folder, self._embedded
         found = {name: lora_file(file, there[0], embedded=there[1]) for name, file in files.items()}
         added = {name: Adapter(file, hash_of(file)) for name, file in found.items()}
-        self._open({**self._adapters, **added}, progress)
+        open_now = self._adapters
+        if len(open_now) + len(added) > MOST:
+            open_now = {name: own for name, own in open_now.items() if name in keep}
+        self._open({**open_now, **added}, progress)
 
     def remove(self, name: str) -> None:
         """Close a LoRA. Raises UsageError where none is called so, or a run is under way."""
@@ -79,13 +90,12 @@ class LiveLoras:
 
         Raises UsageError for a name that is not known; as `add`.
         """
-        _check(weights)
         wanted = {name for name, weight in weights.items() if weight}
         if missing := wanted - self._adapters.keys():
             there = loras_in(self._folder, embedded=self._embedded)
             for name in sorted(missing - there.keys()):
                 raise unknown(name, there | {n: a.file for n, a in self._adapters.items()})
-            self.add({name: there[name] for name in missing})
+            self.add({name: there[name] for name in missing}, keep=wanted)
         if not wanted:
             return self._base
         assert self._engines is not None
@@ -153,13 +163,3 @@ def _extended(base: Engines, bundle: Bundle, adapters: Adapters) -> Engines:
         decision=decision,
         adapters=adapters,
     )
-
-
-def _check(weights: Mapping[str, float]) -> None:
-    for name, weight in weights.items():
-        number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not abs(weight) <= LARGEST_WEIGHT:
-            raise UsageError(
-                f"lora: expected weights from {-LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, got "
-                f"{weight!r} for {name}"
-            )
