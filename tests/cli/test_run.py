@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from tests.cli.typed import Command, files, pictures
 from tests.doubles.engines import FakeEngines
-from tests.doubles.ink import write_ink
+from tests.random_lora import random_lora
 
 from overpaint.bundle.errors import SessionError
 from overpaint.cli import main
@@ -278,7 +278,7 @@ def test_a_lora_turns_beside_the_weights_and_paints_as_the_fused_one(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     Image.effect_mandelbrot((96, 96), (-2, -1, 1, 1), 40).convert("RGB").save("a.png")
-    write_ink(tmp_path / "loras" / "ink.safetensors")
+    random_lora(tmp_path / "loras" / "ink.safetensors")
 
     def painted(*arguments: object) -> np.ndarray[Any, Any]:
         typed = ["overpaint", "run", "a.png", *arguments, "--seed", 3, "-o", "out.png", "--force"]

@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from tests.loras import TARGETS, Tensors, components, kohya, pipeline, save, train
 from tests.parity import LIMIT, PROMPT, SEED, Cell, Pixels, Reference, difference, ours, photograph
+from tests.random_lora import random_lora
 
 from overpaint.bundle.errors import CheckpointError, UsageError
+from overpaint.bundle.files.hashing import sha256_file
 from overpaint.runtime import Img2Img
+from overpaint.runtime.lora import find
+from overpaint.runtime.metadata import read_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -212,6 +216,40 @@ def test_a_mode_takes_them_in_its_own_form(
 ) -> None:
     with pytest.raises(UsageError, match=says):
         Img2Img.open(tiny_sd1_bundle, lora=lora, lora_mode=mode)
+
+
+def test_the_embedded_models_own_are_known_by_name_to_it_alone(
+    tmp_path: Path, tiny_sd1_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "EMBEDDED_LORAS", tmp_path)
+    random_lora(tmp_path / "ink.safetensors")
+    with Img2Img.open(lora=["ink:0.8"]) as pipe:
+        fused = painted(pipe)
+        [told] = pipe.bundle.manifest.loras
+        assert (told.name, told.weight) == ("ink.safetensors", 0.8)
+    with Img2Img.open() as pipe:
+        assert difference(fused, painted(pipe)) > 5 * LIMIT
+        assert difference(fused, painted(pipe, {"ink": 0.8})) <= LIMIT
+    with (
+        Img2Img.open(tiny_sd1_bundle) as other,
+        pytest.raises(UsageError, match="'ink' is no LoRA that is known here; there is none"),
+    ):
+        painted(other, {"ink": 0.8})
+
+
+def test_what_was_turned_stands_in_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "EMBEDDED_LORAS", tmp_path)
+    file = random_lora(tmp_path / "ink.safetensors")
+    with Img2Img.open() as pipe:
+        result = pipe(photograph((64, 64)), "a lake", lora={"ink": 0.8}, steps=2, seed=1)
+    result.images[0].save(tmp_path / "out.png")
+    hashed = sha256_file(file)
+    said = read_parameters(tmp_path / "out.png")["loras"]
+    assert said == [{"name": "ink", "sha256": hashed, "weight": 0.8}]
+    assert result.parameters.as_dict()["loras"] == said
+    assert result.parameters.infotext().startswith("a lake <lora:ink:0.8>\n")
 
 
 def test_kohyas_names_of_single_files_are_known_as_well(

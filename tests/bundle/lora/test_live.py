@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tests.random_lora import layers, random_lora
 
 from overpaint.bundle.checkpoint.safetensors import of_array, write_safetensors
 from overpaint.bundle.errors import CheckpointError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
-from overpaint.bundle.graph.weights import Slot, slots, unbind
 from overpaint.bundle.lora.branches import SCALE
 from overpaint.bundle.lora.file import LoraChoice
 from overpaint.bundle.lora.fuse import fuse_loras
@@ -35,30 +35,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def written(path: Path, tensors: Mapping[str, Array]) -> Path:
     write_safetensors(path, {name: of_array(array) for name, array in tensors.items()})
     return path
-
-
-def layers(bundle: Path) -> dict[str, Slot]:
-    """The linear and convolution weights of a UNet, by what kohya's scripts call the module."""
-    wanted = slots(unbind((bundle / "unet" / "model.onnx").read_bytes())[0])
-    return {
-        "lora_unet_" + name.removesuffix(".weight").replace(".", "_"): one
-        for name, one in wanted.items()
-        if name.endswith(".weight") and len(one.shape) in (2, 4)
-    }
-
-
-def lora(bundle: Path, path: Path, *, rank: int, seed: int, dtype: str = "f4") -> Path:
-    """Factors for every layer of the UNet."""
-    rng = np.random.default_rng(seed)
-    tensors: dict[str, Array] = {}
-    for module, one in layers(bundle).items():
-        out, into, *kernel = one.shape
-        down = rng.standard_normal((rank, into, *kernel)) / np.sqrt(np.prod([into, *kernel]))
-        up = rng.standard_normal((out, rank, *[1] * len(kernel))) * 0.1
-        tensors[f"{module}.lora_down.weight"] = down.astype(dtype)
-        tensors[f"{module}.lora_up.weight"] = up.astype(dtype)
-        tensors[f"{module}.alpha"] = np.array(rank * 0.75, dtype)
-    return written(path, tensors)
 
 
 def predicted(bundle: Bundle, scale: list[float] | None = None, device: str = "cpu") -> Array:
@@ -83,7 +59,7 @@ def test_it_is_whole_and_reads_the_factors_where_they_lie(
     tiny_sd1_bundle: Path, tmp_path: Path
 ) -> None:
     base = open_bundle(tiny_sd1_bundle)
-    file = lora(tiny_sd1_bundle, tmp_path / "ink.safetensors", rank=4, seed=1, dtype="f2")
+    file = random_lora(tmp_path / "ink.safetensors", tiny_sd1_bundle, rank=4, seed=1, dtype="f2")
     folder = live_loras(base, {hash_of(file): file})
     assert verify_bundle(folder).whole
     files = open_bundle(folder).manifest.files
@@ -102,7 +78,7 @@ def test_branches_at_0_change_no_bit_of_what_onnx_runtime_computes(
     family: str, bundles: dict[str, Path], tmp_path: Path
 ) -> None:
     base = open_bundle(bundles[family])
-    file = lora(base.folder, tmp_path / "ink.safetensors", rank=4, seed=1)
+    file = random_lora(tmp_path / "ink.safetensors", base.folder, rank=4, seed=1)
     live = open_bundle(live_loras(base, {hash_of(file): file}))
     assert np.array_equal(predicted(base), predicted(live, [0.0]))
     assert not np.allclose(predicted(base), predicted(live, [0.5]), atol=1e-3)
@@ -113,8 +89,8 @@ def test_two_of_them_are_what_both_fused_are(
     device: str, tiny_sd1_bundle: Path, tmp_path: Path
 ) -> None:
     base = open_bundle(tiny_sd1_bundle)
-    one = lora(tiny_sd1_bundle, tmp_path / "one.safetensors", rank=4, seed=1)
-    two = lora(tiny_sd1_bundle, tmp_path / "two.safetensors", rank=2, seed=2, dtype="f2")
+    one = random_lora(tmp_path / "one.safetensors", tiny_sd1_bundle, rank=4, seed=1)
+    two = random_lora(tmp_path / "two.safetensors", tiny_sd1_bundle, rank=2, seed=2, dtype="f2")
     weights = {hash_of(one): (one, 0.7), hash_of(two): (two, -1.2)}
     live = open_bundle(live_loras(base, {sha256: file for sha256, (file, _) in weights.items()}))
     choices = [LoraChoice(file, weight) for file, weight in weights.values()]
@@ -149,8 +125,8 @@ def test_a_middle_factor_stands_beside_its_convolution(
 def test_branches_stand_beside_fused_weights_and_branches_take_another_name(
     tiny_sd1_bundle: Path, tmp_path: Path
 ) -> None:
-    one = lora(tiny_sd1_bundle, tmp_path / "one.safetensors", rank=4, seed=1)
-    two = lora(tiny_sd1_bundle, tmp_path / "two.safetensors", rank=2, seed=2)
+    one = random_lora(tmp_path / "one.safetensors", tiny_sd1_bundle, rank=4, seed=1)
+    two = random_lora(tmp_path / "two.safetensors", tiny_sd1_bundle, rank=2, seed=2)
     base = open_bundle(tiny_sd1_bundle)
     fuse_loras(base, tmp_path / "one", [LoraChoice(one, 0.4)])
     fuse_loras(base, tmp_path / "both", [LoraChoice(one, 0.4), LoraChoice(two, 0.9)])
@@ -164,7 +140,7 @@ def test_the_same_files_are_one_bundle_whatever_their_order(
 ) -> None:
     base = open_bundle(tiny_sd1_bundle)
     files = [
-        lora(tiny_sd1_bundle, tmp_path / f"{seed}.safetensors", rank=2, seed=seed)
+        random_lora(tmp_path / f"{seed}.safetensors", tiny_sd1_bundle, rank=2, seed=seed)
         for seed in (1, 2)
     ]
     there = {hash_of(file): file for file in files}
@@ -204,7 +180,7 @@ def test_a_half_precision_bundle_turns_them_in_half_precision(
     tiny_sd1: Path, exported: Callable[..., Path], tmp_path: Path
 ) -> None:
     base = open_bundle(exported("sd1-float16.bundle", tiny_sd1, dtype="float16"))
-    file = lora(base.folder, tmp_path / "ink.safetensors", rank=4, seed=1)
+    file = random_lora(tmp_path / "ink.safetensors", base.folder, rank=4, seed=1)
     live = open_bundle(live_loras(base, {hash_of(file): file}))
     fuse_loras(base, tmp_path / "fused", [LoraChoice(file, 0.6)])
     fused, alone = predicted(open_bundle(tmp_path / "fused")), predicted(base)
