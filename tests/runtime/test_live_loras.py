@@ -267,3 +267,30 @@ def test_kohyas_names_of_single_files_are_known_as_well(
     with Img2Img.open(tiny_sdxl_bundle, lora={"k": path}, lora_mode="live") as pipe:
         assert difference(fused, painted(pipe, {"k": 0.5})) <= LIMIT
         assert difference(fused, painted(pipe)) > 5 * LIMIT
+
+
+def test_a_live_run_turns_them_from_frame_to_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 0 to 1: the first and the last frame are those of two bundles made the old way."""
+    file, frame = random_lora(tmp_path / "ink.safetensors"), photograph((64, 64))
+    options: dict[str, Any] = {"strength": 0.6, "steps": 2, "seed": 4}
+
+    def shown(pipe: Img2Img, *weights: float) -> list[Pixels]:
+        frames = []
+        with pipe.live("a lake", **options) as live:
+            for weight in weights:
+                live.lora = {"ink": weight} if weight else {}
+                frames.append(np.asarray(live(frame)))
+        return frames
+
+    with Img2Img.open() as pipe:
+        [base] = shown(pipe, 0.0)
+    with Img2Img.open(lora=[f"{file}:1"]) as pipe:
+        [fused] = shown(pipe, 0.0)
+    with Img2Img.open(lora={"ink": file}, lora_mode="live") as pipe:
+        first, between, last = shown(pipe, 0.0, 0.5, 1.0)
+    assert np.array_equal(base, first)
+    assert difference(fused, last) <= LIMIT
+    assert difference(base, between) > LIMIT
+    assert difference(between, last) > LIMIT
