@@ -12,7 +12,7 @@ import pytest
 from tests.random_lora import layers, random_lora
 
 from overpaint.bundle.checkpoint.safetensors import of_array, write_safetensors
-from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.errors import BundleError, CheckpointError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
@@ -122,7 +122,7 @@ def test_a_middle_factor_stands_beside_its_convolution(
     assert np.abs(fused - predicted(base)).max() > 0.01
 
 
-def test_branches_stand_beside_fused_weights_and_branches_take_another_name(
+def test_branches_stand_beside_weights_that_others_are_fused_into(
     tiny_sd1_bundle: Path, tmp_path: Path
 ) -> None:
     one = random_lora(tmp_path / "one.safetensors", tiny_sd1_bundle, rank=4, seed=1)
@@ -133,6 +133,13 @@ def test_branches_stand_beside_fused_weights_and_branches_take_another_name(
     live = open_bundle(live_loras(open_bundle(tmp_path / "one"), {hash_of(two): two}))
     fused = predicted(open_bundle(tmp_path / "both"))
     np.testing.assert_allclose(predicted(live, [0.9]), fused, rtol=1e-3, atol=2e-5)
+
+
+def test_branches_are_not_put_beside_branches(tiny_sd1_bundle: Path, tmp_path: Path) -> None:
+    file = random_lora(tmp_path / "one.safetensors", tiny_sd1_bundle)
+    once = open_bundle(live_loras(open_bundle(tiny_sd1_bundle), {hash_of(file): file}))
+    with pytest.raises(BundleError, match="branches for LoRAs already"):
+        live_loras(once, {hash_of(file): file})
 
 
 def test_the_same_files_are_one_bundle_whatever_their_order(

@@ -20,7 +20,7 @@ from overpaint.bundle.checkpoint.link import place
 from overpaint.bundle.checkpoint.match import FLOATS
 from overpaint.bundle.checkpoint.safetensors import Stored, of_array, write_safetensors
 from overpaint.bundle.checkpoint.source import Source
-from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.errors import BundleError, CheckpointError
 from overpaint.bundle.extended import extended
 from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.files.hashing import Progress, sha256_file
@@ -48,6 +48,11 @@ def live_loras(bundle: Bundle, loras: Mapping[str, Path], progress: Progress | N
         BundleError, UsageError: as `extended`.
     """
     hashes = sorted(loras)
+    inputs = (one for part in bundle.manifest.components.values() for one in part.inputs)
+    if any(one.name == SCALE for one in inputs):
+        raise BundleError(
+            f"{bundle.folder}: it has branches for LoRAs already; open the bundle that it was made of"
+        )
 
     def edit(folder: Path, manifest: Manifest) -> Manifest:
         return _edit(folder, manifest, {sha256: loras[sha256] for sha256 in hashes})

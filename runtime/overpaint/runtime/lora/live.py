@@ -54,11 +54,6 @@ class LiveLoras:
         """Those that are open."""
         return self._adapters
 
-    def known(self) -> tuple[str, ...]:
-        """Every name that a run may use."""
-        there = loras_in(self._folder, embedded=self._embedded)
-        return tuple(sorted({*self._adapters, *there}))
-
     def add(
         self,
         files: Mapping[str, Path],
