@@ -51,7 +51,7 @@ def live_loras(bundle: Bundle, loras: Mapping[str, Path], progress: Progress | N
     inputs = (one for part in bundle.manifest.components.values() for one in part.inputs)
     if any(one.name == SCALE for one in inputs):
         raise BundleError(
-            f"{bundle.folder}: it has branches for LoRAs already; open the bundle that it was made of"
+            f"{bundle.folder}: it has branches for LoRAs already; open what it was made of"
         )
 
     def edit(folder: Path, manifest: Manifest) -> Manifest:

@@ -6,7 +6,7 @@ is the base's own session. A run without LoRAs, or with all of them at 0, is the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from overpaint.bundle.files.hashing import Progress
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.lora.live import hash_of, live_loras
-from overpaint.engines.choose import choose, open_session
+from overpaint.engines.choose import Decision, choose, open_session
 from overpaint.runtime.components import Components
 from overpaint.runtime.engines import Adapters, Engines, turned_by
 from overpaint.runtime.text import TextEncoders
@@ -24,7 +24,8 @@ from overpaint.runtime.text import TextEncoders
 from .find import lora_file, loras_in, unknown
 
 MOST: Final = 8
-"""How many may be open that a run does not use, since each costs its part of every step."""
+"""How many a folder's names may open before those that a run does not use are closed: each has its
+part in every step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +55,12 @@ class LiveLoras:
         """Those that are open."""
         return self._adapters
 
-    def add(
-        self,
-        files: Mapping[str, Path],
-        progress: Progress | None = None,
-        *,
-        keep: Collection[str] = (),
-    ) -> None:
-        """Open LoRAs under names of their own. Where they would be more than `MOST`, others are
-        closed but those to `keep`.
+    def add(self, files: Mapping[str, Path], progress: Progress | None = None) -> None:
+        """Open LoRAs under names of their own.
 
         Raises CheckpointError, BundleError, SessionError; UsageError while a run is under way.
         """
-        there = self._folder, self._embedded
-        found = {name: lora_file(file, there[0], embedded=there[1]) for name, file in files.items()}
-        added = {name: Adapter(file, hash_of(file)) for name, file in found.items()}
-        open_now = self._adapters
-        if len(open_now) + len(added) > MOST:
-            open_now = {name: own for name, own in open_now.items() if name in keep}
-        self._open({**open_now, **added}, progress)
+        self._open({**self._adapters, **self._read(files)}, progress)
 
     def remove(self, name: str) -> None:
         """Close a LoRA. Raises UsageError where none is called so, or a run is under way."""
@@ -90,7 +78,11 @@ class LiveLoras:
             there = loras_in(self._folder, embedded=self._embedded)
             for name in sorted(missing - there.keys()):
                 raise unknown(name, there | {n: a.file for n, a in self._adapters.items()})
-            self.add({name: there[name] for name in missing}, keep=wanted)
+            found = self._read({name: there[name] for name in missing})
+            if len(self._adapters) + len(found) > MOST:
+                self._open({n: own for n, own in self._adapters.items() if n in wanted} | found)
+            else:
+                self._open(self._adapters | found)
         if not wanted:
             return self._base
         assert self._engines is not None
@@ -116,30 +108,39 @@ class LiveLoras:
         if self._engines is not None:
             self._engines.components.close()
 
+    def _read(self, files: Mapping[str, Path]) -> dict[str, Adapter]:
+        found = {
+            name: lora_file(file, self._folder, embedded=self._embedded)
+            for name, file in files.items()
+        }
+        return {name: Adapter(file, hash_of(file)) for name, file in found.items()}
+
     def _open(self, adapters: dict[str, Adapter], progress: Progress | None = None) -> None:
+        """Have these open, and no other. What raises changes nothing."""
         with self._base.alone():
-            files = {adapter.sha256: adapter.file for adapter in adapters.values()}
-            opened = None
-            if files:
+            extension = None
+            if adapters:
+                files = {adapter.sha256: adapter.file for adapter in adapters.values()}
                 folder = live_loras(self._base.bundle, files, progress)
-                opened = open_bundle(folder, progress=progress)
+                bundle = open_bundle(folder, progress=progress)
+                extension = bundle, _decided(self._base, bundle)
             self.close()  # two copies of a denoiser are enough
-            self._adapters = adapters
-            self._engines = None
-            if opened is not None:
+            self._adapters, self._engines = adapters, None
+            if extension is not None:
                 hashes = {name: adapter.sha256 for name, adapter in adapters.items()}
-                self._engines = _extended(self._base, opened, Adapters(hashes))
+                self._engines = _extended(self._base, *extension, Adapters(hashes))
 
 
-def _extended(base: Engines, bundle: Bundle, adapters: Adapters) -> Engines:
-    """The engines of `bundle`, an extension of base's, where its LoRAs change anything; else
-    base's."""
-    decision = base.decision
-    if decision is None:
+def _decided(base: Engines, bundle: Bundle) -> Decision:
+    """What runs an extension: that which runs its base. Raises SessionError where it cannot."""
+    if base.decision is None:
         raise SessionError("lora: sessions that were opened elsewhere cannot be extended")
-    decision = replace(
-        decision, chosen=choose(bundle, decision.chosen.device, decision.precision).chosen
-    )
+    chosen = choose(bundle, base.decision.chosen.device, base.decision.precision).chosen
+    return replace(base.decision, chosen=chosen)
+
+
+def _extended(base: Engines, bundle: Bundle, decision: Decision, adapters: Adapters) -> Engines:
+    """The engines of `bundle`, an extension of base's: base's, but for what its LoRAs change."""
     turned = turned_by(bundle)
     components = Components(
         turned,
