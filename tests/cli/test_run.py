@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from tests.cli.typed import Command, files, pictures
 from tests.doubles.engines import FakeEngines
+from tests.random_lora import random_lora
 
 from overpaint.bundle.errors import SessionError
+from overpaint.cli import main
 from overpaint.runtime import Img2Img
 from overpaint.runtime.metadata import read_parameters
 
@@ -265,3 +269,52 @@ def test_a_bundle_that_cannot_run_is_one_line(
     done = overpaint("a.png", "red", "-o", "out.png")
     assert (done.code, done.out) == (1, "")
     assert done.err == "overpaint: unet: /x/unet/model.onnx cannot be loaded\n"
+
+
+def test_a_lora_turns_beside_the_weights_and_paints_as_the_fused_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """On the embedded model: by its file, by its name in a folder, and by the prompt."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    Image.effect_mandelbrot((96, 96), (-2, -1, 1, 1), 40).convert("RGB").save("a.png")
+    random_lora(tmp_path / "loras" / "ink.safetensors")
+
+    def painted(*arguments: object) -> np.ndarray[Any, Any]:
+        typed = ["overpaint", "run", "a.png", *arguments, "--seed", 3, "-o", "out.png", "--force"]
+        monkeypatch.setattr(sys, "argv", [*map(str, typed)])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        assert not ended.value.code
+        return np.asarray(Image.open("out.png")).astype(int)
+
+    base = painted("winter mountains")
+    fused = painted("winter mountains", "--lora", "loras/ink.safetensors:0.7")
+    live = painted(
+        "winter mountains", "--lora", "ink:0.7", "--lora-mode", "live", "--lora-folder", "loras"
+    )
+    [told] = read_parameters("out.png")["loras"]
+    assert (told["name"], told["weight"], len(told["sha256"])) == ("ink", 0.7, 64)
+    named = painted("winter mountains <lora:ink:.7>", "--prompt-weights", "--lora-folder", "loras")
+    assert np.abs(fused - base).max() > 5
+    assert np.abs(fused - live).max() <= 1
+    assert np.array_equal(live, named)
+    assert np.array_equal(base, painted("winter mountains", "--lora-folder", "loras"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--lora", "a/i.safetensors", "--lora", "i", "--lora-mode", "live"), "the same name"),
+        (("--lora-mode", "quick"), "--lora-mode: expected fused or live, got 'quick'"),
+        (("--lora", "oil"), "'oil' is no LoRA that is known here"),
+        (("--lora", "oil", "--lora-folder", "nowhere"), "--lora-folder: expected a folder"),
+    ],
+)
+def test_a_lora_that_cannot_be_meant_is_refused(
+    arguments: tuple[str, ...], says: str, overpaint: Command
+) -> None:
+    done = overpaint("a.png", "red", "-o", "out.png", *arguments)
+    assert done.code
+    assert says in done.err
+    assert "out.png" not in files()

@@ -22,6 +22,19 @@ LoraOption = Annotated[
     list[str] | None,
     typer.Option("--lora", metavar="FILE[:WEIGHT]", help="Fused into the weights. Repeatable."),
 ]
+LoraModeOption = Annotated[
+    str,
+    typer.Option(
+        metavar="fused|live",
+        help="live: beside the weights, so that another weight needs no other engine.",
+    ),
+]
+LoraFolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Its files may be named without suffix, also <lora:NAME:1> in a prompt."
+    ),
+]
 LikeOption = Annotated[
     str | None,
     typer.Option("--like", metavar="NAME", help="What a single file is, where it does not tell."),

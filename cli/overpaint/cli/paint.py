@@ -60,7 +60,8 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
                 if not options.skip_existing:
                     _refuse_existing(task, options)  # another run may have taken a name by now
                 over = mask.image if mask else None
-                request = Request(task.source, work.prompt, plan.settings, refiner, over)
+                weights = {name: choice.weight for name, choice in options.live.items()}
+                request = Request(task.source, work.prompt, plan.settings, refiner, over, weights)
                 result = _paint(pipe.events(request), task, work.prompt)
                 result = _compared(result, options)
             except OverpaintError as error:
@@ -124,6 +125,7 @@ def _folder_run(
 ) -> FolderRun:
     asked = {"prompt": work.prompt, **asdict(settings), "hand_over": options.hand_over}
     asked["mask"] = mask.sha256 if mask else None
+    asked["lora"] = {name: choice.weight for name, choice in options.live.items()}
     return FolderRun.of(
         asked, {path: task.image for task in tasks if task.image for path in task.outputs}
     )
@@ -169,11 +171,17 @@ def _write(result: Result, task: Task, outcome: Outcome, options: Options) -> bo
 
 
 def _open(options: Options) -> Img2Img:
+    folder = options.lora_folder
     with progress_bar("making a bundle") as advance:
-        bundle = bundle_to_open(options.bundle, options.lora, options.like, advance)
+        bundle = bundle_to_open(
+            options.bundle, options.lora, options.like, advance, lora_folder=folder
+        )
     with progress_bar("checking the bundle", unit="percent") as advance:
         return Img2Img.open(
             bundle,
+            lora={name: choice.path for name, choice in options.live.items()},
+            lora_mode="live",
+            lora_folder=folder,
             device=options.device,
             precision=options.precision,
             gpu_memory=options.gpu_memory,
@@ -186,7 +194,8 @@ def _open(options: Options) -> Img2Img:
 def _refiner(options: Options, opened: contextlib.ExitStack) -> Refiner | None:
     if options.refiner is None:
         return None
-    pipe = opened.enter_context(_open(replace(options, bundle=options.refiner, lora=(), like=None)))
+    alone = replace(options, bundle=options.refiner, lora=(), live={}, lora_folder=None, like=None)
+    pipe = opened.enter_context(_open(alone))
     return Refiner(pipe.engines, HAND_OVER if options.hand_over is None else options.hand_over)
 
 

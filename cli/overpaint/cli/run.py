@@ -18,6 +18,8 @@ from .options import (
     GpuMemoryOption,
     Json,
     LikeOption,
+    LoraFolderOption,
+    LoraModeOption,
     LoraOption,
     PrecisionOption,
 )
@@ -35,6 +37,10 @@ EXAMPLES = """**Examples**
 `cat photo.jpg | overpaint run - "a watercolour" -o - > out.png`
 
 `overpaint run photo.jpg "a watercolour" --bundle my.safetensors --lora ink.safetensors -o o.png`
+
+`overpaint run photo.jpg "a lake" --lora ink.safetensors:0.7 --lora-mode live -o out.png`
+
+`overpaint run photo.jpg "a lake <lora:ink:0.7>" --lora-folder loras/ --prompt-weights -o out.png`
 
 `overpaint run photo.jpg "a (stormy:1.3) sea, [boats]" --prompt-weights -o out.png`
 
@@ -77,6 +83,8 @@ def run(
     ] = None,
     bundle: BundleOption = None,
     lora: LoraOption = None,
+    lora_mode: LoraModeOption = "fused",
+    lora_folder: LoraFolderOption = None,
     like: LikeOption = None,
     text_to_image: Annotated[
         bool, typer.Option("--text-to-image", help="From the prompt alone; needs --size.")
@@ -109,7 +117,7 @@ def run(
 
     from .paint import paint
     from .repeat import Repeat
-    from .run_options import Options
+    from .run_options import Options, by_mode
     from .work import named
 
     again = None
@@ -122,10 +130,13 @@ def run(
         text_to_image, hand_over = again.text_to_image, again.hand_over
     elif not arguments:
         raise UsageError("expected IMAGE... PROMPT, or --repeat PAINTED.png; got neither")
+    fused, live = by_mode(lora or (), lora_mode)
     options = Options(
         output=named(output, "--output"),
         bundle=bundle,
-        lora=tuple(lora or ()),
+        lora=fused,
+        live=live,
+        lora_folder=lora_folder,
         like=like,
         refiner=refiner,
         hand_over=hand_over,

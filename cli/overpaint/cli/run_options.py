@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from overpaint.bundle.errors import UsageError
+from overpaint.bundle.lora.file import LoraChoice
+from overpaint.runtime.lora.find import SUFFIX
+from overpaint.runtime.pipeline import LORA_MODES
 
 from .repeat import Repeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """As they were typed; `output` may be `-`, stdout."""
+    """As they were typed; `output` may be `-`, stdout. `lora` are fused, `live` opened beside the
+    weights."""
 
     output: Path
     bundle: Path | None
     lora: tuple[str, ...]
+    live: Mapping[str, LoraChoice]
+    lora_folder: Path | None
     like: str | None
     refiner: Path | None
     hand_over: float | None
@@ -28,3 +37,23 @@ class Options:
     skip_existing: bool
     json: bool
     again: Repeat | None = None
+
+
+def by_mode(lora: Sequence[str], mode: str) -> tuple[tuple[str, ...], dict[str, LoraChoice]]:
+    """The LoRAs to fuse, and those to open beside the weights, by their files' names bar suffix.
+
+    Raises:
+        UsageError: the mode is not known, or two would be called alike.
+    """
+    if mode not in LORA_MODES:
+        raise UsageError(f"--lora-mode: expected {' or '.join(LORA_MODES)}, got {mode!r}")
+    if mode == "fused":
+        return tuple(lora), {}
+    live: dict[str, LoraChoice] = {}
+    for choice in map(LoraChoice.parse, lora):
+        other = live.setdefault(choice.path.name.removesuffix(SUFFIX), choice)
+        if other is not choice:
+            raise UsageError(
+                f"--lora: {other.path} and {choice.path} would have the same name; rename one"
+            )
+    return (), live

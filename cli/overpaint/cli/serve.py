@@ -19,6 +19,8 @@ EXAMPLES = """**Examples**
 
 `overpaint serve bundles/sd15 --device cuda --warm-up 512x512 --warm-up 768x512`
 
+`overpaint serve bundles/sd15 --lora-folder loras/`
+
 `overpaint serve bundles/sd15 --device openvino --precision bf16`
 
 `OVERPAINT_TOKEN=… overpaint serve --host 0.0.0.0 --allow-host studio.example`
@@ -50,6 +52,10 @@ def serve(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "f32",
     gpu_memory: GpuMemoryOption = None,
+    lora_folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="LoRAs that jobs may give weights to, by their names."),
+    ] = None,
     warm_up: Annotated[
         list[str] | None,
         typer.Option(
@@ -115,6 +121,7 @@ def serve(
         device=device,
         precision=precision,
         gpu_memory=gpu_memory,
+        lora_folder=lora_folder,
         warm_up=[parse_size(text) for text in warm_up or ()],
         queue=queue,
         job_timeout=job_timeout,

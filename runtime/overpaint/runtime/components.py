@@ -27,14 +27,24 @@ class Components:
         open_session: Callable[[str], Session],
         *,
         low_memory: bool = False,
+        base: Components | None = None,
     ) -> None:
+        """`names` are opened now, others when they are first used. With a `base`, others are its
+        own."""
         self.low_memory = low_memory
         self.devices: dict[str, str] = {}
+        self._base = base
+        self._closed = False
+        self._names = names
         self._open_session = open_session
         self._opening: dict[str, Future[Session]] = {}
-        if not low_memory:
+        self.begin(names)
+
+    def begin(self, names: tuple[str, ...]) -> None:
+        """Open the sessions called so, in threads; with `low_memory` none is opened ahead."""
+        if not self.low_memory:
             pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="open")
-            self._opening = {name: pool.submit(open_session, name) for name in names}
+            self._opening |= {name: pool.submit(self._open_session, name) for name in names}
             pool.shutdown(wait=False)
 
     @contextmanager
@@ -50,10 +60,14 @@ class Components:
                 session.close()
 
     def _get(self, name: str) -> Session:
+        if self._base is not None and name not in self._names:
+            return self._base._get(name)
         if self.low_memory:
             return self._open_session(name)
-        if name not in self._opening:
+        if self._closed:
             raise SessionError(f"{name}: this pipeline is closed")
+        if name not in self._opening:
+            self.begin((name,))
         return self._opening[name].result()
 
     def wait(self) -> None:
@@ -63,6 +77,7 @@ class Components:
 
     def close(self) -> None:
         """Close every session; one that is still being opened is waited for. May be repeated."""
+        self._closed = True
         while self._opening:
             _, opening = self._opening.popitem()
             if not opening.cancel() and opening.exception() is None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import BundleError
 from overpaint.bundle.files.looking import is_file
+
+from .lora.find import lora_file
 
 EMBEDDED: Final = Path(__file__).parent / "embedded"
 
@@ -31,10 +34,13 @@ def bundle_to_open(
     lora: Sequence[str] = (),
     like: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    *,
+    lora_folder: Path | None = None,
 ) -> Path:
     """The folder of `bundle`; a checkpoint is imported, and LoRAs are fused, in the user's cache.
 
-    `lora`: each FILE or FILE:WEIGHT. `like`: what a single file is, where it does not tell.
+    `lora`: each FILE or FILE:WEIGHT, FILE also the name of one in `lora_folder`. `like`: what a
+    single file is, where it does not tell.
     `progress`: called with (done, in all, what comes next) while a bundle is made.
 
     Raises BundleError, CheckpointError, UsageError.
@@ -46,5 +52,9 @@ def bundle_to_open(
     from overpaint.bundle.importing.cache import ready_bundle
     from overpaint.engines.onnxruntime.cpu.decode import decode
 
-    choices = [LoraChoice.parse(text) for text in lora]
+    embedded = folder == EMBEDDED
+    choices = [
+        replace(choice, path=lora_file(choice.path, lora_folder, embedded=embedded))
+        for choice in map(LoraChoice.parse, lora)
+    ]
     return ready_bundle(folder, loras=choices, like=like, decode=decode, progress=progress)

@@ -4,25 +4,69 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Lora
+from overpaint.bundle.lora.branches import SCALE
 from overpaint.engines.choose import Decision
 
 from .components import Components
 from .text import TextEncoders
 
+Array: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """The LoRAs that an extension's engines turn: each file's SHA-256, by name."""
+
+    hashes: Mapping[str, str]
+
+    def scale(self, weights: Mapping[str, float]) -> Array:
+        """The graphs' input (N,): a weight for each file, in the order of their hashes. Two names
+        of one file add up."""
+        order = sorted(set(self.hashes.values()))
+        scale = np.zeros(len(order), np.float32)
+        for name, weight in weights.items():
+            if weight:
+                scale[order.index(self.hashes[name])] += weight
+        return scale
+
+    def used(self, weights: Mapping[str, float]) -> tuple[Lora, ...]:
+        """What a picture says of those that have a weight."""
+        return tuple(
+            Lora(name=name, sha256=self.hashes[name], weight=float(weight))
+            for name, weight in weights.items()
+            if weight
+        )
+
+
+def turned_by(bundle: Bundle) -> tuple[str, ...]:
+    """The components of `bundle` whose graphs have branches for LoRAs."""
+    return tuple(
+        name
+        for name, component in bundle.manifest.components.items()
+        if any(tensor.name == SCALE for tensor in component.inputs)
+    )
+
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """A bundle, its sessions, its text encoders and what they remember."""
+    """A bundle, its sessions, its text encoders and what they remember. `adapters`: the LoRAs that
+    stand beside its layers, where it has such."""
 
     bundle: Bundle
     components: Components
     text: TextEncoders
     decision: Decision | None
+    adapters: Adapters | None = None
     _running: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
@@ -31,6 +75,10 @@ class Engines:
     ) -> Engines:
         """The engines of `bundle`, with text encoders that remember nothing yet."""
         return cls(bundle, components, TextEncoders(bundle.folder, components), decision)
+
+    def lora_scale(self, weights: Mapping[str, float]) -> Array | None:
+        """What the branches are fed, (N,); None where there are none."""
+        return None if self.adapters is None else self.adapters.scale(weights)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

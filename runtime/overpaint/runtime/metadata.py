@@ -27,6 +27,8 @@ _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEB
 _EXIF_IFD: Final = 0x8769
 _USER_COMMENT: Final = 0x9286
 _MOST_COMMENT: Final = 16_000  # characters: four bytes each at most, of 65,533 that EXIF may have
+FUSED: Final = ".safetensors"
+"""How the name of a LoRA ends that is fused: it is its file's."""
 _CUT: Final = " […]"
 _NOT_A_PICTURES: Final = ("n", "reference_strength")
 """Options of a run that one picture says nothing of: strength says what the second of them said."""
@@ -54,8 +56,9 @@ class Parameters:
     image_sha256, mask_sha256: the input picture's and its mask's, as `Picture.sha256` has it; None
     where there was none.
     sampler_run: what "default" was. guidance: "classifier-free", "embedded" (the denoiser takes the
-    scale itself) or "none". loras: those that are fused into the weights. precision: what the
-    denoiser computed in. device: what ran it, with its version. passed_over: the better devices
+    scale itself) or "none". loras: those that are fused into the weights, by their files' names,
+    and those that were turned, by names of their own. precision: what the denoiser computed in.
+    device: what ran it, with its version. passed_over: the better devices
     that could not be taken.
     """
 
@@ -119,7 +122,20 @@ class Parameters:
         last = ", ".join(f"{name}: {value}" for name, value in fields.items() if value is not None)
         negative = settings.negative_prompt
         return "\n".join(
-            [self.prompt, *([f"Negative prompt: {negative}"] if negative else []), last]
+            [
+                self._prompt_with_tags(),
+                *([f"Negative prompt: {negative}"] if negative else []),
+                last,
+            ]
+        )
+
+    def _prompt_with_tags(self) -> str:
+        """The prompt, and `<lora:ink:0.7>` for each LoRA that was turned and that it does not name,
+        as whoever reads these lines expects it."""
+        turned = (lora for lora in self.loras if not lora.name.endswith(FUSED))
+        tags = (f" <lora:{one.name}:{one.weight:g}>" for one in turned)
+        return self.prompt + "".join(
+            tag for tag in tags if tag.rpartition(":")[0].strip() not in self.prompt
         )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from typing import Self, Unpack
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal, Self, TypeAlias, Unpack
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
@@ -23,16 +24,20 @@ from overpaint.engines.session.closing import Closing
 
 from .cancel import Cancel
 from .components import Components
-from .default_bundle import bundle_to_open
+from .default_bundle import EMBEDDED, bundle_to_open
 from .engines import Engines
 from .image import ImageLike
 from .live.asked import live_request
 from .live.live import Live
+from .lora.live import LiveLoras
 from .precision_gate import Steps, gated
 from .request import HAND_OVER, Refiner, Request
 from .result import Complete, Result, Step
 from .run import run
 from .settings import Options, Settings
+
+LoraMode: TypeAlias = Literal["fused", "live"]
+LORA_MODES: Final = ("fused", "live")
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,16 +49,21 @@ class Img2Img(Closing):
     is under way, from any thread, raises UsageError; a server gives each worker its own pipeline.
     """
 
-    def __init__(self, engines: Engines) -> None:
+    def __init__(self, engines: Engines, *, lora_folder: Path | None = None) -> None:
         """Prefer `Img2Img.open`; this takes sessions that are already provided for."""
         self.engines = engines
+        self.loras = LiveLoras(
+            engines, folder=lora_folder, embedded=engines.bundle.folder == EMBEDDED
+        )
 
     @classmethod
     def open(
         cls,
         bundle: str | os.PathLike[str] | None = None,
         *,
-        lora: Sequence[str] = (),
+        lora: Sequence[str] | Mapping[str, str | os.PathLike[str]] = (),
+        lora_mode: LoraMode = "fused",
+        lora_folder: str | os.PathLike[str] | None = None,
         like: str | None = None,
         device: str = "auto",
         precision: str = "f32",
@@ -67,7 +77,10 @@ class Img2Img(Closing):
         A checkpoint (a `.safetensors` file, a diffusers folder) is imported into the user's cache
         at its first use.
 
-        lora: FILE or FILE:WEIGHT, fused into a bundle in the user's cache.
+        lora: fused into a bundle in the user's cache, each FILE or FILE:WEIGHT; with the lora_mode
+            "live" files by names of their own, whose weights each call gives anew.
+        lora_folder: where LoRAs are looked for that are named by a file without its suffix, here
+            and in a call, which opens them. The embedded model has some of its own.
         like: what a single file is, where it does not tell, as `overpaint import --like`.
         device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt",
             "tensorrt-rtx" and "openvino" insist.
@@ -85,17 +98,25 @@ class Img2Img(Closing):
 
         Raises BundleError, CheckpointError, IntegrityError, MissingExtraError, SessionError.
         """
-        opened = open_bundle(bundle_to_open(bundle, lora, like), progress=progress)
+        fused, live = _fused_and_live(lora, lora_mode)
+        folder = None if lora_folder is None else Path(lora_folder)
+        made = bundle_to_open(bundle, fused, like, lora_folder=folder)
+        opened = open_bundle(made, progress=progress)
         decision = choose(opened, device, precision, gpu_memory)
         if decision.precision == "bf16":
             decision = gated(opened, decision, comparing)
         _LOG.info("%s runs on %s: %s", opened.folder, decision.chosen.device, decision.chosen.why)
         components = Components(
-            _by_first_use(opened.manifest),
-            lambda name: open_session(opened, name, decision),
-            low_memory=low_memory,
+            (), lambda name: open_session(opened, name, decision), low_memory=low_memory
         )
-        return cls(Engines.of(opened, components, decision))
+        pipe = cls(Engines.of(opened, components, decision), lora_folder=folder)
+        if live:
+            pipe.loras.add(live, progress)
+        # What LoRAs turn is opened without them when a run does without them.
+        turned = pipe.loras.turned
+        names = _by_first_use(opened.manifest)
+        components.begin(tuple(name for name in names if name not in turned))
+        return pipe
 
     @property
     def bundle(self) -> Bundle:
@@ -113,6 +134,7 @@ class Img2Img(Closing):
         prompt: str,
         *,
         mask: ImageLike | None = None,
+        lora: Mapping[str, float] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -123,6 +145,8 @@ class Img2Img(Closing):
         `image` None is text to image. What is None comes from preset, mode, or the bundle.
         `mask`, a picture or an array (H,W), is white where `image` is repainted and black where
         every pixel is kept.
+        `lora` has weights from -2 to 2, by name, of LoRAs that were opened "live", that `add_lora`
+        opened, or that lie in the `lora_folder`; those that it does not name have none.
         `refiner`, another pipeline with latents like these (SDXL's refiner), finishes what this one
         begins: it takes the latents over after the part `hand_over`, between 0 and 1 and 0.8 where
         None, of the way from noise to picture.
@@ -131,7 +155,9 @@ class Img2Img(Closing):
 
         Raises UsageError, ImageError, SessionError, CancelledError.
         """
-        return self.run(self._request(image, prompt, mask, refiner, hand_over, options), cancel)
+        return self.run(
+            self._request(image, prompt, mask, lora, refiner, hand_over, options), cancel
+        )
 
     def stream(
         self,
@@ -139,6 +165,7 @@ class Img2Img(Closing):
         prompt: str,
         *,
         mask: ImageLike | None = None,
+        lora: Mapping[str, float] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -148,24 +175,30 @@ class Img2Img(Closing):
 
         Closing the iterator early (or leaving it to be collected) ends the run.
         """
-        return self.events(self._request(image, prompt, mask, refiner, hand_over, options), cancel)
+        return self.events(
+            self._request(image, prompt, mask, lora, refiner, hand_over, options), cancel
+        )
 
     def text_to_image(
         self,
         prompt: str,
         *,
+        lora: Mapping[str, float] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
         **options: Unpack[Options],
     ) -> Result:
         """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
-        return self.run(self._request(None, prompt, None, refiner, hand_over, options), cancel)
+        return self.run(
+            self._request(None, prompt, None, lora, refiner, hand_over, options), cancel
+        )
 
     def live(
         self,
         prompt: str,
         *,
+        lora: Mapping[str, float] | None = None,
         similar: float | None = None,
         residual_guidance: float = 1.0,
         **options: Unpack[Options],
@@ -174,6 +207,7 @@ class Img2Img(Closing):
 
         Of `steps` all are run, whatever the strength: 4 where none are asked for, without guidance,
         by TCD where the checkpoint can. The seed's noise is the same for every frame.
+        `lora` as in a call; what is open when frames begin may be turned from frame to frame.
         `similar`: a frame whose colours differ by less, in levels of 255 on the mean, from those of
         the last one that was repainted, is shown as that was.
         `residual_guidance`: guidance away from the frame itself, which costs no second call of the
@@ -183,8 +217,8 @@ class Img2Img(Closing):
         """
         settings = Settings(**options)
         return Live(
-            lambda request: self.engines,
-            live_request(self.bundle, prompt, settings, residual_guidance),
+            lambda request: self.loras.engines(request.lora_weights()),
+            live_request(self.bundle, prompt, settings, residual_guidance, lora or {}),
             similar=similar,
             residual_guidance=residual_guidance,
         )
@@ -198,19 +232,33 @@ class Img2Img(Closing):
 
     def events(self, request: Request, cancel: Cancel | None = None) -> Iterator[Step | Complete]:
         """A stream in one piece."""
-        return run(self.engines, request, cancel)
+        return run(self.loras.engines(request.lora_weights()), request, cancel)
+
+    def add_lora(self, name: str, file: str | os.PathLike[str]) -> None:
+        """Open a LoRA, so that calls may give it a weight; the bundle's own engines stay open.
+
+        Raises CheckpointError, SessionError; UsageError while a run is under way.
+        """
+        self.loras.add({name: Path(file)})
+
+    def remove_lora(self, name: str) -> None:
+        """Close a LoRA. UsageError where none is called so, or while a run is under way."""
+        self.loras.remove(name)
 
     def wait(self) -> Self:
         """Return when every engine is open; raises what kept one from opening."""
         self.engines.components.wait()
+        self.loras.wait()
         return self
 
     def forget_prompts(self) -> None:
         """Encode every prompt anew from now on, for whoever measures that."""
         self.engines.text.forget()
+        self.loras.forget_prompts()
 
     def close(self) -> None:
         """Close every engine. May be repeated."""
+        self.loras.close()
         self.engines.components.close()
 
     def _request(
@@ -218,18 +266,41 @@ class Img2Img(Closing):
         image: ImageLike | None,
         prompt: str,
         mask: ImageLike | None,
+        lora: Mapping[str, float] | None,
         refiner: Img2Img | None,
         hand_over: float | None,
         options: Options,
     ) -> Request:
+        weights, settings = dict(lora or {}), Settings(**options)
         if refiner is None:
             if hand_over is not None:
                 raise UsageError("hand_over: it says when a refiner takes over, and none is given")
-            return Request(image, prompt, Settings(**options), mask=mask)
+            return Request(image, prompt, settings, mask=mask, lora=weights)
         if refiner is self:
             raise UsageError("refiner: expected another pipeline, got the one that begins")
         finishing = Refiner(refiner.engines, HAND_OVER if hand_over is None else hand_over)
-        return Request(image, prompt, Settings(**options), finishing, mask)
+        return Request(image, prompt, settings, finishing, mask, weights)
+
+
+def _fused_and_live(
+    lora: Sequence[str] | Mapping[str, str | os.PathLike[str]], mode: str
+) -> tuple[tuple[str, ...], dict[str, Path]]:
+    """The LoRAs to fuse, and those to open beside. Raises UsageError where `lora` is not as the
+    mode has it."""
+    if mode not in LORA_MODES:
+        raise UsageError(f"lora_mode: expected {' or '.join(LORA_MODES)}, got {mode!r}")
+    if isinstance(lora, Mapping):
+        if mode == "fused":
+            raise UsageError(
+                "lora: names are for lora_mode live; to fuse, give a list of FILE or FILE:WEIGHT"
+            )
+        return (), {name: Path(file) for name, file in lora.items()}
+    if mode == "live" and lora:
+        raise UsageError(
+            "lora: with lora_mode live, expected names of files, as in {'ink': 'ink.safetensors'}; "
+            "each call gives their weights"
+        )
+    return tuple(lora), {}
 
 
 def _by_first_use(manifest: Manifest) -> tuple[str, ...]:

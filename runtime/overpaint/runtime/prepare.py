@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -42,7 +43,8 @@ class Job:
     pixels: (1,3,H,W) float32 in [-1,1], or None for text to image. size: (width, height) of the
     run. image_sha256, mask_sha256: of the picture and the mask as they were read. masking: None
     where all of the picture is repainted. batch: how many images go through the denoiser together.
-    guided: whether guidance needs the negative prompt, which doubles the denoiser's batch.
+    guided: whether guidance needs the negative prompt, which doubles the denoiser's batch. lora:
+    the weights of the LoRAs that turn, by name.
     """
 
     prompt: str
@@ -56,6 +58,7 @@ class Job:
     guided: bool
     batch: int
     warnings: tuple[str, ...]
+    lora: Mapping[str, float]
 
     def latent_shape(self, latents: Latents) -> tuple[int, int, int]:
         """(C,h,w) of one image."""
@@ -102,6 +105,7 @@ def prepare(bundle: Bundle, request: Request) -> Job:
         guided=guided,
         batch=batch_size(manifest, settings.n, guided),
         warnings=told,
+        lora=request.lora_weights(),
     )
 
 

@@ -9,8 +9,9 @@ from typing import Final
 from .default_bundle import EMBEDDED
 from .engines import Engines
 from .prepare import Job
+from .text.lora_tags import without_tags
 
-_WEIGHTS: Final = re.compile(r"\([^()]+:\s*\d*\.?\d+\s*\)|\[[^\[\]]+\]|\bBREAK\b")
+_WEIGHTS: Final = re.compile(r"\([^()]+:\s*\d*\.?\d+\s*\)|\[[^\[\]]+\]|\bBREAK\b|<lora:[^<>]+>")
 
 
 def prompt_warnings(engines: Engines, job: Job) -> Iterator[str]:
@@ -28,7 +29,8 @@ def prompt_warnings(engines: Engines, job: Job) -> Iterator[str]:
         yield f"negative_prompt: it has no say: {why}"
     if engines.bundle.folder == EMBEDDED:  # whose vocabulary is closed: it knows words whole
         [encoder] = engines.bundle.manifest.text.encoders
-        heard = f"{job.prompt} {negative if job.guided else ''}"
+        prompt = without_tags(job.prompt) if settings.prompt_weights else job.prompt
+        heard = f"{prompt} {negative if job.guided else ''}"
         if unknown := engines.text.in_pieces(encoder, heard):
             yield (
                 f"prompt: the embedded model does not know {', '.join(unknown)}; docs/pocket.md "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from overpaint.bundle import layout
+from overpaint.bundle.format.manifest import Lora
 
 from .metadata import Painting, Parameters
 from .prompt_warnings import prompt_warnings
@@ -72,7 +73,7 @@ def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> 
         size=base.job.size,
         model=manifest.name,
         model_sha256=manifest.source.sha256,
-        loras=manifest.loras,
+        loras=(*manifest.loras, *_turned(base)),
         refiner=refiner.name if refiner else None,
         refiner_sha256=refiner.source.sha256 if refiner else None,
         hand_over=base.job.resolved.denoising_end if refiner else None,
@@ -80,6 +81,11 @@ def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> 
         device=devices.get(manifest.denoiser) or devices[layout.VAE_DECODER],
         passed_over=tuple(better.device for better in decision.passed_over) if decision else (),
     )
+
+
+def _turned(base: Stage) -> tuple[Lora, ...]:
+    adapters = base.engines.adapters
+    return () if adapters is None else adapters.used(base.job.lora)
 
 
 def _guidance(base: Stage) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,8 +11,10 @@ from overpaint.bundle.errors import UsageError
 from .engines import Engines
 from .image import ImageLike
 from .settings import Settings
+from .text.lora_tags import tagged
 
 HAND_OVER: Final = 0.8
+LARGEST_LORA_WEIGHT: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,36 @@ class Refiner:
 @dataclass(frozen=True, slots=True)
 class Request:
     """A picture to repaint as `prompt` says. Without `image` it is text to image. `mask`: white is
-    repainted, black is kept."""
+    repainted, black is kept. `lora`: weights of LoRAs that the pipeline has open, from -2 to 2, by
+    name; what the prompt says of them is added."""
 
     image: ImageLike | None
     prompt: str
     settings: Settings = field(default_factory=Settings)
     refiner: Refiner | None = None
     mask: ImageLike | None = None
+    lora: Mapping[str, float] = field(default_factory=dict)
+
+    def lora_weights(self) -> dict[str, float]:
+        """`lora`, and what the prompt says. Raises UsageError."""
+        return lora_weights(self.lora, self.prompt, self.settings)
+
+
+def lora_weights(lora: Mapping[str, float], prompt: str, settings: Settings) -> dict[str, float]:
+    """`lora`, and what the prompt says where `settings` have its notation read.
+
+    Raises:
+        UsageError: a weight is none from -2 to 2, or the prompt's notation is broken.
+    """
+    weights = dict(lora)
+    if settings.prompt_weights:
+        for name, weight in tagged(prompt).items():
+            weights[name] = weights.get(name, 0.0) + weight
+    for name, weight in weights.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not abs(weight) <= LARGEST_LORA_WEIGHT:
+            raise UsageError(
+                f"lora: expected weights from {-LARGEST_LORA_WEIGHT:g} to "
+                f"{LARGEST_LORA_WEIGHT:g}, got {weight!r} for {name}"
+            )
+    return weights

@@ -13,6 +13,7 @@ from PIL import Image
 
 from overpaint.bundle import layout
 from overpaint.bundle.families import FAMILIES
+from overpaint.bundle.lora.branches import SCALE
 from overpaint.engines.session.session import Session
 
 from . import latents
@@ -21,7 +22,7 @@ from .denoiser import Denoiser
 from .denoiser.engine import EngineCalls
 from .denoiser.guidance import guided, unguided
 from .denoiser.guidance_embedding import guidance_embedding
-from .engines import Engines
+from .engines import Engines, turned_by
 from .feed import as_feed
 from .image import from_pixels
 from .loop import denoise
@@ -95,7 +96,13 @@ def encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
     both = [prompts.prompt, *([prompts.negative_prompt or ""] if prompts.guided else [])]
     wanted = with_t5_length(manifest.text, settings.max_sequence_length)
     chunks = text.chunks(wanted, both, prompting)
-    encode = functools.partial(text.encode, watch=log.watch, prompting=prompting, chunks=chunks)
+    encode = functools.partial(
+        text.encode,
+        watch=log.watch,
+        prompting=prompting,
+        chunks=chunks,
+        lora_scale=engines.lora_scale(job.lora),
+    )
     conditioning = CONDITION[manifest.family](wanted, prompts, encode)
     context = FAMILIES[manifest.family].denoiser.context
     check_context(manifest, conditioning.positive[context].shape[1])
@@ -209,11 +216,15 @@ def denoiser_of(stage: Stage, session: Session, shape: tuple[int, ...]) -> Denoi
 
 def _constants(stage: Stage, n: int) -> dict[str, npt.NDArray[Any]]:
     """The denoiser's inputs that stay the same through the loop, for n images."""
-    constants = stage.conditioning.batch(n)
-    width = stage.engines.bundle.manifest.guidance_embedding_width
+    constants, engines = stage.conditioning.batch(n), stage.engines
+    manifest = engines.bundle.manifest
+    width = manifest.guidance_embedding_width
     if width is not None:
         embedding = guidance_embedding(stage.job.resolved.guidance_scale, width)
         constants["timestep_cond"] = np.repeat(embedding, n, axis=0)
+    scale = engines.lora_scale(stage.job.lora)
+    if scale is not None and manifest.denoiser in turned_by(engines.bundle):
+        constants[SCALE] = scale
     return constants
 
 

@@ -30,6 +30,7 @@ def serve(
     device: str = "auto",
     precision: str = "f32",
     gpu_memory: str | None = None,
+    lora_folder: Path | None = None,
     warm_up: Sequence[tuple[int, int]] = (),
     queue: int = 16,
     job_timeout: float = 600.0,
@@ -49,6 +50,7 @@ def serve(
     process, and bundles are opened for that one alone.
     device, precision, gpu_memory: as `Img2Img.open` has them, the last as "6GB". warm_up: sizes
     (width, height) that each bundle paints before its first job; none: what `Opening` says.
+    lora_folder: LoRAs that jobs may give weights to.
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
     and memory where that cannot be written. Times are in seconds.
 
@@ -80,6 +82,7 @@ def serve(
         precision=precision,
         gpu_memory=parse_bytes("--gpu-memory", gpu_memory) if gpu_memory else None,
         sizes=tuple(warm_up),
+        lora_folder=lora_folder,
     )
     local = "local" in config.providers
     if bundles and not local:

@@ -19,11 +19,13 @@ import pytest
 from tests.bundle.micro import make_micro
 from tests.conftest import FAMILIES, Export
 from tests.doubles.tensorrt_here import built_for_rtx, pocket
+from tests.random_lora import random_lora
 
 from overpaint.bundle.errors import CancelledError, OutputExistsError, SessionError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
+from overpaint.bundle.lora.live import hash_of, live_loras
 from overpaint.engines.choose import candidates
 from overpaint.engines.tensorrt import build as builds
 from overpaint.engines.tensorrt.builder import build_plan
@@ -213,6 +215,26 @@ def test_every_component_of_every_family_is_built(
     sizes = PictureRange.parse(f"{side}:{side}:{2 * side}")
     for name in bundle.manifest.components:
         assert _built(bundle, name, sizes, weights, tmp_path), name
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("weights", ["inside", "inputs", "refit"])
+def test_a_denoiser_with_branches_for_loras_is_built(
+    dtype: str,
+    weights: Weights,
+    tiny_sd1: Path,
+    exported: Export,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    base = open_bundle(exported(f"sd1.rtx.{dtype}", tiny_sd1, dtype=dtype, store=dtype))
+    loras = [
+        random_lora(tmp_path / f"{seed}.safetensors", base.folder, seed=seed) for seed in (1, 2)
+    ]
+    live = open_bundle(live_loras(base, {hash_of(file): file for file in loras}))
+    assert _built(live, "unet", PictureRange.parse("64:64:128"), weights, tmp_path)
 
 
 def _built(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from . import proto as onnx
@@ -39,6 +39,11 @@ class Node(NamedTuple):
             for field in self.fields
         )
         return message(onnx.GRAPH_NODE, *kept)
+
+    def like(self, inputs: list[str], output: str) -> bytes:
+        """Another node of this kind and with these attributes."""
+        kept = (field.raw for field in self.fields if field.number == onnx.NODE_ATTRIBUTE)
+        return message(onnx.GRAPH_NODE, *_wired(self.op, inputs, output), *kept)
 
 
 def nodes(graph: list[Field], op: str) -> Iterator[Node]:
@@ -100,12 +105,33 @@ def node(
     its output's, unless one is given."""
     return message(
         onnx.GRAPH_NODE,
+        *_wired(op, inputs, output, name),
+        *([string(onnx.NODE_DOMAIN, domain)] if domain else []),
+        *(_written(one, value) for one, value in attributes.items()),
+    )
+
+
+def _wired(op: str, inputs: list[str], output: str, name: str = "") -> list[bytes]:
+    return [
         *(string(onnx.NODE_INPUT, one) for one in inputs),
         string(onnx.NODE_OUTPUT, output),
         string(onnx.NODE_NAME, name or output),
         string(onnx.NODE_OP, op),
-        *([string(onnx.NODE_DOMAIN, domain)] if domain else []),
-        *(_written(one, value) for one, value in attributes.items()),
+    ]
+
+
+def graph_input(name: str, dtype: int, sides: Sequence[int]) -> bytes:
+    """An input of a graph, as a field of it; `dtype` is onnx.proto's number."""
+    shape = [message(onnx.SHAPE_DIMENSION, varint(onnx.DIMENSION_VALUE, side)) for side in sides]
+    described = message(
+        onnx.TYPE_TENSOR,
+        varint(onnx.TENSOR_TYPE_ELEMENT, dtype),
+        message(onnx.TENSOR_TYPE_SHAPE, *shape),
+    )
+    return message(
+        onnx.GRAPH_INPUT,
+        string(onnx.VALUE_NAME, name),
+        message(onnx.VALUE_TYPE, described),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from overpaint.bundle.errors import BundleError
 
 from . import proto as onnx
-from .nodes import node, read_node
+from .nodes import graph_input, node, read_node
 from .proto import graph_of, with_graph
 from .tensors import StoredTensor, read_tensor
 from .wire import Field, message, read_fields, string, varint
@@ -61,6 +61,11 @@ def slots(template: bytes) -> dict[str, Slot]:
     """The weights that a template asks for, by name."""
     tensors = (_outside(field) for field in read_fields(graph_of(template)))
     return {tensor.name: _slot(tensor) for tensor in tensors if tensor is not None}
+
+
+def slot(name: str, wanted: Slot) -> bytes:
+    """A weight that a template asks for, as a field of its graph."""
+    return _tensor(name, wanted.dtype, wanted.shape)
 
 
 def bind(template: bytes, weights: Mapping[str, Weight]) -> bytes:
@@ -117,7 +122,7 @@ def with_inputs(template: bytes) -> bytes:
         if tensor is None:
             rest.append(field.raw)
         else:
-            inputs.append(_input(tensor))
+            inputs.append(graph_input(tensor.name, tensor.dtype, tensor.shape))
     return with_graph(template, [*rest, *inputs])
 
 
@@ -186,22 +191,6 @@ def _tensor(name: str, dtype: str, shape: tuple[int, ...], piece: Piece | None =
             for key, value in entries.items()
         ),
         varint(onnx.TENSOR_LOCATION, onnx.LOCATION_EXTERNAL),
-    )
-
-
-def _input(tensor: StoredTensor) -> bytes:
-    sides = [
-        message(onnx.SHAPE_DIMENSION, varint(onnx.DIMENSION_VALUE, side)) for side in tensor.shape
-    ]
-    described = message(
-        onnx.TYPE_TENSOR,
-        varint(onnx.TENSOR_TYPE_ELEMENT, tensor.dtype),
-        message(onnx.TENSOR_TYPE_SHAPE, *sides),
-    )
-    return message(
-        onnx.GRAPH_INPUT,
-        string(onnx.VALUE_NAME, tensor.name),
-        message(onnx.VALUE_TYPE, described),
     )
 
 

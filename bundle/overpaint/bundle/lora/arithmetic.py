@@ -50,12 +50,17 @@ def apply(weight: Floats, update: Update, source: Source, strength: float) -> Fl
 
 def _product(update: Update) -> Floats:
     """up · [mid ·] down, as (out, everything else)."""
-    down, up = _read(update.down), _read(update.up)
-    up = up.reshape(len(up), -1)
-    if update.mid is not None:
-        mid = _read(update.mid)
-        down = np.einsum("rskl,si->rikl", mid, down.reshape(len(down), -1))
-    product: Floats = up @ down.reshape(len(down), -1)
+    down, up = with_middle(update), _read(update.up)
+    product: Floats = up.reshape(len(up), -1) @ down.reshape(len(down), -1)
+    return product
+
+
+def with_middle(update: Update) -> Floats:
+    """down, or mid · down (rank, in, …kernel) where there is a middle factor."""
+    down = _read(update.down)
+    if update.mid is None:
+        return down
+    product: Floats = np.einsum("rskl,si->rikl", _read(update.mid), down.reshape(len(down), -1))
     return product
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -17,7 +18,11 @@ FEW_STEPS: Final = ("lcm", "tcd")
 
 
 def live_request(
-    bundle: Bundle, prompt: str, settings: Settings, residual_guidance: float
+    bundle: Bundle,
+    prompt: str,
+    settings: Settings,
+    residual_guidance: float,
+    lora: Mapping[str, float],
 ) -> Request:
     """A request for frames of `prompt`. Raises UsageError for what no live run can do."""
     if residual_guidance < 0 or (residual_guidance != 1 and (settings.guidance_scale or 1) > 1):
@@ -40,4 +45,4 @@ def live_request(
         guidance_scale=1.0 if settings.guidance_scale is None else settings.guidance_scale,
         seed=random_seed() if settings.seed is None else settings.seed,
     )
-    return Request(None, prompt, asked)
+    return Request(None, prompt, asked, lora=lora)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final
@@ -58,8 +58,8 @@ class _Frame:
 
 
 class Live(Closing):
-    """A function from frame to repainted frame. Prompt and strength may be set at any time; the
-    next frame has them.
+    """A function from frame to repainted frame. Prompt, strength and lora may be set at any time;
+    the next frame has them.
 
     Frames have one size, the first one's (or the `size` that was asked for); others are brought to
     it as `resize` says. One thread at a time calls it, or goes through what `over` gives.
@@ -103,6 +103,15 @@ class Live(Closing):
     def strength(self, strength: float) -> None:
         settings = replace(self._request.settings, strength=strength, reference_strength=None)
         self._ask(replace(self._request, settings=settings))
+
+    @property
+    def lora(self) -> Mapping[str, float]:
+        """The weights of LoRAs that are open, by name, as a call takes them."""
+        return self._request.lora
+
+    @lora.setter
+    def lora(self, weights: Mapping[str, float]) -> None:
+        self._ask(replace(self._request, lora=dict(weights)))
 
     @property
     def pace(self) -> Pace:

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 
 from overpaint.bundle.facts import TextEncoder
 
+from .lora_tags import without_tags
 from .weights import Part, Section, parse
 
 
@@ -25,7 +26,7 @@ class Prompting:
     """How prompts are read. Both off is how diffusers reads them.
 
     chunks: a prompt longer than the text encoder is chunked, not cut. weights: `(word:1.2)`,
-    `[word]` and BREAK mean what they mean to AUTOMATIC1111's web UI.
+    `[word]`, BREAK and `<lora:ink:0.7>` mean what they mean to AUTOMATIC1111's web UI.
     """
 
     chunks: bool = False
@@ -33,7 +34,7 @@ class Prompting:
 
     def sections(self, prompt: str) -> tuple[Section, ...]:
         """`prompt` as what is tokenized: each section begins a chunk."""
-        return parse(prompt) if self.weights else ((Part(prompt),),)
+        return parse(without_tags(prompt)) if self.weights else ((Part(prompt),),)
 
 
 @dataclass(frozen=True, slots=True)

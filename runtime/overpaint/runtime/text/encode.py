@@ -5,32 +5,40 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from overpaint.bundle.facts import Text, TextEncoder
+from overpaint.bundle.lora.branches import SCALE
 from overpaint.runtime.components import Components
 from overpaint.runtime.feed import as_feed
 from overpaint.runtime.stopwatch import Stopwatch
 
 from .chunks import Chunks, Prompting, chunked
-from .conditioning import Embedding
+from .conditioning import Array, Embedding
 from .tokens import load_tokenizer
 from .weights import emphasise
 
 CACHED_PROMPTS: Final = 64
 
 
+_Key: TypeAlias = tuple[str, int, str, Prompting, tuple[float, ...]]
+
+
 class TextEncoders:
     """Prompts -> embeddings, remembered by content: the least recently used is forgotten first."""
 
-    def __init__(self, folder: Path, components: Components) -> None:
+    def __init__(
+        self, folder: Path, components: Components, *, turned: frozenset[str] = frozenset()
+    ) -> None:
+        """`turned`: the components whose LoRAs turn."""
         self._folder = folder
         self._components = components
+        self._turned = turned
         self._tokenizers: dict[str, Tokenizer] = {}
-        self._embeddings: OrderedDict[tuple[str, int, str, Prompting], Embedding] = OrderedDict()
+        self._embeddings: OrderedDict[_Key, Embedding] = OrderedDict()
 
     def forget(self) -> None:
         """Remember no prompt."""
@@ -59,38 +67,54 @@ class TextEncoders:
         watch: Stopwatch,
         prompting: Prompting = Prompting(),  # noqa: B008 - frozen
         chunks: int = 1,
+        lora_scale: Array | None = None,
     ) -> Embedding:
         """Encode `prompt` with `encoder`, or recall it.
 
         A CLIP's embedding is of `chunks` chunks at least, so that a prompt and a shorter negative
         one are equally long: those of the empty prompt follow. The first chunk is what is pooled.
+        `lora_scale` (N,): the weights of LoRAs that turn.
         """
-        own = self._recall(encoder, prompt, prompting, watch)
+        scale: tuple[float, ...] = ()
+        if lora_scale is not None and encoder.component in self._turned:
+            scale = tuple(map(float, lora_scale))
+        own = self._recall(encoder, prompt, prompting, scale, watch)
         missing = chunks - own.hidden.shape[1] // encoder.length
         if encoder.kind == "t5" or missing <= 0:
             return own
-        empty = self._recall(encoder, "", prompting, watch).hidden
+        empty = self._recall(encoder, "", prompting, scale, watch).hidden
         return Embedding(np.concatenate([own.hidden, *[empty] * missing], 1), own.pooled, own.cut)
 
     def _recall(
-        self, encoder: TextEncoder, prompt: str, prompting: Prompting, watch: Stopwatch
+        self,
+        encoder: TextEncoder,
+        prompt: str,
+        prompting: Prompting,
+        scale: tuple[float, ...],
+        watch: Stopwatch,
     ) -> Embedding:
-        key = encoder.component, encoder.length, prompt, prompting
+        key = encoder.component, encoder.length, prompt, prompting, scale
         if key not in self._embeddings:
-            self._embeddings[key] = self._run(encoder, prompt, prompting, watch)
+            self._embeddings[key] = self._run(encoder, prompt, prompting, scale, watch)
             if len(self._embeddings) > CACHED_PROMPTS:
                 self._embeddings.popitem(last=False)
         self._embeddings.move_to_end(key)
         return self._embeddings[key]
 
     def _run(
-        self, encoder: TextEncoder, prompt: str, prompting: Prompting, watch: Stopwatch
+        self,
+        encoder: TextEncoder,
+        prompt: str,
+        prompting: Prompting,
+        scale: tuple[float, ...],
+        watch: Stopwatch,
     ) -> Embedding:
+        turned = {SCALE: np.array(scale, np.float32)} if scale else {}
         found = self._chunked(encoder, prompt, prompting)
         hidden, pooled = [], None
         with self._components.use(encoder.component, watch) as session:
             for chunk in found.chunks:
-                outputs = session.run(as_feed(session, {"input_ids": chunk.ids}))
+                outputs = session.run(as_feed(session, {"input_ids": chunk.ids, **turned}))
                 # The session may reuse its buffers, and the cache outlives the next run.
                 states = np.array(outputs[encoder.hidden], np.float32)
                 hidden.append(emphasise(states, chunk.weights))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import fields
 
 from starlette.requests import Request as HTTPRequest
@@ -22,7 +23,14 @@ LOOK_SECONDS = 0.2
 CLIENT = "X-Overpaint-Client"
 NAME_LENGTH = 64
 STATUS = {"invalid_request": 422, "timeout": 504, "too_large": 413, "unreachable": 502}
-FIELDS = {field.name for field in fields(Settings)} | {"prompt", "styles", "image", "mask", "size"}
+FIELDS = {field.name for field in fields(Settings)} | {
+    "prompt",
+    "styles",
+    "image",
+    "mask",
+    "size",
+    "lora",
+}
 
 
 async def find_model(
@@ -55,6 +63,7 @@ async def place(
     settings: Settings,
     image: bytes | None = None,
     mask: bytes | None = None,
+    lora: Mapping[str, float] | None = None,
     outlives: bool = False,
 ) -> Job:
     """Check all that can be known before an engine runs, and hand the job in. `outlives`: a server
@@ -67,7 +76,14 @@ async def place(
     client = request.client.host if request.client and not passed_on else None
     try:
         found = await find_model(state, model, passed_on=passed_on)
-        order = Order(model=found.name, prompt=prompt, image=image, mask=mask, settings=settings)
+        order = Order(
+            model=found.name,
+            prompt=prompt,
+            image=image,
+            mask=mask,
+            settings=settings,
+            lora=lora or {},
+        )
         check(order, found)
         if not state.clients.take(client):
             message = "this address has as many jobs here as it may; wait for one to end"
@@ -106,6 +122,10 @@ def check(order: Order, model: ModelCapabilities) -> None:
         if order.mask is not None and settings.mask_mode not in model.masks:
             known = f"takes {' and '.join(model.masks)} ones" if model.masks else "takes none"
             raise UsageError(f"mask: {model.name}, where it is served, {known}")
+        for name in order.lora_weights():
+            if name not in model.loras:
+                known = f"it has {', '.join(model.loras)}" if model.loras else "it has none"
+                raise UsageError(f"lora: {model.name} has no {name!r}; {known}")
         resolved = resolve(settings, model.defaults, with_image=with_image)
         if resolved.steps > model.max_steps:
             raise UsageError(f"steps: expected {model.max_steps} or fewer, got {resolved.steps}")

@@ -32,6 +32,7 @@ class ModelCapabilities:
     most_pixels: of each picture of a job with one, two, … pictures, as the memory there is enough
     for; empty where that is not known.
     masks: the kinds of masks that its server takes; none where it does not know them.
+    loras: the names of those that jobs may give weights to.
     device, pace: None before it has run.
     """
 
@@ -48,6 +49,7 @@ class ModelCapabilities:
     max_images: int
     most_pixels: tuple[int, ...] = ()
     masks: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
     device: str | None = None
     open: bool = False
     pace: Pace | None = None

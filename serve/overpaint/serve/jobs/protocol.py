@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from overpaint.bundle.errors import OverpaintError, UsageError
+from overpaint.runtime.request import lora_weights
 from overpaint.runtime.settings import Settings
 
 from .capabilities import ModelCapabilities
@@ -33,7 +34,7 @@ class Order:
     """One picture to repaint or, with `image` None, to paint.
 
     `image` is an upright PNG, RGB or RGBA, and `mask` another: white is repainted. `settings` is
-    what the caller said, and the bundle's defaults fill in the rest.
+    what the caller said, and the bundle's defaults fill in the rest. `lora` as `Request` has it.
     """
 
     model: str
@@ -41,6 +42,11 @@ class Order:
     image: bytes | None = None
     mask: bytes | None = None
     settings: Settings = field(default_factory=Settings)
+    lora: Mapping[str, float] = field(default_factory=dict)
+
+    def lora_weights(self) -> dict[str, float]:
+        """`lora`, and what the prompt says. Raises UsageError."""
+        return lora_weights(self.lora, self.prompt, self.settings)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -17,6 +17,7 @@ import { go } from "./parts/go.js";
 import { chosen, head } from "./parts/head.js";
 import { how } from "./parts/how.js";
 import { incoming } from "./parts/incoming.js";
+import { loras } from "./parts/loras.js";
 import { masking } from "./parts/masking.js";
 import { more, seed } from "./parts/more.js";
 import { progressBar } from "./parts/progress_bar.js";
@@ -43,6 +44,7 @@ const parts = [
   words(store),
   how(store),
   styles(store),
+  loras(store, runner),
   more(store),
   further(store),
   seed(store),

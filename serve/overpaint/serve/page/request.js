@@ -7,7 +7,7 @@ import { planned } from "./plan.js";
 export const OWN = new Set(
   `prompt image model styles strength reference_strength mode preset steps steps_mode guidance_scale
   negative_prompt sampler denoising_start denoising_end seed n size resize
-  mask mask_from_alpha mask_invert mask_blur extend`.split(/\s+/),
+  mask mask_from_alpha mask_invert mask_blur extend lora`.split(/\s+/),
 );
 
 /** The job to submit, but for the ids of its picture's and its mask's uploads. */
@@ -18,6 +18,8 @@ export function requestOf(state, seed) {
   const further = Object.entries(form.further).filter(([name]) => masked || !isOfMask(name));
   const request = { model: model.name, prompt: form.prompt.trim(), n, seed, sampler, ...Object.fromEntries(further) };
   if (masked && feather > 0) request.mask_blur = feather;
+  const turned = Object.entries(form.loras).filter(([name]) => model.loras?.includes(name));
+  if (turned.length > 0) request.lora = Object.fromEntries(turned);
   if (form.avoid.trim()) request.negative_prompt = form.avoid.trim();
   if (!picture) return { ...request, size: form.size, steps: form.steps, guidance_scale: form.guidance };
   if (form.mode === "copy") return { ...request, mode: "copy" };
@@ -53,6 +55,7 @@ export function formOf({ asked, seed }, form) {
     avoid: asked.negative_prompt ?? "",
     feather: asked.mask_blur ?? 0,
     styles: asked.styles ? styles : form.styles,
+    loras: asked.lora ?? {},
     further: Object.fromEntries(Object.entries(asked).filter(([name]) => !OWN.has(name))),
   };
 }
@@ -72,6 +75,12 @@ export function paintedAgain(painted, { server, model: now, form, picture, field
   const between = (low, high) => (value) => typeof value === "number" && low <= value && value <= high;
   take("model", (name) => name === model.name);
   take("steps_mode", (mode) => mode === "diffusers");
+  const inPrompt = (name) => painted.prompt_weights && painted.prompt.includes(`<lora:${name}`);
+  const loras = (painted.loras ?? []).filter(({ name }) => model.loras?.includes(name));
+  for (const { name } of painted.loras ?? []) {
+    const fused = name.endsWith(".safetensors"); // into the model's own weights
+    if (!fused && !loras.some((one) => one.name === name)) without.push(`the LoRA ${name}`);
+  }
   if (painted.mask_sha256) without.push("its mask");
   for (const name of ["refiner", "denoising_start", "denoising_end"]) take(name, () => false);
   const seed = take("seed", (n) => Number.isSafeInteger(n) && n >= 0, null);
@@ -93,6 +102,9 @@ export function paintedAgain(painted, { server, model: now, form, picture, field
     locked: seed !== null,
     n: 1,
     styles: form.styles.map((row) => ({ ...row, on: false })), // the prompt has them already
+    loras: Object.fromEntries(
+      loras.filter(({ name }) => !inPrompt(name)).map(({ name, weight }) => [name, weight]),
+    ),
     further: Object.fromEntries(further),
   };
   const told = [

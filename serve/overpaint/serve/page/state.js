@@ -34,6 +34,7 @@ export const BEGINNING = {
     brush: 15, // per cent of the picture's shorter side
     feather: 0, // pixels
     styles: [], // {name, words, on}
+    loras: {}, // weights that are not 0, by name
     further: {}, // what else was set, by the API's names: see fields.js
   },
   jobs: [], // those under way, in the order they were asked for: see progress.js

@@ -12,7 +12,7 @@ from overpaint.serve.state import State
 
 from .schema import SAMPLER_NAMES, SCHEDULERS
 
-EMPTY = ("upscalers", "latent-upscale-modes", "sd-vae", "loras", "prompt-styles")
+EMPTY = ("upscalers", "latent-upscale-modes", "sd-vae", "prompt-styles")
 
 
 def routes(state: State) -> APIRouter:
@@ -43,6 +43,12 @@ def routes(state: State) -> APIRouter:
             }
             for name, label in SCHEDULERS.items()
         ]
+
+    @router.get("/loras")
+    async def loras() -> list[dict[str, Any]]:
+        models = await state.jobs.capabilities()
+        names = dict.fromkeys(name for model in models for name in model.loras)
+        return [{"name": name, "alias": name, "path": name, "metadata": {}} for name in names]
 
     @router.get("/scripts")
     async def scripts() -> dict[str, list[str]]:

@@ -87,6 +87,7 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
         settings=replace(settings, negative_prompt=negative),
         image=image,
         mask=mask,
+        lora=wanted.lora,
         outlives=True,
     )
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
+from overpaint.runtime.lora.live import MOST
 from overpaint.runtime.option import Declared
+from overpaint.runtime.request import LARGEST_LORA_WEIGHT
 from overpaint.runtime.settings import Settings, options
 from overpaint.serve.http.limits import Limits
 from overpaint.serve.jobs.styles import MAX_LENGTH, MAX_ROWS
@@ -22,6 +24,13 @@ Size = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,
 Margins = Annotated[
     list[Annotated[int, Field(ge=0, le=LIMITS.image_side)]], Field(min_length=4, max_length=4)
 ]
+
+
+_LoraName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+_LoraWeight = Annotated[
+    float, Field(ge=-LARGEST_LORA_WEIGHT, le=LARGEST_LORA_WEIGHT, allow_inf_nan=False)
+]
+LoraWeights = Annotated[dict[_LoraName, _LoraWeight], Field(max_length=MOST)]
 
 
 class Closed(BaseModel):
@@ -40,6 +49,9 @@ class Job(Closed):
         None, description="what of the picture is repainted, white, given as `image` is"
     )
     model: str | None = Field(None, description="a name of /v1/capabilities; null is the first")
+    lora: LoraWeights | None = Field(
+        None, description="weights, from -2 to 2, of the model's `loras`, by name"
+    )
     styles: Annotated[dict[RowName, Words], Field(max_length=MAX_ROWS)] | None = Field(
         None, description="rows to add to the prompt; null is the server's table, in modify mode"
     )

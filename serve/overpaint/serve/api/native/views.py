@@ -116,7 +116,7 @@ class PaceView(BaseModel):
 
 class ModelView(BaseModel):
     """One model. `device` and `pace` are null before it has run; `masks` are the values of
-    `mask_mode` that it takes."""
+    `mask_mode` that it takes, `loras` the names to which a job may give weights."""
 
     name: str
     family: str
@@ -129,6 +129,7 @@ class ModelView(BaseModel):
     defaults: DefaultsView
     steps: StepsView
     masks: list[str] = []
+    loras: list[str] = []
     pace: PaceView | None
 
 

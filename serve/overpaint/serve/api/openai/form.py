@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from overpaint.runtime.schedule import SAMPLERS
 from overpaint.runtime.settings import MAX_SEED, Settings
-from overpaint.serve.api.native.schema import LIMITS, Prompt, Size, parse_size
+from overpaint.serve.api.native.schema import LIMITS, LoraWeights, Prompt, Size, parse_size
 from overpaint.serve.http.problems import ApiError
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -29,7 +29,8 @@ IGNORED = frozenset(
 
 
 class EditForm(BaseModel):
-    """Beside OpenAI's own fields: those that vLLM-Omni and SGLang share, strength and scheduler."""
+    """Beside OpenAI's own fields: those that vLLM-Omni and SGLang share, strength, scheduler, and
+    lora, weights by name as JSON."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,6 +49,7 @@ class EditForm(BaseModel):
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     strength: Share | None = None
     scheduler: Sampler | None = None
+    lora: Json[LoraWeights] | None = None
 
     def settings(self) -> Settings:
         """Raises UsageError for a scheduler that is not known."""

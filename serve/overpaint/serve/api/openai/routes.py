@@ -81,6 +81,7 @@ def routes(state: State) -> APIRouter:
             settings=settings,
             image=received.png,
             mask=hidden,
+            lora=wanted.lora,
         )
         if wanted.stream:
             stream = events(state, job, wanted)

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import cast
 
 from overpaint.bundle import layout
-from overpaint.bundle.errors import FeedError, UsageError
+from overpaint.bundle.errors import FeedError, OverpaintError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.manifest_file import encode
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.lora.live import check_live
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import check_device
 from overpaint.runtime.choices import SIGMAS
 from overpaint.runtime.default_bundle import bundle_or_default
+from overpaint.runtime.lora.find import loras_in
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.schedule import SAMPLERS, make_schedule, read_scheduler_config
@@ -42,6 +44,8 @@ class Opening:
     as its engines take it, and none elsewhere: TensorRT's sessions do that work for each size of
     their plans as they open, and a processor has none.
 
+    LoRAs in `lora_folder` are opened when a job gives them a weight.
+
     Raises UsageError where device and precision are unknown or do not go together.
     """
 
@@ -49,6 +53,7 @@ class Opening:
     precision: str = "f32"
     gpu_memory: int | None = None
     sizes: tuple[tuple[int, int], ...] = ()
+    lora_folder: Path | None = None
 
     def __post_init__(self) -> None:
         check_device(self.device, self.precision, self.gpu_memory)
@@ -58,6 +63,7 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
     """The bundle at `path`, named after its folder; None is the embedded model. No engine is
     opened yet. Raises BundleError, and UsageError for sizes that it cannot paint."""
     bundle = open_bundle(bundle_or_default(path))
+    loras = fitting_loras(bundle, opening.lora_folder, embedded=path is None)
     manifest, side = bundle.manifest, native_side(bundle)
     name = path.resolve().name if path else manifest.name
     for size in opening.sizes:
@@ -69,11 +75,36 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
         name=name,
         manifest=manifest,
         fingerprint=fingerprint(bundle),
-        bytes=sum(file.size for file in manifest.files.values() if file.weights),
+        bytes=weight_bytes(manifest, "")
+        + (weight_bytes(manifest, manifest.denoiser) if loras else 0),  # which is open twice
         side=side,
         samplers=samplers_of(bundle),
         open=lambda: open_warm(path, opening, (side, side)),
+        loras=loras,
         measure=lambda pipeline: priced(pipeline, manifest, side),
+    )
+
+
+def fitting_loras(bundle: Bundle, folder: Path | None, *, embedded: bool) -> tuple[str, ...]:
+    """The names of the LoRAs that `bundle` can be turned by; of the others the log tells why not.
+    Raises UsageError where `folder` is none."""
+    fitting = []
+    for name, file in loras_in(folder, embedded=embedded).items():
+        try:
+            check_live(bundle, file)
+        except OverpaintError as error:
+            log.info("%s: not for %s: %s", name, bundle.manifest.name, error)
+        else:
+            fitting.append(name)
+    return tuple(fitting)
+
+
+def weight_bytes(manifest: Manifest, component: str) -> int:
+    """Of the weight files of one component, or with an empty name of all."""
+    return sum(
+        file.size
+        for path, file in manifest.files.items()
+        if file.weights and path.startswith(component)
     )
 
 
@@ -105,6 +136,7 @@ def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> P
         device=opening.device,
         precision=opening.precision,
         gpu_memory=opening.gpu_memory,
+        lora_folder=opening.lora_folder,
     )
     try:
         pipeline.wait()

@@ -25,7 +25,7 @@ class Served:
     """A bundle to serve. `fingerprint` tells it from any other that could be served under its name.
     `bytes` is what it is counted as in memory: its weight files. `side` is that of the pictures it
     was trained on, in pixels; `samplers` are those that run it, each with the noise levels (sigmas)
-    that it can be given.
+    that it can be given. `loras` are the names of those that fit it.
 
     `open` blocks until every engine is loaded; it is called in the model's own thread. So is
     `measure`, which says what jobs cost; None where nothing tells.
@@ -38,6 +38,7 @@ class Served:
     side: int
     samplers: Mapping[str, tuple[str, ...]]
     open: Callable[[], Pipeline]
+    loras: tuple[str, ...] = ()
     measure: Callable[[Pipeline], Price | None] = lambda pipeline: None
 
 

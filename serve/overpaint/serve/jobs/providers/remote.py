@@ -233,6 +233,7 @@ def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilit
         max_images=max_images,
         most_pixels=tuple(map(int, sizes.get("most_pixels", ()))),
         masks=tuple(view.get("masks", ())),
+        loras=tuple(view.get("loras", ())),
         device=f"{view['device']} at {server}" if view["device"] else None,
         open=view["open"],
         pace=Pace(**{name: pace[name] for name in ("step_s", "other_s", "pixels")})
@@ -247,8 +248,9 @@ def as_json(order: Order) -> dict[str, Any]:
     if (size := order.settings.size) is not None:
         settings["size"] = f"{size[0]}x{size[1]}"
     files = {"image": order.image, "mask": order.mask}
+    lora = {"lora": dict(order.lora)} if order.lora else {}  # which an older server does not know
     urls = {name: _data_url(file) for name, file in files.items() if file is not None}
-    return {"model": order.model, "prompt": order.prompt, "styles": {}, **urls, **settings}
+    return {"model": order.model, "prompt": order.prompt, "styles": {}, **urls, **lora, **settings}
 
 
 def _data_url(file: bytes) -> str:

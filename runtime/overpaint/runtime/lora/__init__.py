@@ -1,0 +1,1 @@
+"""LoRAs that turn while a pipeline runs."""
