@@ -2,6 +2,7 @@
 """What LoRAs that turn cost: a step with 0, 1 and 3 of them beside the fused form.
 
     python bench/studies/live_loras.py --output bench/results/live-loras-2-cores.json
+    python bench/studies/live_loras.py --engine openvino --output …
     python bench/studies/live_loras.py /tmp/wide --wide --output …          # makes the bundle first
     python bench/studies/live_loras.py bundles/sd15 --rank 32 --size 512
 
@@ -56,6 +57,8 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--size", type=int, default=256, help="of the picture, in pixels")
     parser.add_argument("--attention", action="store_true")
+    parser.add_argument("--engine", choices=ENGINES, default="cpu")
+    parser.add_argument("--forms", default=",".join(FORMS), help="which, the base first")
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--measure", help="measure one bundle in this process")
@@ -102,10 +105,9 @@ def study(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "machine": to_builtins(this_machine()),
         "making": making,
     }
-    for engine in ENGINES:
-        report[engine] = compare(bundles, engine, asked)
-        for form, one in report[engine].items():
-            print(f"{report['bundle']:10} {engine:9} {form:12} {one}", flush=True)
+    report["engine"], report["forms"] = asked.engine, compare(bundles, asked)
+    for form, one in report["forms"].items():
+        print(f"{report['bundle']:10} {asked.engine:9} {form:12} {one}", flush=True)
     return report
 
 
@@ -114,19 +116,19 @@ def spent(started: float, used: float) -> dict[str, float]:
     return {"s": round(wall, 2), "cpu_s": round(cpu, 2)}
 
 
-def compare(bundles: dict[str, Path], engine: str, asked: argparse.Namespace) -> dict[str, Any]:
+def compare(bundles: dict[str, Path], asked: argparse.Namespace) -> dict[str, Any]:
     """Each form in a process, their steps in turn; medians, and the median of the quotients of
     CPU seconds against the base's step of the same round."""
-    running = {}
-    for form in FORMS:
-        order = {"bundle": str(bundles[form]), "engine": engine, "size": asked.size}
+    running, forms = {}, asked.forms.split(",")
+    for form in forms:
+        order = {"bundle": str(bundles[form]), "engine": asked.engine, "size": asked.size}
         order["scale"] = 0.0 if form.endswith("at-0") else 0.7
         command = [sys.executable, __file__, "--measure", json.dumps(order)]
         running[form] = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
     opened = {form: answer(process) for form, process in running.items()}
-    steps: dict[str, list[dict[str, float]]] = {form: [] for form in FORMS}
+    steps: dict[str, list[dict[str, float]]] = {form: [] for form in forms}
     for _ in range(asked.rounds):
         for form, process in running.items():
             assert process.stdin
@@ -147,7 +149,7 @@ def compare(bundles: dict[str, Path], engine: str, asked: argparse.Namespace) ->
                 [one["cpu_ms"] / b for one, b in zip(steps[form], base, strict=True)], 3
             ),
         }
-        for form in FORMS
+        for form in forms
     }
 
 

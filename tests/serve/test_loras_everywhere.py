@@ -85,7 +85,7 @@ def test_the_native_api_turns_them(server: Running, expected: Pixels) -> None:
     job = server.submit(
         image=data_url(png(*SIZE)), prompt=PROMPT, lora=WEIGHTS, styles={}, **SETTINGS
     )
-    ended = server.ended(job["id"])
+    ended = server.ended(job["id"], seconds=120)
     assert np.array_equal(server.pixels(ended["result"]["media"][0]), expected)
     told = {one["name"]: one["weight"] for one in ended["result"]["settings"]["loras"]}
     assert told == WEIGHTS
@@ -139,7 +139,7 @@ def test_another_weight_is_another_picture_of_the_same_engines(
         job = server.submit(
             image=data_url(png(*SIZE)), prompt=PROMPT, lora=lora, styles={}, **SETTINGS
         )
-        return server.pixels(server.ended(job["id"])["result"]["media"][0])
+        return server.pixels(server.ended(job["id"], seconds=120)["result"]["media"][0])
 
     pictures = [painted(ink=0.8, wash=weight) for weight in (-0.5, 0.5, -0.5)]
     assert np.array_equal(pictures[0], expected)
