@@ -15,7 +15,7 @@ from PIL import Image
 from overpaint.runtime import Img2Img
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "summer.png"
-PROMPT: Final = "mountains in summer"
+PROMPT: Final = "summer mountains at noon, a house"
 WEIGHTS: Final = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5)
 GAP: Final = 4
 
@@ -26,7 +26,7 @@ def main() -> None:
     with Img2Img.open(lora={"turned": lora}, lora_mode="live") as pipe:
         for weight in WEIGHTS:
             asked = {"turned": weight}
-            result = pipe(EXAMPLE, *(prompt or [PROMPT]), lora=asked, strength=0.7, seed=1)
+            result = pipe(EXAMPLE, *(prompt or [PROMPT]), lora=asked, strength=0.4, seed=7)
             painted.append(result.images[0])
     width, height = painted[0].size
     row = Image.new("RGB", (len(painted) * (width + GAP) - GAP, height), "white")
