@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from tests.adapters import FILE, tiny_adapter
 from tests.checkout import HOUSE
 from tests.conftest import Adapters
+from tests.random_lora import random_lora
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import CheckpointError, ManifestError
@@ -26,6 +27,8 @@ from overpaint.bundle.ip_adapter.attach import attach
 from overpaint.bundle.ip_adapter.attention import places, with_adapter
 from overpaint.bundle.ip_adapter.bundle import open_adapter
 from overpaint.bundle.ip_adapter.make import import_adapter
+from overpaint.bundle.lora.branches import SCALE
+from overpaint.bundle.lora.live import hash_of, live_loras
 from overpaint.engines.choose import open_session
 
 
@@ -178,3 +181,14 @@ def test_a_pipelines_bundle_is_no_adapter_and_the_other_way_round(adapters: Adap
         open_adapter(tiny.bundle)
     with pytest.raises(ManifestError, match="--ip-adapter"):
         open_bundle(tiny.adapter)
+
+
+def test_it_is_added_to_a_denoiser_whose_layers_have_loras_beside_them(
+    adapters: Adapters, tmp_path: Path
+) -> None:
+    tiny = adapters("sd1", "base")
+    file = random_lora(tmp_path / "ink.safetensors", tiny.bundle)
+    turned = open_bundle(live_loras(open_bundle(tiny.bundle), {hash_of(file): file}))
+    seeing = open_bundle(attach(turned, open_adapter(tiny.adapter)))
+    with open_session(seeing, "unet", "cpu") as session:
+        assert {SCALE, "ip_adapter_tokens"} <= set(session.inputs)

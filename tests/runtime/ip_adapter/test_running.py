@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from tests.conftest import Adapters, Export
 from tests.parity import PROMPT, difference, photograph
+from tests.random_lora import random_lora
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
@@ -181,3 +182,27 @@ def test_half_precision_paints_nearly_the_same(
         )
     assert np.abs(wanted - got).mean() < 2
     assert np.abs(wanted - plain).mean() > 5
+
+
+def test_loras_that_turn_are_refused_beside_references_and_fused_ones_are_not(
+    adapters: Adapters, tmp_path: Path
+) -> None:
+    tiny = adapters("sd1", "base")
+    ink = random_lora(tmp_path / "ink.safetensors", tiny.bundle)
+    with (
+        Img2Img.open(
+            tiny.bundle,
+            lora={"ink": ink},
+            lora_mode="live",
+            ip_adapter=tiny.adapter,
+            device="cpu",
+        ) as pipe,
+        pytest.raises(UsageError, match="do not go together"),
+    ):
+        painted(pipe, ip_adapter_image=ONE, lora={"ink": 1.0})
+    seen = {"ip_adapter_image": ONE}
+    with (
+        Img2Img.open(tiny.bundle, lora=[str(ink)], ip_adapter=tiny.adapter, device="cpu") as fused,
+        Img2Img.open(tiny.bundle, ip_adapter=tiny.adapter, device="cpu") as plain,
+    ):
+        assert difference(pixels(painted(fused, **seen)), pixels(painted(plain, **seen))) > 20
