@@ -166,6 +166,17 @@ class Tiny:
     bundle: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Seeing(Tiny):
+    """The same with an IP-Adapter's file, and the bundle of that."""
+
+    file: Path
+    adapter: Path
+
+
+Adapters: TypeAlias = Callable[[str, str], Seeing]
+
+
 @pytest.fixture(scope="session")
 def inpainting(build_once: BuildOnce, exported: Export) -> Callable[[str], Tiny]:
     """A family's inpainting checkpoint, whose denoiser sees the mask and the masked picture."""
@@ -206,6 +217,28 @@ def checkpoints(
         family: build_once(f"{family}-again", lambda to, f=family, n=name: restore(f, n, to))  # type: ignore[misc]
         for family, name in FAMILIES.items()
     }
+
+
+@pytest.fixture(scope="session")
+def adapters(build_once: BuildOnce, request: pytest.FixtureRequest) -> Adapters:
+    """IP-Adapters of a family and kind ("base", "plus"), made when they are asked for."""
+
+    def make(family: str, kind: str) -> Seeing:
+        from tests.adapters import FILE, tiny_adapter
+
+        from overpaint.bundle.ip_adapter.make import import_adapter
+
+        name, own = f"{family}-{kind}.adapter", FAMILIES[family]
+        bundle = request.getfixturevalue(f"{own}_bundle")
+        checkpoint = build_once(
+            f"{family}-again-alone",
+            lambda to: _with_weights_of(bundle, request.getfixturevalue(own), to),
+        )
+        folder = build_once(name, lambda to: tiny_adapter(checkpoint, to, kind))  # type: ignore[arg-type]
+        adapter = build_once(f"{name}-bundle", lambda to: import_adapter(folder, to))
+        return Seeing(checkpoint, bundle, folder / FILE, adapter)
+
+    return make
 
 
 def _with_weights_of(bundle: Path, checkpoint: Path, folder: Path) -> None:

@@ -14,8 +14,12 @@ from typing import Any
 
 import pytest
 from tests.checkpoints import tiny_checkpoint
-from tests.conftest import Export
+from tests.conftest import Adapters, Export
 
+from overpaint.bundle import layout
+from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.ip_adapter.attach import attach
+from overpaint.bundle.ip_adapter.bundle import open_adapter
 from overpaint.engines.onnxruntime.cuda.engine import KEPT
 
 HERE = Path(__file__).parent
@@ -131,3 +135,17 @@ def test_what_is_not_the_gpus_in_a_step_is_a_fraction_of_a_millisecond(
     microseconds = ask(environment, "step", half)
     print(microseconds)
     assert 0 < microseconds["engine"] + microseconds["host"] < 1000
+
+
+@pytest.mark.parametrize("kind", ["base", "plus"])
+def test_references_are_seen_on_the_gpu_alone(
+    kind: str, adapters: Adapters, environment: Path, tmp_path: Path
+) -> None:
+    tiny = adapters("sd1", kind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        seeing = attach(open_bundle(tiny.bundle), open_adapter(tiny.adapter))
+    graphs = [seeing / layout.graph_path(name) for name in ("unet", *layout.REFERENCES)]
+    for answer in ask(environment, "take", json.dumps([str(path) for path in graphs])):
+        assert set(answer["left"]) <= OF_SHAPES
+        assert answer["copies"] == 0

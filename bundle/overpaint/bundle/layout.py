@@ -20,6 +20,9 @@ TOKENIZERS: Final = ("tokenizer", "tokenizer_2", "tokenizer_3")
 DENOISERS: Final = ("unet", "transformer")
 VAE_ENCODER: Final = "vae_encoder"
 VAE_DECODER: Final = "vae_decoder"
+IMAGE_ENCODER: Final = "image_encoder"
+IMAGE_PROJECTION: Final = "image_projection"
+REFERENCES: Final = (IMAGE_ENCODER, IMAGE_PROJECTION)
 COMPONENTS: Final = (*TEXT_ENCODERS, *DENOISERS, VAE_ENCODER, VAE_DECODER)
 
 

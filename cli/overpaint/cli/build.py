@@ -27,6 +27,8 @@ EXAMPLES = """**Examples**
 
 `overpaint build bundles/sd15 --engine onnxruntime`
 
+`overpaint build bundles/sd15 --engine tensorrt-rtx --ip-adapter bundles/ip-adapter`
+
 Plans of TensorRT for RTX serve RTX cards and a range of sizes, and are built on any machine, with a
 GPU or without, with the extra `tensorrt-rtx`. Built `--weightless` they lie in your cache folder
 and run every bundle of the same architecture. A TensorRT plan is for the GPU in the machine and for
@@ -54,6 +56,13 @@ def build(
     engine: Annotated[
         str, typer.Option(metavar="|".join(ENGINES), help="What the engines are built for.")
     ],
+    ip_adapter: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Build the bundle as it sees reference pictures through this IP-Adapter's bundle.",
+        ),
+    ] = None,
     shape: Annotated[
         list[str] | None,
         typer.Option(
@@ -107,6 +116,7 @@ def build(
     """Build a bundle's engines: plans of TensorRT for RTX or TensorRT, or ONNX Runtime's own."""
     from overpaint.bundle.errors import UsageError
     from overpaint.bundle.format.open import open_bundle
+    from overpaint.runtime.ip_adapter.open import open_seeing
 
     from .progress import progress_bar
 
@@ -129,6 +139,8 @@ def build(
         raise UsageError("--shape, --sizes: expected one of them: exact sizes, or a range")
     with progress_bar("checking the bundle", unit="bytes") as advance:
         opened = open_bundle(bundle, progress=advance)
+        if ip_adapter is not None:
+            opened = open_seeing(opened, ip_adapter, advance)
     if engine == "onnxruntime":
         _onnxruntime(opened, json=json)
         return

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from overpaint.bundle.errors import UsageError
+
+from .adapters import import_adapter
 from .options import Force, LoraOption
 
 EXAMPLES = """**Examples**
@@ -41,6 +44,13 @@ def export(
     force: Force = False,
 ) -> None:
     """Turn a checkpoint into a bundle of ONNX engines. Needs the extra `export`, with torch."""
+    from overpaint.bundle.ip_adapter.make import holds_adapter
+
+    if holds_adapter(checkpoint):  # whose graphs are written without torch
+        if store or lora or parity:
+            raise UsageError("--store, --lora, --parity: an IP-Adapter has no use for them")
+        import_adapter(checkpoint, output, dtype=dtype, force=force)
+        return
     from overpaint.bundle.importing import LoraChoice
     from overpaint.export import export_checkpoint
 

@@ -8,14 +8,15 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from overpaint.runtime.option import Declared
+from overpaint.runtime.option import NUMBERS, Declared
 from overpaint.runtime.settings import options
 
-from .sizes import parse_margins, parse_size
+from .sizes import parse_margins, parse_numbers, parse_size
 
 _WRITTEN: Final[Mapping[Any, Callable[[str], Any]]] = {
     tuple[int, int]: parse_size,
     tuple[int, int, int, int]: parse_margins,
+    NUMBERS: parse_numbers,
 }
 """What reads the kinds that are no flag's own."""
 

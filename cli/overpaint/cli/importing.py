@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
+from overpaint.bundle.errors import UsageError
+
+from .adapters import import_adapter
 from .options import Force, LikeOption, LoraOption
 
 EXAMPLES = """**Examples**
 
 `overpaint import finetune.safetensors -o bundles/finetune`
+
+`overpaint import ip-adapter_sd15.safetensors -o bundles/ip-adapter`
 
 `overpaint import checkpoints/sdxl -o bundles/sdxl --lora style.safetensors:0.8 --copy`
 """
@@ -19,7 +24,10 @@ EXAMPLES = """**Examples**
 
 def import_(
     checkpoint: Annotated[
-        str, typer.Argument(help="A .safetensors file, a diffusers folder, or a hub id.")
+        str,
+        typer.Argument(
+            help="A .safetensors file, a diffusers folder, or a hub id; an IP-Adapter's too."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle, a new folder.")],
     link: Annotated[
@@ -34,9 +42,24 @@ def import_(
     dtype: Annotated[
         str, typer.Option(metavar="float32|float16", help="What the engines compute in.")
     ] = "float32",
+    image_encoder: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="What an IP-Adapter sees with; absent, beside it."),
+    ] = None,
     force: Force = False,
 ) -> None:
     """Turn any fine-tune of a known architecture into a bundle, here and without torch."""
+    from overpaint.bundle.ip_adapter.make import holds_adapter
+
+    if holds_adapter(checkpoint):
+        if lora or like or tokenizer:
+            raise UsageError("--lora, --like, --tokenizer: an IP-Adapter has no use for them")
+        import_adapter(
+            checkpoint, output, image_encoder=image_encoder, link=link, dtype=dtype, force=force
+        )
+        return
+    if image_encoder is not None:
+        raise UsageError(f"--image-encoder: it is an IP-Adapter's, and {checkpoint} is none")
     from overpaint.bundle.importing import LoraChoice, import_checkpoint
     from overpaint.engines.onnxruntime.cpu.decode import decode
 

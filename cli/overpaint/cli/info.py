@@ -31,7 +31,13 @@ def info(bundle: BundleArgument = None, json: Json = False) -> None:
     from overpaint.engines.describe import describe
     from overpaint.runtime.default_bundle import bundle_or_default
 
-    opened = open_bundle(bundle_or_default(bundle))
+    from .adapters import is_adapter_bundle, tell_adapter
+
+    folder = bundle_or_default(bundle)
+    if is_adapter_bundle(folder):
+        tell_adapter(folder, json=json)
+        return
+    opened = open_bundle(folder)
     description = describe(opened)
     if json:
         echo_json(description)
@@ -56,6 +62,14 @@ def lines(what: Description, manifest: Manifest) -> Iterator[str]:
     yield f"  made by      {producers or 'unknown'}"
     for lora in what.loras:
         yield f"  LoRA         {lora.name} at {lora.weight:g}"
+    if what.ip_adapter:
+        adapter = what.ip_adapter
+        yield f"  references   seen through {adapter.name}, {adapter.tokens} tokens each"
+    elif what.sees:
+        yield (
+            f"  references   IP-Adapters of {what.sees.attentions} attentions of width "
+            f"{what.sees.width}: overpaint run --ip-adapter FOLDER"
+        )
     defaults = what.defaults
     yield (
         f"  defaults     strength {defaults.strength:g}, {defaults.steps} steps, guidance "

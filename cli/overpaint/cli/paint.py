@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 
 from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError, UsageError
 from overpaint.runtime.default_bundle import bundle_to_open
-from overpaint.runtime.image import Picture
+from overpaint.runtime.image import ImageLike, Picture, read
+from overpaint.runtime.ip_adapter.references import check_references
 from overpaint.runtime.masks.ground import check_mask_settings
 from overpaint.runtime.masks.read import read_mask
 from overpaint.runtime.pipeline import Img2Img
@@ -45,7 +46,8 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     work = read_arguments(arguments, text_to_image=options.text_to_image)
     _check(work, settings, options)
     mask = None if options.mask is None else read_mask(options.mask)
-    plan = _plan(work, settings, options, mask)
+    references = References.read(options)
+    plan = _plan(work, settings, options, mask, references)
     outcome = Outcome(options=options, work=work, pictures=len(plan.tasks))
     with contextlib.ExitStack() as opened:
         pipe = opened.enter_context(_open(options))
@@ -61,7 +63,16 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
                     _refuse_existing(task, options)  # another run may have taken a name by now
                 over = mask.image if mask else None
                 weights = {name: choice.weight for name, choice in options.live.items()}
-                request = Request(task.source, work.prompt, plan.settings, refiner, over, weights)
+                request = Request(
+                    task.source,
+                    work.prompt,
+                    plan.settings,
+                    refiner=refiner,
+                    mask=over,
+                    lora=weights,
+                    ip_adapter_image=references.images,
+                    ip_adapter_mask=references.masks,
+                )
                 result = _paint(pipe.events(request), task, work.prompt)
                 result = _compared(result, options)
             except OverpaintError as error:
@@ -73,7 +84,36 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     outcome.tell()
 
 
-def _plan(work: Work, settings: Settings, options: Options, mask: Picture | None) -> Plan:
+@dataclass(frozen=True, slots=True)
+class References:
+    """The reference pictures and their masks, read once for all that is painted."""
+
+    pictures: tuple[Picture, ...]
+    read_masks: tuple[Picture, ...]
+
+    @classmethod
+    def read(cls, options: Options) -> References:
+        return cls(
+            tuple(map(read, options.ip_adapter_image)),
+            tuple(map(read_mask, options.ip_adapter_mask)),
+        )
+
+    @property
+    def images(self) -> tuple[ImageLike, ...]:
+        return tuple(one.image for one in self.pictures)
+
+    @property
+    def masks(self) -> tuple[ImageLike, ...]:
+        return tuple(one.image for one in self.read_masks)
+
+
+def _plan(
+    work: Work,
+    settings: Settings,
+    options: Options,
+    mask: Picture | None,
+    references: References,
+) -> Plan:
     several = work.several
     then = recall(options.output) if several and not options.force else None
     if then is not None and options.skip_existing:
@@ -84,8 +124,9 @@ def _plan(work: Work, settings: Settings, options: Options, mask: Picture | None
         seed = random_seed() if then is None or then.seed is None else then.seed
     settings = replace(settings, seed=seed)
     also_read = [] if options.mask is None else [options.mask]
+    also_read += [*options.ip_adapter_image, *options.ip_adapter_mask]
     tasks = plan_outputs(work, seeds(seed, settings.n), options.output, also_read=also_read)
-    run = _folder_run(work, settings, options, tasks, mask) if several else None
+    run = _folder_run(work, settings, options, tasks, mask, references) if several else None
     if then is not None and run is not None:
         refuse_another(then, run, options.output)
     for task in tasks:
@@ -106,6 +147,15 @@ def _check(work: Work, settings: Settings, options: Options) -> None:
     if options.text_to_image:
         check_text_to_image(settings)
     check_mask_settings(settings, masked=options.mask is not None, image=not options.text_to_image)
+    check_references(
+        settings, pictures=len(options.ip_adapter_image), masks=len(options.ip_adapter_mask)
+    )
+    if options.ip_adapter_image and options.ip_adapter is None:
+        raise UsageError(
+            "--ip-adapter-image: say through what it is seen, with --ip-adapter FOLDER"
+        )
+    if options.ip_adapter is not None and not options.ip_adapter_image:
+        raise UsageError("--ip-adapter: there is no reference picture; name --ip-adapter-image")
     if options.hand_over is not None and options.refiner is None:
         raise UsageError("--hand-over: it says when a refiner takes over; name one with --refiner")
     if options.skip_existing and options.force:
@@ -121,10 +171,18 @@ def _check(work: Work, settings: Settings, options: Options) -> None:
 
 
 def _folder_run(
-    work: Work, settings: Settings, options: Options, tasks: Sequence[Task], mask: Picture | None
+    work: Work,
+    settings: Settings,
+    options: Options,
+    tasks: Sequence[Task],
+    mask: Picture | None,
+    references: References,
 ) -> FolderRun:
     asked = {"prompt": work.prompt, **asdict(settings), "hand_over": options.hand_over}
     asked["mask"] = mask.sha256 if mask else None
+    if references.pictures:
+        asked["ip_adapter_image"] = [one.sha256 for one in references.pictures]
+        asked["ip_adapter_mask"] = [one.sha256 for one in references.read_masks]
     asked["lora"] = {name: choice.weight for name, choice in options.live.items()}
     return FolderRun.of(
         asked, {path: task.image for task in tasks if task.image for path in task.outputs}
@@ -179,6 +237,7 @@ def _open(options: Options) -> Img2Img:
     with progress_bar("checking the bundle", unit="percent") as advance:
         return Img2Img.open(
             bundle,
+            ip_adapter=options.ip_adapter,
             lora={name: choice.path for name, choice in options.live.items()},
             lora_mode="live",
             lora_folder=folder,
@@ -194,7 +253,15 @@ def _open(options: Options) -> Img2Img:
 def _refiner(options: Options, opened: contextlib.ExitStack) -> Refiner | None:
     if options.refiner is None:
         return None
-    alone = replace(options, bundle=options.refiner, lora=(), live={}, lora_folder=None, like=None)
+    alone = replace(
+        options,
+        bundle=options.refiner,
+        lora=(),
+        live={},
+        lora_folder=None,
+        like=None,
+        ip_adapter=None,
+    )
     pipe = opened.enter_context(_open(alone))
     return Refiner(pipe.engines, HAND_OVER if options.hand_over is None else options.hand_over)
 

@@ -51,6 +51,15 @@ class Repeat:
         if mask is not None and not painted:
             raise UsageError(f"--mask: {self.path} was painted without one; leave it out")
 
+    def check_references(self, pictures: list[Path]) -> None:
+        """Raise UsageError where a reference picture is missing, or there were fewer."""
+        painted = len(self.said.get("ip_adapter_image_sha256") or ())
+        if painted != len(pictures):
+            raise UsageError(
+                f"--repeat: {self.path} was painted with {painted} reference pictures, and "
+                f"{len(pictures)} are named with --ip-adapter-image"
+            )
+
     def settings(self, asked: Settings) -> Settings:
         """Those that were run. Raises UsageError where others are `asked` for."""
         if asked != Settings():

@@ -50,6 +50,8 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "a wide sea" --extend 128,0,128,0 --strength 1 -o wide.png`
 
+`overpaint run photo.jpg "a harbour" --ip-adapter ipa/ --ip-adapter-image monet.jpg -o o.png`
+
 `overpaint run --repeat painted.png photo.jpg -o again.png`
 
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
@@ -92,6 +94,18 @@ def run(
     mask: Annotated[
         Path | None, typer.Option(metavar="PICTURE", help="White is repainted, black is kept.")
     ] = None,
+    ip_adapter: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="An IP-Adapter's bundle, to see references through."),
+    ] = None,
+    ip_adapter_image: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PICTURE", help="A reference picture. Repeatable."),
+    ] = None,
+    ip_adapter_mask: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PICTURE", help="Where it counts, white; one for each. Repeatable."),
+    ] = None,
     settings: Settings,
     refiner: Annotated[
         Path | None, typer.Option(metavar="BUNDLE", help="Finishes what the bundle begins.")
@@ -126,6 +140,7 @@ def run(
             raise UsageError("--hand-over, --text-to-image: leave them out; --repeat knows")
         again = Repeat.of(repeat)
         again.check_mask(mask)
+        again.check_references(ip_adapter_image or [])
         arguments, settings = again.arguments(arguments or []), again.settings(settings)
         text_to_image, hand_over = again.text_to_image, again.hand_over
     elif not arguments:
@@ -141,6 +156,9 @@ def run(
         refiner=refiner,
         hand_over=hand_over,
         mask=mask,
+        ip_adapter=ip_adapter,
+        ip_adapter_image=tuple(ip_adapter_image or ()),
+        ip_adapter_mask=tuple(ip_adapter_mask or ()),
         text_to_image=text_to_image,
         device=device,
         precision=precision,

@@ -28,6 +28,9 @@ class Options:
     refiner: Path | None
     hand_over: float | None
     mask: Path | None
+    ip_adapter: Path | None = None
+    ip_adapter_image: tuple[Path, ...] = ()
+    ip_adapter_mask: tuple[Path, ...] = ()
     text_to_image: bool
     device: str
     precision: str

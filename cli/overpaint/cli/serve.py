@@ -64,6 +64,14 @@ def serve(
             "tensorrt-rtx the bundle's own size, elsewhere none. Repeatable.",
         ),
     ] = None,
+    ip_adapter: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="An IP-Adapter's bundle: reference pictures, for the bundles that it fits. "
+            "Repeatable.",
+        ),
+    ] = None,
     queue: Annotated[int, typer.Option(help="Jobs that may wait; one more is answered 429.")] = 16,
     job_timeout: Annotated[float, typer.Option(help="Seconds that a job may run.")] = 600.0,
     memory_budget: Annotated[
@@ -123,6 +131,7 @@ def serve(
         gpu_memory=gpu_memory,
         lora_folder=lora_folder,
         warm_up=[parse_size(text) for text in warm_up or ()],
+        ip_adapter=ip_adapter or (),
         queue=queue,
         job_timeout=job_timeout,
         memory_budget=memory_budget,

@@ -15,6 +15,15 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def parse_numbers(text: str) -> float | tuple[float, ...]:
+    """ "0.6" -> 0.6, "0.6,0.3" -> (0.6, 0.3)."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"expected a number, or several as in 0.6,0.3, got {text!r}") from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 def parse_margins(text: str) -> tuple[int, int, int, int]:
     """ "128,0,0,64" -> (128, 0, 0, 64): left, top, right, bottom."""
     match = re.fullmatch(r"(\d{1,6}),(\d{1,6}),(\d{1,6}),(\d{1,6})", text.replace(" ", ""))

@@ -11,7 +11,8 @@ from overpaint.bundle import layout
 from overpaint.bundle.facts import Defaults, Latents, Text
 from overpaint.bundle.files.json import read_json
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.bundle.format.manifest import Component, Lora, Manifest, Parity, Source
+from overpaint.bundle.format.manifest import Adapter, Component, Lora, Manifest, Parity, Source
+from overpaint.bundle.ip_adapter.attach import Sees, sees
 
 from .backend import Candidate
 from .choose import candidates
@@ -42,6 +43,7 @@ class Description:
 
     `inpaints`: the denoiser is shown the mask and the masked picture, as inpainting checkpoints'.
     `weightless` are folders of the user's cache with plans that have no weights.
+    `ip_adapter`: through which its denoiser sees reference pictures; `sees`: which IP-Adapters fit.
     `scheduler` is the class that scheduler_config.json names, which the sampler "default" runs.
     `inferred` is empty for a bundle with a manifest. `devices` are best first, then those that
     run on request only; `runs_on` is what "auto" takes, None where nothing installed can run it.
@@ -62,6 +64,8 @@ class Description:
     guidance_embedding_width: int | None
     source: Source
     loras: tuple[Lora, ...]
+    ip_adapter: Adapter | None
+    sees: Sees | None
     producers: dict[str, str]
     plans: tuple[str, ...]
     weightless: tuple[str, ...]
@@ -93,6 +97,8 @@ def describe(bundle: Bundle) -> Description:
         guidance_embedding_width=manifest.guidance_embedding_width,
         source=manifest.source,
         loras=manifest.loras,
+        ip_adapter=manifest.ip_adapter,
+        sees=sees(bundle),
         producers=manifest.producers,
         plans=tuple(path for path in manifest.files if path.endswith(".plan")),
         weightless=tuple(str(plans.folder) for plans in kept_plans(bundle)),

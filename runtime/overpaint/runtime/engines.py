@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from .components import Components
 from .text import TextEncoders
 
 Array: TypeAlias = npt.NDArray[np.float32]
+
+SEEING: Final = "denoiser with references"
+"""What the session is called whose denoiser sees reference pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +63,28 @@ def turned_by(bundle: Bundle) -> tuple[str, ...]:
 @dataclass(frozen=True, slots=True)
 class Engines:
     """A bundle, its sessions, its text encoders and what they remember. `adapters`: the LoRAs that
-    stand beside its layers, where it has such."""
+    stand beside its layers, where it has such. `seeing`: the same bundle with an IP-Adapter, whose
+    denoiser sees reference pictures."""
 
     bundle: Bundle
     components: Components
     text: TextEncoders
     decision: Decision | None
     adapters: Adapters | None = None
+    seeing: Bundle | None = None
     _running: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
     def of(
-        cls, bundle: Bundle, components: Components, decision: Decision | None = None
+        cls,
+        bundle: Bundle,
+        components: Components,
+        decision: Decision | None = None,
+        seeing: Bundle | None = None,
     ) -> Engines:
         """The engines of `bundle`, with text encoders that remember nothing yet."""
-        return cls(bundle, components, TextEncoders(bundle.folder, components), decision)
+        text = TextEncoders(bundle.folder, components)
+        return cls(bundle, components, text, decision, seeing=seeing)
 
     def lora_scale(self, weights: Mapping[str, float]) -> Array | None:
         """What the branches are fed, (N,); None where there are none."""

@@ -57,8 +57,9 @@ def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
         points = prod(job.latent_shape(manifest.latents)[1:])
         batch = job.batch * (2 if job.guided else 1)
         scores = attention(engines.bundle, points) if device == "cpu" else 0
+        seeing = engines.seeing if job.references else None
         needed += estimate(
-            weights(engines.bundle),
+            weights(seeing or engines.bundle),
             denoiser=manifest.denoiser,
             size=job.size,
             points=points * batch,

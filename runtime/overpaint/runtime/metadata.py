@@ -55,6 +55,8 @@ class Parameters:
 
     image_sha256, mask_sha256: the input picture's and its mask's, as `Picture.sha256` has it; None
     where there was none.
+    ip_adapter, ip_adapter_sha256: what reference pictures were seen through, None without any;
+    ip_adapter_image_sha256, ip_adapter_mask_sha256: theirs and their masks', as they were read.
     sampler_run: what "default" was. guidance: "classifier-free", "embedded" (the denoiser takes the
     scale itself) or "none". loras: those that are fused into the weights, by their files' names,
     and those that were turned, by names of their own. precision: what the denoiser computed in.
@@ -80,6 +82,10 @@ class Parameters:
     precision: str
     device: str
     passed_over: tuple[str, ...] = ()
+    ip_adapter: str | None = None
+    ip_adapter_sha256: str | None = None
+    ip_adapter_image_sha256: tuple[str, ...] = ()
+    ip_adapter_mask_sha256: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """By name: every option as it was run, and all that is said here."""

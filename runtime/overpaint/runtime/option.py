@@ -111,7 +111,8 @@ def declared(settings: type[Any]) -> Mapping[str, Declared]:
 def _declared(one: Field[Any], hint: Any) -> Declared:
     kinds = get_args(hint)
     optional = NoneType in kinds
-    [kind] = [kind for kind in kinds if kind is not NoneType] if optional else [hint]
+    # Of a number, or several, the last says what both are.
+    [*_, kind] = [kind for kind in kinds if kind is not NoneType] if optional else [hint]
     return Declared(
         name=one.name,
         kind=kind,
@@ -121,6 +122,9 @@ def _declared(one: Field[Any], hint: Any) -> Declared:
     )
 
 
+NUMBERS: Final[Any] = tuple[float, ...]
+"""A number, or several of them in a tuple or a list."""
+
 _WORDS: Final[Mapping[Any, str]] = {
     float: "a number",
     int: "a whole number",
@@ -128,6 +132,7 @@ _WORDS: Final[Mapping[Any, str]] = {
     bool: "True or False",
     tuple[int, int]: "(width, height) in pixels",
     tuple[int, int, int, int]: "(left, top, right, bottom) in pixels",
+    NUMBERS: "a number, or several,",
 }
 
 
@@ -136,9 +141,11 @@ def _is_a(kind: Any, value: object) -> bool:
         return _is_whole(value, count=2, least=1)
     if kind == tuple[int, int, int, int]:
         return _is_whole(value, count=4, least=0)
+    if kind == NUMBERS and isinstance(value, tuple | list):
+        return bool(value) and all(_is_a(float, one) for one in value)
     if isinstance(value, bool):  # which Python counts among the whole numbers
         return kind is bool
-    if kind is float:
+    if kind in (float, NUMBERS):
         return isinstance(value, int | float) and math.isfinite(value)
     return isinstance(value, kind)
 
@@ -153,6 +160,8 @@ def _is_whole(value: object, *, count: int, least: int) -> bool:
 
 
 def _within(option: Option, value: Any) -> bool:
+    if isinstance(value, tuple | list) and option.low is not None:
+        return all(_within(option, one) for one in value)
     if option.between:
         return bool(_low(option) < value < _high(option))
     return (option.low is None or value >= option.low) and (

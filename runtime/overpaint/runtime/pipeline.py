@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, Self, TypeAlias, Unpack
+from typing import Final, Literal, Self, TypeAlias, Unpack, cast
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
@@ -19,7 +19,7 @@ from overpaint.bundle.files.hashing import Progress
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.open import open_bundle
-from overpaint.engines.choose import Decision, choose, open_session
+from overpaint.engines.choose import Decision, choose
 from overpaint.engines.session.closing import Closing
 
 from .cancel import Cancel
@@ -27,6 +27,7 @@ from .components import Components
 from .default_bundle import EMBEDDED, bundle_to_open
 from .engines import Engines
 from .image import ImageLike
+from .ip_adapter.open import names_with_references, open_seeing, opener
 from .live.asked import live_request
 from .live.live import Live
 from .lora.live import LiveLoras
@@ -65,6 +66,7 @@ class Img2Img(Closing):
         lora_mode: LoraMode = "fused",
         lora_folder: str | os.PathLike[str] | None = None,
         like: str | None = None,
+        ip_adapter: str | os.PathLike[str] | None = None,
         device: str = "auto",
         precision: str = "f32",
         gpu_memory: int | None = None,
@@ -82,6 +84,8 @@ class Img2Img(Closing):
         lora_folder: where LoRAs are looked for that are named by a file without its suffix, here
             and in a call, which opens them. The embedded model has some of its own.
         like: what a single file is, where it does not tell, as `overpaint import --like`.
+        ip_adapter: a folder that `overpaint import` made of an IP-Adapter, through which the
+            denoiser sees reference pictures. Runs without any are the bundle's own.
         device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt",
             "tensorrt-rtx" and "openvino" insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
@@ -106,15 +110,18 @@ class Img2Img(Closing):
         if decision.precision == "bf16":
             decision = gated(opened, decision, comparing)
         _LOG.info("%s runs on %s: %s", opened.folder, decision.chosen.device, decision.chosen.why)
-        components = Components(
-            (), lambda name: open_session(opened, name, decision), low_memory=low_memory
-        )
-        pipe = cls(Engines.of(opened, components, decision), lora_folder=folder)
+        seeing = None if ip_adapter is None else open_seeing(opened, ip_adapter, progress)
+        if seeing is not None:  # whose plans may be missing
+            choose(seeing, decision.chosen.device, precision, gpu_memory)
+        components = Components((), opener(opened, decision, seeing), low_memory=low_memory)
+        pipe = cls(Engines.of(opened, components, decision, seeing), lora_folder=folder)
         if live:
             pipe.loras.add(live, progress)
         # What LoRAs turn is opened without them when a run does without them.
         turned = pipe.loras.turned
         names = _by_first_use(opened.manifest)
+        if seeing is not None:
+            names = names_with_references(names, opened.manifest)
         components.begin(tuple(name for name in names if name not in turned))
         return pipe
 
@@ -135,6 +142,8 @@ class Img2Img(Closing):
         *,
         mask: ImageLike | None = None,
         lora: Mapping[str, float] | None = None,
+        ip_adapter_image: ImageLike | Sequence[ImageLike] = (),
+        ip_adapter_mask: ImageLike | Sequence[ImageLike] = (),
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -147,6 +156,8 @@ class Img2Img(Closing):
         every pixel is kept.
         `lora` has weights from -2 to 2, by name, of LoRAs that were opened "live", that `add_lora`
         opened, or that lie in the `lora_folder`; those that it does not name have none.
+        `ip_adapter_image`, one or several, are reference pictures, seen through the adapter that
+        the pipeline was opened with; `ip_adapter_mask`, one for each, is white where it counts.
         `refiner`, another pipeline with latents like these (SDXL's refiner), finishes what this one
         begins: it takes the latents over after the part `hand_over`, between 0 and 1 and 0.8 where
         None, of the way from noise to picture.
@@ -155,9 +166,9 @@ class Img2Img(Closing):
 
         Raises UsageError, ImageError, SessionError, CancelledError.
         """
-        return self.run(
-            self._request(image, prompt, mask, lora, refiner, hand_over, options), cancel
-        )
+        references = _several(ip_adapter_image), _several(ip_adapter_mask)
+        request = self._request(image, prompt, mask, lora, references, refiner, hand_over, options)
+        return self.run(request, cancel)
 
     def stream(
         self,
@@ -166,6 +177,8 @@ class Img2Img(Closing):
         *,
         mask: ImageLike | None = None,
         lora: Mapping[str, float] | None = None,
+        ip_adapter_image: ImageLike | Sequence[ImageLike] = (),
+        ip_adapter_mask: ImageLike | Sequence[ImageLike] = (),
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -175,24 +188,26 @@ class Img2Img(Closing):
 
         Closing the iterator early (or leaving it to be collected) ends the run.
         """
-        return self.events(
-            self._request(image, prompt, mask, lora, refiner, hand_over, options), cancel
-        )
+        references = _several(ip_adapter_image), _several(ip_adapter_mask)
+        request = self._request(image, prompt, mask, lora, references, refiner, hand_over, options)
+        return self.events(request, cancel)
 
     def text_to_image(
         self,
         prompt: str,
         *,
         lora: Mapping[str, float] | None = None,
+        ip_adapter_image: ImageLike | Sequence[ImageLike] = (),
+        ip_adapter_mask: ImageLike | Sequence[ImageLike] = (),
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
         **options: Unpack[Options],
     ) -> Result:
         """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
-        return self.run(
-            self._request(None, prompt, None, lora, refiner, hand_over, options), cancel
-        )
+        references = _several(ip_adapter_image), _several(ip_adapter_mask)
+        request = self._request(None, prompt, None, lora, references, refiner, hand_over, options)
+        return self.run(request, cancel)
 
     def live(
         self,
@@ -267,19 +282,36 @@ class Img2Img(Closing):
         prompt: str,
         mask: ImageLike | None,
         lora: Mapping[str, float] | None,
+        references: tuple[tuple[ImageLike, ...], tuple[ImageLike, ...]],
         refiner: Img2Img | None,
         hand_over: float | None,
         options: Options,
     ) -> Request:
-        weights, settings = dict(lora or {}), Settings(**options)
-        if refiner is None:
-            if hand_over is not None:
-                raise UsageError("hand_over: it says when a refiner takes over, and none is given")
-            return Request(image, prompt, settings, mask=mask, lora=weights)
+        finishing = None
         if refiner is self:
             raise UsageError("refiner: expected another pipeline, got the one that begins")
-        finishing = Refiner(refiner.engines, HAND_OVER if hand_over is None else hand_over)
-        return Request(image, prompt, settings, finishing, mask, weights)
+        if refiner is not None:
+            finishing = Refiner(refiner.engines, HAND_OVER if hand_over is None else hand_over)
+        elif hand_over is not None:
+            raise UsageError("hand_over: it says when a refiner takes over, and none is given")
+        pictures, masks = references
+        return Request(
+            image,
+            prompt,
+            Settings(**options),
+            refiner=finishing,
+            mask=mask,
+            lora=dict(lora or {}),
+            ip_adapter_image=pictures,
+            ip_adapter_mask=masks,
+        )
+
+
+def _several(pictures: ImageLike | Sequence[ImageLike]) -> tuple[ImageLike, ...]:
+    """One picture or several, as several."""
+    if isinstance(pictures, list | tuple):
+        return tuple(pictures)
+    return (cast(ImageLike, pictures),)
 
 
 def _fused_and_live(

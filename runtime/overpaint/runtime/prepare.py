@@ -19,6 +19,7 @@ from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.tensor import Range
 
 from .image import Sides, place, to_pixels
+from .ip_adapter.references import References, read_references
 from .masks.ground import Ground, check_mask_settings, read_ground
 from .masks.masking import Masking, masking
 from .masks.region import region
@@ -44,7 +45,7 @@ class Job:
     run. image_sha256, mask_sha256: of the picture and the mask as they were read. masking: None
     where all of the picture is repainted. batch: how many images go through the denoiser together.
     guided: whether guidance needs the negative prompt, which doubles the denoiser's batch. lora:
-    the weights of the LoRAs that turn, by name.
+    the weights of the LoRAs that turn, by name. references: the reference pictures, or None.
     """
 
     prompt: str
@@ -59,6 +60,7 @@ class Job:
     batch: int
     warnings: tuple[str, ...]
     lora: Mapping[str, float]
+    references: References | None = None
 
     def latent_shape(self, latents: Latents) -> tuple[int, int, int]:
         """(C,h,w) of one image."""
@@ -73,8 +75,9 @@ class Job:
         return self.pixels * ~self.masking.hidden
 
 
-def prepare(bundle: Bundle, request: Request) -> Job:
-    """Raises UsageError or ImageError for anything that this bundle cannot do."""
+def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> Job:
+    """Raises UsageError or ImageError for anything that this bundle cannot do. `seeing`: the same
+    with an adapter, for requests with reference pictures."""
     manifest, settings = bundle.manifest, request.settings
     _check_text("prompt", request.prompt)
     _check_text("negative_prompt", settings.negative_prompt or "")
@@ -85,10 +88,14 @@ def prepare(bundle: Bundle, request: Request) -> Job:
     size, notes = _size(settings, sides, ground)
     schedule = schedule_for(bundle, resolved, size)
     guided = is_guided(manifest, resolved)
+    cells = size[1] // manifest.latents.downscale, size[0] // manifest.latents.downscale
+    references = read_references(seeing.manifest if seeing else None, request, size, cells)
     canvas, masked = _canvas(ground, settings, size, manifest, schedule.requested)
     told = (*resolved.warnings, *notes, *schedule_warnings(schedule, resolved))
     if manifest.inpaints and ground is not None and masked is None:
         told += (ALL_REPAINTED,)
+    if references is not None:
+        told += references.notes
     if masked is not None:
         told += masked.warnings
         if masked.empty and masked.paste is not None:
@@ -105,6 +112,7 @@ def prepare(bundle: Bundle, request: Request) -> Job:
         guided=guided,
         batch=batch_size(manifest, settings.n, guided),
         warnings=told,
+        references=references,
         lora=request.lora_weights(),
     )
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from PIL import Image
 
 from overpaint.bundle import layout
-from overpaint.bundle.format.manifest import Lora
+from overpaint.bundle.format.manifest import Adapter, Lora
 
+from .engines import SEEING
 from .metadata import Painting, Parameters
 from .prompt_warnings import prompt_warnings
 from .result import Result, Timings
@@ -60,6 +61,8 @@ def _devices(stages: Sequence[Stage]) -> dict[str, str]:
 def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> Parameters:
     base = stages[0]
     manifest, decision = base.engines.bundle.manifest, base.engines.decision
+    references = base.job.references
+    seeing = _adapter(base)
     refiner = stages[1].engines.bundle.manifest if len(stages) > 1 else None
     return Parameters(
         prompt=base.job.prompt,
@@ -67,6 +70,10 @@ def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> 
         seed=seed,
         image_sha256=base.job.image_sha256,
         mask_sha256=base.job.mask_sha256,
+        ip_adapter=seeing.name if seeing else None,
+        ip_adapter_sha256=seeing.sha256 if seeing else None,
+        ip_adapter_image_sha256=references.sha256 if references else (),
+        ip_adapter_mask_sha256=references.mask_sha256 if references else (),
         steps_run=sum(stage.job.schedule.executed for stage in stages),
         sampler_run=base.job.schedule.sampler,
         guidance=_guidance(base),
@@ -78,9 +85,15 @@ def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> 
         refiner_sha256=refiner.source.sha256 if refiner else None,
         hand_over=base.job.resolved.denoising_end if refiner else None,
         precision=_precision(base),
-        device=devices.get(manifest.denoiser) or devices[layout.VAE_DECODER],
+        device=_device(devices, base),
         passed_over=tuple(better.device for better in decision.passed_over) if decision else (),
     )
+
+
+def _device(devices: dict[str, str], base: Stage) -> str:
+    """What ran the denoiser, or where it had nothing to do, the VAE."""
+    name = SEEING if base.job.references else base.engines.bundle.manifest.denoiser
+    return devices.get(name) or devices[layout.VAE_DECODER]
 
 
 def _turned(base: Stage) -> tuple[Lora, ...]:
@@ -92,6 +105,12 @@ def _guidance(base: Stage) -> str:
     if base.engines.bundle.manifest.guidance_embedding_width is not None:
         return "embedded"
     return "classifier-free" if base.job.guided else "none"
+
+
+def _adapter(base: Stage) -> Adapter | None:
+    """What reference pictures were seen through."""
+    seeing = base.engines.seeing
+    return seeing.manifest.ip_adapter if seeing and base.job.references else None
 
 
 def _precision(base: Stage) -> str:

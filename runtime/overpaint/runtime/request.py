@@ -37,7 +37,8 @@ class Refiner:
 class Request:
     """A picture to repaint as `prompt` says. Without `image` it is text to image. `mask`: white is
     repainted, black is kept. `lora`: weights of LoRAs that the pipeline has open, from -2 to 2, by
-    name; what the prompt says of them is added."""
+    name; what the prompt says of them is added. `ip_adapter_image`: reference pictures;
+    `ip_adapter_mask`: where each of them counts, white, or none."""
 
     image: ImageLike | None
     prompt: str
@@ -45,6 +46,8 @@ class Request:
     refiner: Refiner | None = None
     mask: ImageLike | None = None
     lora: Mapping[str, float] = field(default_factory=dict)
+    ip_adapter_image: tuple[ImageLike, ...] = ()
+    ip_adapter_mask: tuple[ImageLike, ...] = ()
 
     def lora_weights(self) -> dict[str, float]:
         """`lora`, and what the prompt says. Raises UsageError."""

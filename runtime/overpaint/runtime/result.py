@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from overpaint.bundle import layout
 from overpaint.engines.choose import Decision
 
+from .engines import SEEING
 from .latents import preview
 from .metadata import Painting, Parameters
 
@@ -65,7 +67,7 @@ class Result:
     def device(self) -> str:
         """What ran the denoiser."""
         return next(
-            (self.devices[name] for name in ("unet", "transformer") if name in self.devices), ""
+            (self.devices[name] for name in (*layout.DENOISERS, SEEING) if name in self.devices), ""
         )
 
     @property

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from overpaint.bundle import layout
+from overpaint.bundle.errors import UsageError
 from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.lora.branches import SCALE
 from overpaint.engines.session.session import Session
@@ -22,9 +23,10 @@ from .denoiser import Denoiser
 from .denoiser.engine import EngineCalls
 from .denoiser.guidance import guided, unguided
 from .denoiser.guidance_embedding import guidance_embedding
-from .engines import Engines, turned_by
+from .engines import SEEING, Engines, turned_by
 from .feed import as_feed
 from .image import from_pixels
+from .ip_adapter.tokens import encode_references, reference_inputs
 from .loop import denoise
 from .masks.keeping import Keeping
 from .memory import check_memory
@@ -63,11 +65,14 @@ def run(
         check(cancel)
         with log.watch.stage("encode"):
             moments = _encode_picture(stages, log)
+        with log.watch.stage("encode"):
+            tokens = _encode_references(stages[0], log)
         begun = start(stages[0].job, moments, engines.bundle.manifest.latents)
         total = sum(stage.calls for stage in stages)
         for stage in stages:
             first = stages[0].job.schedule.skipped
-            yield from _denoise(stage, begun, first, total, log, cancel)
+            seen = tokens if stage.job.references else None
+            yield from _denoise(stage, begun, seen, first, total, log, cancel)
         check(cancel)
         with log.watch.stage("decode"):
             images = _decode(stages[-1], begun.x, log)
@@ -77,9 +82,14 @@ def run(
 def _read(engines: Engines, request: Request) -> list[tuple[Engines, Job]]:
     """Who does what: one job, or the base's and the refiner's."""
     refiner = request.refiner
+    if request.ip_adapter_image and engines.adapters is not None:
+        raise UsageError(
+            "ip_adapter_image: LoRAs that turn and reference pictures do not go together; open the "
+            "pipeline with the LoRA fused, or leave one of them out"
+        )
     if refiner is None:
-        return [(engines, prepare(engines.bundle, request))]
-    job = prepare(engines.bundle, base_request(request, refiner))
+        return [(engines, prepare(engines.bundle, request, engines.seeing))]
+    job = prepare(engines.bundle, base_request(request, refiner), engines.seeing)
     return [(engines, job), (refiner.engines, refiner_job(engines.bundle, job, refiner))]
 
 
@@ -129,23 +139,46 @@ def _encode_picture(stages: list[Stage], log: Log) -> Moments:
         )
 
 
+def _encode_references(stage: Stage, log: Log) -> npt.NDArray[Any] | None:
+    """What the denoiser sees of reference pictures: the same for every image."""
+    references, seeing = stage.job.references, stage.engines.seeing
+    if references is None:
+        return None
+    assert seeing is not None
+    assert seeing.manifest.ip_adapter is not None
+    return encode_references(
+        stage.engines.components,
+        seeing.manifest.ip_adapter,
+        references,
+        log.watch,
+        guided=stage.job.guided,
+    )
+
+
 def _denoise(
-    stage: Stage, begun: Start, first: int, total: int, log: Log, cancel: Cancel | None
+    stage: Stage,
+    begun: Start,
+    seen: npt.NDArray[Any] | None,
+    first: int,
+    total: int,
+    log: Log,
+    cancel: Cancel | None,
 ) -> Generator[Step, None, None]:
     """Take the latents of all images, in place, through the rows of `stage`, as many images at a
-    time as its denoiser takes; yield the steps, which are `total` in the whole run. `first`: how
-    many steps strength left out before it."""
+    time as its denoiser takes; yield the steps, which are `total` in the whole run. `seen`: tokens
+    of reference pictures. `first`: how many steps strength left out before it."""
     job, manifest = stage.job, stage.engines.bundle.manifest
     if not job.schedule.rows:
         return
     x, channels = begun.x, begun.channels if manifest.inpaints else None
-    with stage.engines.components.use(manifest.denoiser, log.watch) as session:
+    name = manifest.denoiser if seen is None else SEEING
+    with stage.engines.components.use(name, log.watch) as session:
         for start_of in range(0, len(x), job.batch):
             some = slice(start_of, start_of + job.batch)
             calls = EngineCalls(
                 session,
                 FAMILIES[manifest.family].denoiser,
-                _constants(stage, len(x[some])),
+                _constants(stage, len(x[some]), seen),
                 job.schedule,
                 x[some].shape,
                 branches=2 if job.guided else 1,
@@ -214,7 +247,9 @@ def denoiser_of(stage: Stage, session: Session, shape: tuple[int, ...]) -> Denoi
     return _denoiser(calls, stage.job)
 
 
-def _constants(stage: Stage, n: int) -> dict[str, npt.NDArray[Any]]:
+def _constants(
+    stage: Stage, n: int, seen: npt.NDArray[Any] | None = None
+) -> dict[str, npt.NDArray[Any]]:
     """The denoiser's inputs that stay the same through the loop, for n images."""
     constants, engines = stage.conditioning.batch(n), stage.engines
     manifest = engines.bundle.manifest
@@ -225,6 +260,8 @@ def _constants(stage: Stage, n: int) -> dict[str, npt.NDArray[Any]]:
     scale = engines.lora_scale(stage.job.lora)
     if scale is not None and manifest.denoiser in turned_by(engines.bundle):
         constants[SCALE] = scale
+    if seen is not None and stage.job.references is not None:
+        constants |= reference_inputs(seen, stage.job.references, n)
     return constants
 
 

@@ -85,6 +85,9 @@ class Settings:
         diffusers does; None is "any" where the result is pasted.
     mask_paste: the repainted part is put into the picture as it was read, so that outside of the
         mask every pixel stays; without it the result is the run's, at the run's size.
+
+    ip_adapter_scale: how much the reference pictures count beside the prompt. One number: they are
+        seen together; several, one for each: each is seen by itself, as with masks.
     """
 
     strength: float | None = option(
@@ -167,6 +170,13 @@ class Settings:
         choices=lambda: MASK_CELLS,
     )
     mask_paste: bool = option(True, "Keep every pixel outside of the mask as it was read")
+    ip_adapter_scale: float | tuple[float, ...] | None = option(
+        None,
+        "How much is seen of the reference pictures, or of each; absent, 1",
+        low=0,
+        high=5,
+        metavar="NUMBER[,NUMBER...]",
+    )
 
     def __post_init__(self) -> None:
         from .schedule.strength import check_window  # NumPy, which declaring options needs not
@@ -223,6 +233,7 @@ class Options(TypedDict, total=False):
     mask_fill: str
     mask_cells: str | None
     mask_paste: bool
+    ip_adapter_scale: float | tuple[float, ...] | None
 
 
 def options(settings: type[Settings] = Settings) -> Mapping[str, Declared]:

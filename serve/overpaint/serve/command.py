@@ -32,6 +32,7 @@ def serve(
     gpu_memory: str | None = None,
     lora_folder: Path | None = None,
     warm_up: Sequence[tuple[int, int]] = (),
+    ip_adapter: Sequence[Path] = (),
     queue: int = 16,
     job_timeout: float = 600.0,
     memory_budget: str | None = None,
@@ -50,6 +51,7 @@ def serve(
     process, and bundles are opened for that one alone.
     device, precision, gpu_memory: as `Img2Img.open` has them, the last as "6GB". warm_up: sizes
     (width, height) that each bundle paints before its first job; none: what `Opening` says.
+    ip_adapter: folders; each bundle sees reference pictures through the first that fits it.
     lora_folder: LoRAs that jobs may give weights to.
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
     and memory where that cannot be written. Times are in seconds.
@@ -82,12 +84,19 @@ def serve(
         precision=precision,
         gpu_memory=parse_bytes("--gpu-memory", gpu_memory) if gpu_memory else None,
         sizes=tuple(warm_up),
+        ip_adapters=tuple(ip_adapter),
         lora_folder=lora_folder,
     )
     local = "local" in config.providers
     if bundles and not local:
         raise UsageError("BUNDLES: nobody here would run them; add --fallback local, or name none")
     served = [served_bundle(path, opening) for path in bundles or (None,)] if local else []
+    for folder in ip_adapter:
+        if folder not in {one.adapter for one in served}:
+            raise UsageError(
+                f"--ip-adapter {folder}: none of the bundles sees through it; overpaint info says "
+                "which adapters fit a bundle"
+            )
     raise SystemExit(run(create_app(config, served), config))
 
 

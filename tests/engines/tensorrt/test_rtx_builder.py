@@ -17,14 +17,17 @@ from typing import Any
 import onnx
 import pytest
 from tests.bundle.micro import make_micro
-from tests.conftest import FAMILIES, Export
+from tests.conftest import FAMILIES, Adapters, Export
 from tests.doubles.tensorrt_here import built_for_rtx, pocket
 from tests.random_lora import random_lora
 
+from overpaint.bundle import layout
 from overpaint.bundle.errors import CancelledError, OutputExistsError, SessionError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.format.verify import verify_bundle
+from overpaint.bundle.ip_adapter.attach import attach
+from overpaint.bundle.ip_adapter.bundle import open_adapter
 from overpaint.bundle.lora.live import hash_of, live_loras
 from overpaint.engines.choose import candidates
 from overpaint.engines.tensorrt import build as builds
@@ -253,3 +256,27 @@ def _built(
         rewrites=source.rewrites,
         weights=source.slots,
     ).plan
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize(("family", "kind"), [("sd1", "base"), ("sdxl", "plus")])
+def test_a_denoiser_that_sees_reference_pictures_is_built(
+    family: str, kind: str, adapters: Adapters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tiny = adapters(family, kind)
+    seeing = open_bundle(attach(open_bundle(tiny.bundle), open_adapter(tiny.adapter)))
+    for name in ("unet", *layout.REFERENCES):
+        assert built_alone(seeing, name)
+
+
+def test_a_plan_for_references_takes_one_picture_up_to_four(
+    adapters: Adapters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    tiny = adapters("sd1", "base")
+    seeing = open_bundle(attach(open_bundle(tiny.bundle), open_adapter(tiny.adapter)))
+    [profile] = ranged_profiles(seeing.manifest, PictureRange.parse("64:64:128"))["unet"]
+    assert profile["ip_adapter_tokens"] == Extent((1, 1, 4, 32), (2, 1, 4, 32), (2, 4, 16, 32))
+    assert profile["ip_adapter_scale_0"] == Extent((1, 64), (1, 64), (4, 256))
+    assert profile["ip_adapter_scale_3"] == Extent((1, 1), (1, 1), (4, 4))

@@ -50,6 +50,17 @@ class Lora(Record, frozen=True, kw_only=True):
     weight: float
 
 
+class Adapter(Record, frozen=True, kw_only=True):
+    """The IP-Adapter through which the denoiser sees reference pictures: its name and hash, and
+    how many tokens a picture becomes. A base adapter sees a picture's pooled vector, and nothing is
+    a vector of zeros to it; a plus adapter sees each patch, and nothing is a grey picture."""
+
+    name: str
+    sha256: str
+    kind: Literal["base", "plus"]
+    tokens: int
+
+
 class Source(Record, frozen=True, kw_only=True):
     """The checkpoint behind a bundle: a name for people, and a hash over its weight files."""
 
@@ -84,6 +95,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     guidance_embedding_width: int | None = None
     preview: tuple[tuple[float, ...], ...] | None = None
     loras: tuple[Lora, ...] = ()
+    ip_adapter: Adapter | None = None
 
     @property
     def inpaints(self) -> bool:

@@ -17,6 +17,7 @@ from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.files.json import read_json
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Component, Manifest
+from overpaint.bundle.ip_adapter import inputs as ip_adapter
 from overpaint.bundle.tensor import Tensor
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
@@ -55,6 +56,7 @@ SEQUENCES: Final = ("input_ids", *sorted({one.context for one in _DENOISERS}))
 """Inputs whose second axis is the text's tokens."""
 
 PICTURES_AT_ONCE: Final = 4  # at the most, in a range that nobody chose
+REFERENCES: Final = 4  # pictures that an adapter shows a denoiser, at the most, in any range
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -193,8 +195,9 @@ def exact_profiles(
 ) -> dict[str, tuple[Profile, ...]]:
     """What each component is built for, each profile once: exactly these shapes.
 
-    The denoiser is called with the batch, and with guidance with twice as many. The VAE and the
-    text encoders take one picture and one chunk of text at a time, whatever the batch.
+    The denoiser is called with the batch, and with guidance with twice as many; with an adapter it
+    sees one reference picture. The VAE and the text encoders take one picture and one chunk of text
+    at a time, whatever the batch.
 
     Raises:
         UsageError: the bundle does not take such a shape.
@@ -216,7 +219,8 @@ def exact_profiles(
 
 def ranged_profiles(manifest: Manifest, sizes: PictureRange) -> dict[str, tuple[Profile, ...]]:
     """One profile for each component, which takes whatever lies in `sizes`: for the denoiser from
-    the smallest batch without guidance to the largest with it.
+    the smallest batch without guidance to the largest with it, and with an adapter from one
+    reference picture to `REFERENCES`.
 
     Raises:
         UsageError: the bundle does not take such shapes.
@@ -229,7 +233,8 @@ def ranged_profiles(manifest: Manifest, sizes: PictureRange) -> dict[str, tuple[
         batches = [_batches(manifest, name, shape) for shape in ends]
         wanted = min(batches[0]), max(batches[1]), max(batches[2])
         three = [
-            _shapes(manifest, name, batch, shape) for batch, shape in zip(wanted, ends, strict=True)
+            _shapes(manifest, name, batch, shape, references)
+            for batch, shape, references in zip(wanted, ends, (1, 1, REFERENCES), strict=True)
         ]
         found[name] = ({tensor: Extent(*(one[tensor] for one in three)) for tensor in three[0]},)
     return found
@@ -243,19 +248,35 @@ def _batches(manifest: Manifest, name: str, shape: PictureShape) -> tuple[int, .
     return (shape.batch, 2 * shape.batch)
 
 
-def _shapes(manifest: Manifest, name: str, batch: int, shape: PictureShape) -> Shapes:
+def _shapes(
+    manifest: Manifest, name: str, batch: int, shape: PictureShape, references: int = 1
+) -> Shapes:
     component = manifest.components[name]
     cell = 1 if name == layout.VAE_ENCODER else manifest.latents.downscale
     sides = shape.height // cell, shape.width // cell
     tokens = _tokens(manifest, name)
     found = {}
     for tensor in component.inputs:
-        wanted = _wanted(tensor, batch, sides, tokens)
+        wanted = _of_references(manifest, tensor, batch, sides, references) or _wanted(
+            tensor, batch, sides, tokens
+        )
         found[tensor.name] = tuple(
             side if isinstance(side, int) else _in_range(shape, name, component, side, wanted, axis)
             for axis, side in enumerate(tensor.shape)
         )
     return found
+
+
+def _of_references(
+    manifest: Manifest, tensor: Tensor, batch: int, sides: tuple[int, int], references: int
+) -> Mapping[int, int | None] | None:
+    """Axis -> size of what a denoiser with an adapter takes besides; None for any other tensor."""
+    if tensor.name == ip_adapter.TOKENS and manifest.ip_adapter is not None:
+        return {0: batch, 1: references, 2: references * manifest.ip_adapter.tokens}
+    if (level := ip_adapter.level_of(tensor.name)) is not None:
+        height, width = ip_adapter.sides(level, *sides)
+        return {0: references, 1: height * width}
+    return None
 
 
 def _wanted(

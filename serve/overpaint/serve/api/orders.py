@@ -9,6 +9,7 @@ from dataclasses import fields
 from starlette.requests import Request as HTTPRequest
 
 from overpaint.bundle.errors import UsageError
+from overpaint.runtime.ip_adapter.references import check_references
 from overpaint.runtime.masks.ground import check_mask_settings
 from overpaint.runtime.resolved import Resolved, resolve
 from overpaint.runtime.settings import Settings
@@ -29,6 +30,8 @@ FIELDS = {field.name for field in fields(Settings)} | {
     "image",
     "mask",
     "size",
+    "ip_adapter_image",
+    "ip_adapter_mask",
     "lora",
 }
 
@@ -63,11 +66,13 @@ async def place(
     settings: Settings,
     image: bytes | None = None,
     mask: bytes | None = None,
+    references: tuple[tuple[bytes, ...], tuple[bytes, ...]] = ((), ()),
     lora: Mapping[str, float] | None = None,
     outlives: bool = False,
 ) -> Job:
     """Check all that can be known before an engine runs, and hand the job in. `outlives`: a server
-    that is killed goes on with it, for its client will ask.
+    that is killed goes on with it, for its client will ask. `references`: pictures, and their
+    masks.
 
     Raises ApiError: 404 for a model, 422 for values, 503 when draining; and NoProviderError.
     """
@@ -81,6 +86,8 @@ async def place(
             prompt=prompt,
             image=image,
             mask=mask,
+            ip_adapter_image=references[0],
+            ip_adapter_mask=references[1],
             settings=settings,
             lora=lora or {},
         )
@@ -122,6 +129,12 @@ def check(order: Order, model: ModelCapabilities) -> None:
         if order.mask is not None and settings.mask_mode not in model.masks:
             known = f"takes {' and '.join(model.masks)} ones" if model.masks else "takes none"
             raise UsageError(f"mask: {model.name}, where it is served, {known}")
+        pictures, masks = len(order.ip_adapter_image), len(order.ip_adapter_mask)
+        check_references(settings, pictures=pictures, masks=masks)
+        if pictures and not model.references:
+            raise UsageError(
+                f"ip_adapter_image: {model.name}, where it is served, has no adapter to see it"
+            )
         for name in order.lora_weights():
             if name not in model.loras:
                 known = f"it has {', '.join(model.loras)}" if model.loras else "it has none"

@@ -28,6 +28,7 @@ class Limits:
     prompt: int = 10_000
     steps: int = 150
     n: int = 10
+    references: int = 4
 
     @property
     def upload_body(self) -> int:

@@ -32,6 +32,7 @@ class ModelCapabilities:
     most_pixels: of each picture of a job with one, two, … pictures, as the memory there is enough
     for; empty where that is not known.
     masks: the kinds of masks that its server takes; none where it does not know them.
+    references: whether it sees reference pictures, through an adapter.
     loras: the names of those that jobs may give weights to.
     device, pace: None before it has run.
     """
@@ -49,6 +50,7 @@ class ModelCapabilities:
     max_images: int
     most_pixels: tuple[int, ...] = ()
     masks: tuple[str, ...] = ()
+    references: bool = False
     loras: tuple[str, ...] = ()
     device: str | None = None
     open: bool = False

@@ -1,7 +1,7 @@
 """What was accepted and has not ended, on the disk: a server that was killed goes on with it.
 
-A file for each job: a line of JSON, the picture that it repaints, and its mask. It is there before
-the client is told of the job, and goes when how the job ended is kept.
+A file for each job: a line of JSON, and the pictures that it was given. It is there before the
+client is told of the job, and goes when how the job ended is kept.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from overpaint.serve.store.files import drop_halves, write_whole
 from .protocol import Order
 
 SUFFIX: Final = ".job"
-FILES: Final = ("image", "mask")
-"""Of an order, in the order in which they follow the line."""
+FILES: Final = ("image", "mask", "ip_adapter_image", "ip_adapter_mask")
+"""Of an order, in the order in which they follow the line; the last two are several each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +137,19 @@ def _path(folder: Path, job_id: str, begun: int) -> Path:
 def _as_bytes(job: Accepted) -> bytes:
     head: dict[str, Any] = asdict(job)
     files = {name: head["order"].pop(name) for name in FILES}
-    sizes = {name: file and len(file) for name, file in files.items()}
+    sizes = {name: _sizes(file) for name, file in files.items()}
     line = json.dumps(head | {"files": sizes}).encode() + b"\n"
-    return line + b"".join(file for file in files.values() if file)
+    return line + b"".join(
+        one
+        for file in files.values()
+        for one in ([file] if isinstance(file, bytes) else file or ())
+    )
+
+
+def _sizes(file: bytes | tuple[bytes, ...] | None) -> int | list[int] | None:
+    if file is None:
+        return None
+    return len(file) if isinstance(file, bytes) else [len(one) for one in file]
 
 
 def _from_bytes(data: bytes, job_id: str, begun: int) -> Accepted | None:
@@ -148,7 +158,10 @@ def _from_bytes(data: bytes, job_id: str, begun: int) -> Accepted | None:
         head = json.loads(line)
         order, files = head.pop("order"), io.BytesIO(rest)
         images: dict[str, Any] = {
-            name: size and files.read(size) for name, size in head.pop("files").items()
+            name: tuple(files.read(one) for one in size)
+            if isinstance(size, list)
+            else size and files.read(size)
+            for name, size in head.pop("files").items()
         }
         settings: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value  # JSON knows no tuples

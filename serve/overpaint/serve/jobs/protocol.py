@@ -33,14 +33,17 @@ State = Literal["ready", "loading", "draining", "unhealthy"]
 class Order:
     """One picture to repaint or, with `image` None, to paint.
 
-    `image` is an upright PNG, RGB or RGBA, and `mask` another: white is repainted. `settings` is
-    what the caller said, and the bundle's defaults fill in the rest. `lora` as `Request` has it.
+    `image` is an upright PNG, RGB or RGBA, and `mask` another: white is repainted. So are the
+    reference pictures and their masks, one for each or none. `settings` is what the caller said,
+    and the bundle's defaults fill in the rest. `lora` as `Request` has it.
     """
 
     model: str
     prompt: str
     image: bytes | None = None
     mask: bytes | None = None
+    ip_adapter_image: tuple[bytes, ...] = ()
+    ip_adapter_mask: tuple[bytes, ...] = ()
     settings: Settings = field(default_factory=Settings)
     lora: Mapping[str, float] = field(default_factory=dict)
 

@@ -9,23 +9,23 @@ const LOST = new Problem(-1, {
 
 /**
  * Hand the job in; returns its id. Waits where the server is loading or full, and brings the picture
- * again if its upload is gone. `files` are blobs by the request's names for them, `uploads` has the
- * upload's id of every blob that went up; `name` is one that no other job has.
+ * again if its upload is gone. `files` are blobs, or lists of them, by the request's names for them,
+ * `uploads` has the upload's id of every blob that went up; `name` is one that no other job has.
  */
 export async function submit(api, uploads, request, files, name, tell, signal) {
   for (;;) {
     try {
-      const ids = {};
-      for (const [part, blob] of Object.entries(files)) {
+      for (const blob of Object.values(files).flat()) {
         if (!uploads.has(blob)) uploads.set(blob, (await api.upload(blob, signal)).id);
-        ids[part] = uploads.get(blob);
       }
+      const idOf = (file) => (Array.isArray(file) ? file.map(idOf) : uploads.get(file));
+      const ids = Object.fromEntries(Object.entries(files).map(([part, file]) => [part, idOf(file)]));
       const { id } = await api.submit({ ...request, ...ids }, name);
       return id;
     } catch (problem) {
       const gone = problem.code === "upload_gone" || problem.code === "upload_not_found";
       if (gone)
-        for (const blob of Object.values(files)) uploads.delete(blob); // still here, in memory
+        for (const blob of Object.values(files).flat()) uploads.delete(blob); // still here, in memory
       else if (problem.status === 429 || problem.code === "loading") await holdOn(problem, tell, signal);
       else throw problem;
     }

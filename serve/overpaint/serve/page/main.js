@@ -21,6 +21,7 @@ import { loras } from "./parts/loras.js";
 import { masking } from "./parts/masking.js";
 import { more, seed } from "./parts/more.js";
 import { progressBar } from "./parts/progress_bar.js";
+import { references } from "./parts/references.js";
 import { result } from "./parts/result.js";
 import { strip } from "./parts/strip.js";
 import { styles, words } from "./parts/words.js";
@@ -44,6 +45,7 @@ const parts = [
   words(store),
   how(store),
   styles(store),
+  references(store, album),
   loras(store, runner),
   more(store),
   further(store),

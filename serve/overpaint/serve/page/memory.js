@@ -29,10 +29,12 @@ export async function createMemory(album) {
     const readable = (await Promise.all(files.map((file) => open(file).catch(() => null)))).filter(Boolean);
     const pictures = new Map(readable.map((picture) => [picture.key, picture]));
     const origin = (record) => pictures.get(record.from) ?? null;
+    const seen = ({ references = [] }) => references.map((key) => pictures.get(key)).filter(Boolean);
     const whole = (record) => ({ ...record, ...pictures.get(record.key), from: origin(record) });
+    const again = (record) => ({ ...whole(record), references: seen(record) });
     const mine = jobs.filter((job) => job.id || job.tab === tab);
     return {
-      jobs: mine.map(underWay).map(whole).sort((a, b) => a.sent - b.sent),
+      jobs: mine.map(underWay).map(again).sort((a, b) => a.sent - b.sent),
       results: results
         .filter(({ key }) => pictures.has(key))
         .map(whole)
@@ -51,7 +53,8 @@ export async function createMemory(album) {
       if (job.id) taken.add(job.key);
     }
     for (const result of newResults) put(stores, "results", resultRecord(result), known.results);
-    const origins = [...newJobs, ...newResults].map(({ from }) => from).filter(Boolean);
+    const given = ({ from, references = [] }) => [from, ...references];
+    const origins = [...newJobs, ...newResults].flatMap(given).filter(Boolean);
     for (const { key, blob, name } of new Set([...newResults, ...origins])) {
       put(stores, "pictures", { key, blob, name });
     }
@@ -82,7 +85,10 @@ function remove(stores, name, key, known) {
   known?.delete(key);
 }
 
-const jobRecord = ({ key, id, asked, mask, sent, from }, tab) => ({ key, id, asked, mask, sent, from: from?.key, tab });
+const jobRecord = ({ key, id, asked, mask, sent, from, references }, tab) => {
+  const keys = { from: from?.key, references: references.map((one) => one.key) };
+  return { key, id, asked, mask, sent, tab, ...keys };
+};
 
 /** A job that the server had not answered for is `unsure`: it may have got it. */
 const underWay = ({ tab, ...job }) => (job.id ? job : { ...ASKED, ...job, unsure: true });
@@ -101,7 +107,7 @@ const resultRecord = ({ blob, url, from, ...rest }) => ({ ...rest, from: from?.k
 /** Let go of pictures that belong to nothing any more. */
 async function sweep(stores) {
   const [jobs, results, pictures] = await Promise.all(STORES.map((name) => all(stores, name)));
-  const used = new Set([...jobs, ...results].flatMap(({ key, from }) => [key, from]));
+  const used = new Set([...jobs, ...results].flatMap(({ key, from, references = [] }) => [key, from, ...references]));
   for (const { key } of pictures) if (!used.has(key)) remove(stores, "pictures", key);
 }
 

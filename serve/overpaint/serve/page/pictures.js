@@ -18,9 +18,10 @@ export function createAlbum() {
       return { key, blob, url, width: image.naturalWidth, height: image.naturalHeight };
     },
     /** Let go of what this state does not show, and may not show again. */
-    release({ picture, original, jobs, results }) {
+    release({ picture, original, references, jobs, results }) {
       const from = [...jobs, ...results].map((one) => one.from);
-      const used = [picture, original, ...results, ...from];
+      const seen = jobs.flatMap((one) => one.references ?? []);
+      const used = [picture, original, ...references, ...results, ...from, ...seen];
       const kept = new Set(used.map((one) => one?.url));
       for (const url of urls) {
         if (!kept.has(url) && urls.delete(url)) URL.revokeObjectURL(url);

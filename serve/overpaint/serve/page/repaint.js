@@ -8,7 +8,7 @@ import { maskFile, maskOf } from "./mask.js";
 import { say, sentence } from "./messages.js";
 import { duration } from "./plan.js";
 import { ASKED, advanced, milestone } from "./progress.js";
-import { requestOf } from "./request.js";
+import { referencesOf, requestOf } from "./request.js";
 import { paceOf, resultsOf } from "./results.js";
 import { HISTORY, newKey, onEasel } from "./state.js";
 
@@ -27,7 +27,8 @@ export function createRunner(store, api, album) {
     const keep = form.locked && !newSeed && form.seed !== "";
     const seed = keep ? Number(form.seed) : crypto.getRandomValues(new Uint32Array(1))[0];
     const asked = requestOf(store.state, seed);
-    const job = { ...ASKED, key: newKey(), asked, from, mask: maskOf(store.state), sent: Date.now() };
+    const [mask, references] = [maskOf(store.state), referencesOf(store.state)];
+    const job = { ...ASKED, key: newKey(), asked, from, mask, references, sent: Date.now() };
     const watching = onEasel(store.state).job;
     if ($("result").contains(document.activeElement)) $("run").focus(); // what was pressed hides now
     store.change({
@@ -76,12 +77,13 @@ export function createRunner(store, api, album) {
     }
   }
 
-  async function handIn({ key, asked, from, mask, unsure }, tell, signal) {
+  async function handIn({ key, asked, from, mask, references, unsure }, tell, signal) {
     tell({ type: "sending" });
     const [known] = unsure ? await patiently(() => api.jobsOf(key), tell, signal) : [];
     const files = {};
     if (from) files.image = from.blob;
     if (mask) files.mask = await maskFile(mask, from);
+    if (references.length > 0) files.ip_adapter_image = references.map(({ blob }) => blob);
     const id = known?.id ?? (await submit(api, uploads, asked, files, key, tell, signal));
     tell({ type: "taken", id });
     return id;

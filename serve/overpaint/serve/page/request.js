@@ -7,7 +7,8 @@ import { planned } from "./plan.js";
 export const OWN = new Set(
   `prompt image model styles strength reference_strength mode preset steps steps_mode guidance_scale
   negative_prompt sampler denoising_start denoising_end seed n size resize
-  mask mask_from_alpha mask_invert mask_blur extend lora`.split(/\s+/),
+  mask mask_from_alpha mask_invert mask_blur extend lora
+  ip_adapter_image ip_adapter_mask ip_adapter_scale`.split(/\s+/),
 );
 
 /** The job to submit, but for the ids of its picture's and its mask's uploads. */
@@ -18,6 +19,7 @@ export function requestOf(state, seed) {
   const further = Object.entries(form.further).filter(([name]) => masked || !isOfMask(name));
   const request = { model: model.name, prompt: form.prompt.trim(), n, seed, sampler, ...Object.fromEntries(further) };
   if (masked && feather > 0) request.mask_blur = feather;
+  if (referencesOf(state).length > 0) request.ip_adapter_scale = form.seen;
   const turned = Object.entries(form.loras).filter(([name]) => model.loras?.includes(name));
   if (turned.length > 0) request.lora = Object.fromEntries(turned);
   if (form.avoid.trim()) request.negative_prompt = form.avoid.trim();
@@ -33,6 +35,9 @@ export function requestOf(state, seed) {
     guidance_scale: form.guidance,
   };
 }
+
+/** The reference pictures that the job goes by: none where the model sees none. */
+export const referencesOf = ({ model, references }) => (model?.references ? references : []);
 
 /** The form that asks for this result once more; what the request left open stays as it is. */
 export function formOf({ asked, seed }, form) {
@@ -54,6 +59,7 @@ export function formOf({ asked, seed }, form) {
     locked: true,
     avoid: asked.negative_prompt ?? "",
     feather: asked.mask_blur ?? 0,
+    seen: asked.ip_adapter_scale ?? form.seen,
     styles: asked.styles ? styles : form.styles,
     loras: asked.lora ?? {},
     further: Object.fromEntries(Object.entries(asked).filter(([name]) => !OWN.has(name))),
@@ -82,6 +88,7 @@ export function paintedAgain(painted, { server, model: now, form, picture, field
     if (!fused && !loras.some((one) => one.name === name)) without.push(`the LoRA ${name}`);
   }
   if (painted.mask_sha256) without.push("its mask");
+  if (painted.ip_adapter_image_sha256?.length > 0) without.push("its reference pictures");
   for (const name of ["refiner", "denoising_start", "denoising_end"]) take(name, () => false);
   const seed = take("seed", (n) => Number.isSafeInteger(n) && n >= 0, null);
   const further = fields

@@ -16,6 +16,7 @@ export const BEGINNING = {
   server: null, // what /v1/capabilities answered
   model: null, // one of server.models
   picture: null, // {key, blob, url, width, height}: what will be repainted
+  references: [], // pictures to go by, as `picture` is: see parts/references.js
   mask: { on: false, of: null, ops: [] }, // what of it: see mask.js
   tool: "brush", // or "eraser"
   original: null, // the last picture that a person brought; results are used as input too
@@ -33,6 +34,7 @@ export const BEGINNING = {
     avoid: "",
     brush: 15, // per cent of the picture's shorter side
     feather: 0, // pixels
+    seen: 0.6, // how much the reference pictures count
     styles: [], // {name, words, on}
     loras: {}, // weights that are not 0, by name
     further: {}, // what else was set, by the API's names: see fields.js

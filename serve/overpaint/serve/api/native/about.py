@@ -103,6 +103,7 @@ def describe(config: Config, models: Sequence[ModelCapabilities]) -> Capabilitie
             job_seconds=config.job_seconds,
             queue=config.queue,
             n=limits.n,
+            references=limits.references,
             prompt_characters=limits.prompt,
         ),
     )
@@ -133,6 +134,7 @@ def _model(model: ModelCapabilities, limits: Limits) -> ModelView:
         ),
         steps=StepsView(maximum=min(model.max_steps, limits.steps), rounding=model.rounding),
         masks=[*model.masks],
+        references=model.references,
         loras=[*model.loras],
         pace=PaceView(**asdict(model.pace)) if model.pace else None,
     )

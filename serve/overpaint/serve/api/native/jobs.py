@@ -79,6 +79,8 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
     expect_room(state, request)
     image = None if wanted.image is None else await state.sources.png(wanted.image, "image")
     mask = None if wanted.mask is None else await state.sources.png(wanted.mask, "mask")
+    seen = [await state.sources.png(one, "ip_adapter_image") for one in wanted.ip_adapter_image]
+    where = [await state.sources.png(one, "ip_adapter_mask") for one in wanted.ip_adapter_mask]
     return await place(
         state,
         request,
@@ -87,6 +89,7 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
         settings=replace(settings, negative_prompt=negative),
         image=image,
         mask=mask,
+        references=(tuple(seen), tuple(where)),
         lora=wanted.lora,
         outlives=True,
     )

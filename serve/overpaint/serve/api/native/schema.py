@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
 from overpaint.runtime.lora.live import MOST
-from overpaint.runtime.option import Declared
+from overpaint.runtime.option import NUMBERS, Declared
 from overpaint.runtime.request import LARGEST_LORA_WEIGHT
 from overpaint.runtime.settings import Settings, options
 from overpaint.serve.http.limits import Limits
@@ -48,6 +48,12 @@ class Job(Closed):
     mask: str | None = Field(
         None, description="what of the picture is repainted, white, given as `image` is"
     )
+    ip_adapter_image: Annotated[list[str], Field(max_length=LIMITS.references)] = Field(
+        [], description="reference pictures, each given as `image` is"
+    )
+    ip_adapter_mask: Annotated[list[str], Field(max_length=LIMITS.references)] = Field(
+        [], description="where each reference picture counts, white; none or one for each"
+    )
     model: str | None = Field(None, description="a name of /v1/capabilities; null is the first")
     lora: LoraWeights | None = Field(
         None, description="weights, from -2 to 2, of the model's `loras`, by name"
@@ -60,7 +66,9 @@ class Job(Closed):
         """Raises UsageError for a value out of range, or two that contradict each other."""
         asked = {name: getattr(self, name) for name in options()}
         asked["size"] = parse_size(asked["size"]) if asked["size"] else None
-        asked["extend"] = tuple(asked["extend"]) if asked["extend"] else None
+        for several in ("extend", "ip_adapter_scale"):
+            if isinstance(asked[several], list):
+                asked[several] = tuple(asked[several])
         return Settings(**asked)
 
 
@@ -92,6 +100,10 @@ def _type(one: Declared) -> Any:
         bounds["allow_inf_nan"] = False
     if option.choices is not None:
         bounds["json_schema_extra"] = {"enum": list(option.choices())}
+    if one.kind == NUMBERS:
+        number = Annotated[float, Field(allow_inf_nan=False, **bounds)]
+        several = Annotated[list[number], Field(min_length=1, max_length=LIMITS.references)]
+        return number | several | None
     kind: Any = _KINDS.get(one.kind, one.kind)
     bounded = Annotated[kind, Field(**bounds)] if bounds else kind
     return bounded | None if one.optional else bounded

@@ -116,7 +116,8 @@ class PaceView(BaseModel):
 
 class ModelView(BaseModel):
     """One model. `device` and `pace` are null before it has run; `masks` are the values of
-    `mask_mode` that it takes, `loras` the names to which a job may give weights."""
+    `mask_mode` that it takes, `references` whether it sees reference pictures, `loras` the names to
+    which a job may give weights."""
 
     name: str
     family: str
@@ -129,6 +130,7 @@ class ModelView(BaseModel):
     defaults: DefaultsView
     steps: StepsView
     masks: list[str] = []
+    references: bool = False
     loras: list[str] = []
     pace: PaceView | None
 
@@ -156,6 +158,7 @@ class LimitsView(BaseModel):
     job_seconds: float
     queue: int
     n: int
+    references: int
     prompt_characters: int
 
 

@@ -65,21 +65,23 @@ class EditForm(BaseModel):
         )
 
 
-def parse(form: FormData) -> tuple[EditForm, UploadFile, UploadFile | None]:
-    """The values, the one picture and its mask. Raises ApiError 400 naming what is wrong."""
+def parse(form: FormData) -> tuple[EditForm, list[UploadFile], UploadFile | None]:
+    """The values, the pictures, of which the first is repainted and the others are references, and
+    the mask. Raises ApiError 400 naming what is wrong."""
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
         if name not in IGNORED and name not in FILES and isinstance(value, str) and value:
             fields[name] = value
     images, masks = _files(form, *FILES[:2]), _files(form, FILES[2])
-    if len(images) != 1:
-        message = f"expected one picture in the part `image`, got {len(images)}"
+    if not 1 <= len(images) <= 1 + LIMITS.references:
+        most = 1 + LIMITS.references
+        message = f"expected 1 to {most} pictures in the part `image`, got {len(images)}"
         raise ApiError(400, "invalid_request", message, field="image")
     if len(masks) > 1:
         message = f"expected one mask in the part `mask`, got {len(masks)}"
         raise ApiError(400, "invalid_request", message, field="mask")
     try:
-        return EditForm.model_validate(fields), images[0], masks[0] if masks else None
+        return EditForm.model_validate(fields), images, masks[0] if masks else None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = str(first["loc"][0])

@@ -64,10 +64,18 @@ def routes(state: State) -> APIRouter:
     @router.post("/v1/images/edits")
     async def edit(request: Request) -> Response:
         async with read_form(request, max_files=FORM_FILES, max_fields=FORM_FIELDS) as form:
-            wanted, image, mask = parse(form)
-            picture, masked = await image.read(), await mask.read() if mask else None
+            wanted, images, mask = parse(form)
+            picture, *others = [await image.read() for image in images]
+            masked = await mask.read() if mask else None
         expect_room(state, request)
+        if others and not (found := await find_model(state, wanted.model)).references:
+            message = (
+                f"expected one picture in the part `image`, got {len(images)}: {found.name} has no "
+                "adapter to see reference pictures with"
+            )
+            raise ApiError(400, "invalid_request", message, field="image")
         received = await state.sources.intake.receive(picture, "image")
+        seen = [(await state.sources.intake.receive(one, "image")).png for one in others]
         hidden = None if masked is None else await _mask(state, masked, received)
         try:
             settings = wanted.settings()
@@ -81,6 +89,7 @@ def routes(state: State) -> APIRouter:
             settings=settings,
             image=received.png,
             mask=hidden,
+            references=(tuple(seen), ()),
             lora=wanted.lora,
         )
         if wanted.stream:

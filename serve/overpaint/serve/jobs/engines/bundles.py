@@ -16,11 +16,14 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.manifest_file import encode
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.ip_adapter.attach import sees
+from overpaint.bundle.ip_adapter.bundle import open_adapter
 from overpaint.bundle.lora.live import check_live
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import check_device
 from overpaint.runtime.choices import SIGMAS
 from overpaint.runtime.default_bundle import bundle_or_default
+from overpaint.runtime.ip_adapter.open import open_seeing
 from overpaint.runtime.lora.find import loras_in
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.prepare import image_sides
@@ -42,7 +45,8 @@ class Opening:
     (width, height), are painted before the first job. Without any it is the bundle's native one
     where a size's first runs have work of their own to do (docs/cuda.md, docs/tensorrt.md), as far
     as its engines take it, and none elsewhere: TensorRT's sessions do that work for each size of
-    their plans as they open, and a processor has none.
+    their plans as they open, and a processor has none. `ip_adapters`: folders, of which each bundle
+    sees reference pictures through the first that fits it.
 
     LoRAs in `lora_folder` are opened when a job gives them a weight.
 
@@ -53,6 +57,7 @@ class Opening:
     precision: str = "f32"
     gpu_memory: int | None = None
     sizes: tuple[tuple[int, int], ...] = ()
+    ip_adapters: tuple[Path, ...] = ()
     lora_folder: Path | None = None
 
     def __post_init__(self) -> None:
@@ -71,18 +76,34 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
             image_sides(manifest).check(size)
         except UsageError as error:
             raise UsageError(f"--warm-up: {name}: {error}") from None
+    adapter = fitting(bundle, opening.ip_adapters)
+    seeing = None if adapter is None else open_seeing(bundle, adapter)
     return Served(
         name=name,
         manifest=manifest,
-        fingerprint=fingerprint(bundle),
+        fingerprint=fingerprint(seeing or bundle),
         bytes=weight_bytes(manifest, "")
-        + (weight_bytes(manifest, manifest.denoiser) if loras else 0),  # which is open twice
+        + (weight_bytes(manifest, manifest.denoiser) if loras else 0)  # which is open twice
+        + (weight_bytes(seeing.manifest, "") if seeing else 0),
         side=side,
         samplers=samplers_of(bundle),
-        open=lambda: open_warm(path, opening, (side, side)),
+        open=lambda: open_warm(path, opening, (side, side), adapter),
+        adapter=adapter,
         loras=loras,
         measure=lambda pipeline: priced(pipeline, manifest, side),
     )
+
+
+def fitting(bundle: Bundle, adapters: tuple[Path, ...]) -> Path | None:
+    """The first of the adapters in these folders that fits the denoiser of `bundle`.
+
+    Raises BundleError where one is no adapter's."""
+    wanted = sees(bundle)
+    for folder in adapters:
+        told = open_adapter(folder).manifest
+        if wanted and (wanted.attentions, wanted.width) == (len(told.attentions), told.width):
+            return folder
+    return None
 
 
 def fitting_loras(bundle: Bundle, folder: Path | None, *, embedded: bool) -> tuple[str, ...]:
@@ -129,10 +150,13 @@ def priced(pipeline: Pipeline, manifest: Manifest, side: int) -> Price | None:
     return None
 
 
-def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> Pipeline:
+def open_warm(
+    path: Path | None, opening: Opening, native: tuple[int, int], adapter: Path | None = None
+) -> Pipeline:
     """Open every engine and paint what `opening` says: the first job is as fast as any."""
     pipeline = Img2Img.open(
         path,
+        ip_adapter=adapter,
         device=opening.device,
         precision=opening.precision,
         gpu_memory=opening.gpu_memory,

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from overpaint.bundle.errors import UsageError
@@ -27,6 +28,8 @@ class Served:
     was trained on, in pixels; `samplers` are those that run it, each with the noise levels (sigmas)
     that it can be given. `loras` are the names of those that fit it.
 
+    `adapter` is the folder of the one through which it sees reference pictures, if any.
+
     `open` blocks until every engine is loaded; it is called in the model's own thread. So is
     `measure`, which says what jobs cost; None where nothing tells.
     """
@@ -38,6 +41,7 @@ class Served:
     side: int
     samplers: Mapping[str, tuple[str, ...]]
     open: Callable[[], Pipeline]
+    adapter: Path | None = None
     loras: tuple[str, ...] = ()
     measure: Callable[[Pipeline], Price | None] = lambda pipeline: None
 

@@ -133,6 +133,7 @@ class LocalProvider(Provider):
             max_images=self._resources.max_images,
             most_pixels=self._most_pixels(model),
             masks=MASK_MODES,
+            references=served.adapter is not None,
             loras=served.loras,
             device=model.device,
             open=model.pipeline is not None,

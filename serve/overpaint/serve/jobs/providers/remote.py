@@ -233,6 +233,7 @@ def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilit
         max_images=max_images,
         most_pixels=tuple(map(int, sizes.get("most_pixels", ()))),
         masks=tuple(view.get("masks", ())),
+        references=bool(view.get("references", False)),
         loras=tuple(view.get("loras", ())),
         device=f"{view['device']} at {server}" if view["device"] else None,
         open=view["open"],
@@ -248,8 +249,15 @@ def as_json(order: Order) -> dict[str, Any]:
     if (size := order.settings.size) is not None:
         settings["size"] = f"{size[0]}x{size[1]}"
     files = {"image": order.image, "mask": order.mask}
+    urls: dict[str, Any] = {
+        name: _data_url(file) for name, file in files.items() if file is not None
+    }
+    several = {
+        "ip_adapter_image": order.ip_adapter_image,
+        "ip_adapter_mask": order.ip_adapter_mask,
+    }
+    urls |= {name: [*map(_data_url, these)] for name, these in several.items() if these}
     lora = {"lora": dict(order.lora)} if order.lora else {}  # which an older server does not know
-    urls = {name: _data_url(file) for name, file in files.items() if file is not None}
     return {"model": order.model, "prompt": order.prompt, "styles": {}, **urls, **lora, **settings}
 
 
