@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError, UsageError
+from overpaint.runtime.control.picture import check_picture
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.image import Picture
 from overpaint.runtime.masks.ground import check_mask_settings
@@ -19,6 +21,7 @@ from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds
 from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings
 
+from .controls import Controls
 from .outcome import Outcome
 from .output import STANDARD, refuse_existing, write
 from .progress import progress_bar
@@ -61,7 +64,10 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
                     _refuse_existing(task, options)  # another run may have taken a name by now
                 over = mask.image if mask else None
                 weights = {name: choice.weight for name, choice in options.live.items()}
-                request = Request(task.source, work.prompt, plan.settings, refiner, over, weights)
+                shown = options.controls.shown
+                request = Request(
+                    task.source, work.prompt, plan.settings, refiner, over, weights, shown
+                )
                 result = _paint(pipe.events(request), task, work.prompt)
                 result = _compared(result, options)
             except OverpaintError as error:
@@ -83,7 +89,7 @@ def _plan(work: Work, settings: Settings, options: Options, mask: Picture | None
     if seed is None:
         seed = random_seed() if then is None or then.seed is None else then.seed
     settings = replace(settings, seed=seed)
-    also_read = [] if options.mask is None else [options.mask]
+    also_read = [*options.controls.files, *([options.mask] if options.mask else [])]
     tasks = plan_outputs(work, seeds(seed, settings.n), options.output, also_read=also_read)
     run = _folder_run(work, settings, options, tasks, mask) if several else None
     if then is not None and run is not None:
@@ -106,6 +112,10 @@ def _check(work: Work, settings: Settings, options: Options) -> None:
     if options.text_to_image:
         check_text_to_image(settings)
     check_mask_settings(settings, masked=options.mask is not None, image=not options.text_to_image)
+    for name, shown in options.controls.shown.items():
+        check_picture(name, shown, with_image=not options.text_to_image)
+    if settings.guess_mode and not options.controls.folders:
+        raise UsageError("--guess-mode: there is no control; name one with --control")
     if options.hand_over is not None and options.refiner is None:
         raise UsageError("--hand-over: it says when a refiner takes over; name one with --refiner")
     if options.skip_existing and options.force:
@@ -126,6 +136,7 @@ def _folder_run(
     asked = {"prompt": work.prompt, **asdict(settings), "hand_over": options.hand_over}
     asked["mask"] = mask.sha256 if mask else None
     asked["lora"] = {name: choice.weight for name, choice in options.live.items()}
+    asked["control"] = options.controls.asked()
     return FolderRun.of(
         asked, {path: task.image for task in tasks if task.image for path in task.outputs}
     )
@@ -182,6 +193,7 @@ def _open(options: Options) -> Img2Img:
             lora={name: choice.path for name, choice in options.live.items()},
             lora_mode="live",
             lora_folder=folder,
+            control=options.controls.folders,
             device=options.device,
             precision=options.precision,
             gpu_memory=options.gpu_memory,
@@ -194,9 +206,21 @@ def _open(options: Options) -> Img2Img:
 def _refiner(options: Options, opened: contextlib.ExitStack) -> Refiner | None:
     if options.refiner is None:
         return None
-    alone = replace(options, bundle=options.refiner, lora=(), live={}, lora_folder=None, like=None)
-    pipe = opened.enter_context(_open(alone))
+    pipe = opened.enter_context(_open(_alone(options, options.refiner)))
     return Refiner(pipe.engines, HAND_OVER if options.hand_over is None else options.hand_over)
+
+
+def _alone(options: Options, bundle: Path) -> Options:
+    """Those of a refiner, which runs as it is."""
+    return replace(
+        options,
+        bundle=bundle,
+        lora=(),
+        live={},
+        lora_folder=None,
+        like=None,
+        controls=Controls(shown={}),
+    )
 
 
 def _paint(events: Iterator[Step | Complete], task: Task, prompt: str) -> Result:

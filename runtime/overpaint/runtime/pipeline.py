@@ -24,8 +24,10 @@ from overpaint.engines.session.closing import Closing
 
 from .cancel import Cancel
 from .components import Components
+from .control.control import Control
+from .control.opening import with_control
 from .default_bundle import EMBEDDED, bundle_to_open
-from .engines import Engines
+from .engines import PLAIN, Engines
 from .image import ImageLike
 from .live.asked import live_request
 from .live.live import Live
@@ -65,6 +67,7 @@ class Img2Img(Closing):
         lora_mode: LoraMode = "fused",
         lora_folder: str | os.PathLike[str] | None = None,
         like: str | None = None,
+        control: Sequence[str | os.PathLike[str]] = (),
         device: str = "auto",
         precision: str = "f32",
         gpu_memory: int | None = None,
@@ -82,6 +85,9 @@ class Img2Img(Closing):
         lora_folder: where LoRAs are looked for that are named by a file without its suffix, here
             and in a call, which opens them. The embedded model has some of its own.
         like: what a single file is, where it does not tell, as `overpaint import --like`.
+        control: control networks, each a folder that `overpaint export` or `overpaint import` made
+            of a ControlNet and called by its name. The bundle that runs with them is made in the
+            user's cache, its weights linked.
         device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt",
             "tensorrt-rtx" and "openvino" insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
@@ -101,13 +107,19 @@ class Img2Img(Closing):
         fused, live = _fused_and_live(lora, lora_mode)
         folder = None if lora_folder is None else Path(lora_folder)
         made = bundle_to_open(bundle, fused, like, lora_folder=folder)
-        opened = open_bundle(made, progress=progress)
+        base = open_bundle(made, progress=progress)
+        opened = with_control(base, control, progress)
         decision = choose(opened, device, precision, gpu_memory)
         if decision.precision == "bf16":
             decision = gated(opened, decision, comparing)
         _LOG.info("%s runs on %s: %s", opened.folder, decision.chosen.device, decision.chosen.why)
         components = Components(
-            (), lambda name: open_session(opened, name, decision), low_memory=low_memory
+            (),
+            lambda name: open_session(
+                base if name.endswith(PLAIN) else opened, name.removesuffix(PLAIN), decision
+            ),
+            low_memory=low_memory,
+            instead={opened.manifest.denoiser: f"{opened.manifest.denoiser}{PLAIN}"},
         )
         pipe = cls(Engines.of(opened, components, decision), lora_folder=folder)
         if live:
@@ -135,6 +147,7 @@ class Img2Img(Closing):
         *,
         mask: ImageLike | None = None,
         lora: Mapping[str, float] | None = None,
+        control: Mapping[str, Control] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -143,6 +156,7 @@ class Img2Img(Closing):
         """Repaint `image` as `prompt` says and return the Result; `Settings` has the options.
 
         `image` None is text to image. What is None comes from preset, mode, or the bundle.
+        `control`: by the names of the control networks that are open, what each is shown.
         `mask`, a picture or an array (H,W), is white where `image` is repainted and black where
         every pixel is kept.
         `lora` has weights from -2 to 2, by name, of LoRAs that were opened "live", that `add_lora`
@@ -156,7 +170,7 @@ class Img2Img(Closing):
         Raises UsageError, ImageError, SessionError, CancelledError.
         """
         return self.run(
-            self._request(image, prompt, mask, lora, refiner, hand_over, options), cancel
+            self._request(image, prompt, mask, lora, control, refiner, hand_over, options), cancel
         )
 
     def stream(
@@ -166,6 +180,7 @@ class Img2Img(Closing):
         *,
         mask: ImageLike | None = None,
         lora: Mapping[str, float] | None = None,
+        control: Mapping[str, Control] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -176,7 +191,7 @@ class Img2Img(Closing):
         Closing the iterator early (or leaving it to be collected) ends the run.
         """
         return self.events(
-            self._request(image, prompt, mask, lora, refiner, hand_over, options), cancel
+            self._request(image, prompt, mask, lora, control, refiner, hand_over, options), cancel
         )
 
     def text_to_image(
@@ -184,6 +199,7 @@ class Img2Img(Closing):
         prompt: str,
         *,
         lora: Mapping[str, float] | None = None,
+        control: Mapping[str, Control] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -191,7 +207,7 @@ class Img2Img(Closing):
     ) -> Result:
         """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
         return self.run(
-            self._request(None, prompt, None, lora, refiner, hand_over, options), cancel
+            self._request(None, prompt, None, lora, control, refiner, hand_over, options), cancel
         )
 
     def live(
@@ -267,19 +283,20 @@ class Img2Img(Closing):
         prompt: str,
         mask: ImageLike | None,
         lora: Mapping[str, float] | None,
+        control: Mapping[str, Control] | None,
         refiner: Img2Img | None,
         hand_over: float | None,
         options: Options,
     ) -> Request:
-        weights, settings = dict(lora or {}), Settings(**options)
+        weights, shown, settings = dict(lora or {}), dict(control or {}), Settings(**options)
         if refiner is None:
             if hand_over is not None:
                 raise UsageError("hand_over: it says when a refiner takes over, and none is given")
-            return Request(image, prompt, settings, mask=mask, lora=weights)
+            return Request(image, prompt, settings, None, mask, weights, shown)
         if refiner is self:
             raise UsageError("refiner: expected another pipeline, got the one that begins")
         finishing = Refiner(refiner.engines, HAND_OVER if hand_over is None else hand_over)
-        return Request(image, prompt, settings, finishing, mask, weights)
+        return Request(image, prompt, settings, finishing, mask, weights, shown)
 
 
 def _fused_and_live(
@@ -306,5 +323,7 @@ def _fused_and_live(
 def _by_first_use(manifest: Manifest) -> tuple[str, ...]:
     """Component names, the order in which a run needs them first."""
     order = [encoder.component for encoder in manifest.text.encoders]
-    order += [layout.VAE_ENCODER, manifest.denoiser, layout.VAE_DECODER]
+    order.append(layout.VAE_ENCODER)
+    order += [name for name in manifest.components if layout.controls(name) is not None]
+    order += [manifest.denoiser, layout.VAE_DECODER]
     return tuple(name for name in order if name in manifest.components)

@@ -62,6 +62,7 @@ def refiner_job(base: Bundle, job: Job, refiner: Refiner) -> Job:
         job,
         resolved=resolved,
         pixels=None,
+        controlling=(),
         schedule=schedule,
         guided=guided,
         batch=batch_size(bundle.manifest, resolved.settings.n, guided),

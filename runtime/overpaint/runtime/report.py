@@ -67,6 +67,7 @@ def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> 
         seed=seed,
         image_sha256=base.job.image_sha256,
         mask_sha256=base.job.mask_sha256,
+        control=tuple(one.told() for one in base.job.controlling),
         steps_run=sum(stage.job.schedule.executed for stage in stages),
         sampler_run=base.job.schedule.sampler,
         guidance=_guidance(base),

@@ -8,6 +8,7 @@ from typing import Final
 
 from overpaint.bundle.errors import UsageError
 
+from .control.control import Control
 from .engines import Engines
 from .image import ImageLike
 from .settings import Settings
@@ -37,7 +38,8 @@ class Refiner:
 class Request:
     """A picture to repaint as `prompt` says. Without `image` it is text to image. `mask`: white is
     repainted, black is kept. `lora`: weights of LoRAs that the pipeline has open, from -2 to 2, by
-    name; what the prompt says of them is added."""
+    name; what the prompt says of them is added. `control`: by the names of the control networks
+    that are open, what each is shown."""
 
     image: ImageLike | None
     prompt: str
@@ -45,6 +47,7 @@ class Request:
     refiner: Refiner | None = None
     mask: ImageLike | None = None
     lora: Mapping[str, float] = field(default_factory=dict)
+    control: Mapping[str, Control] = field(default_factory=dict)
 
     def lora_weights(self) -> dict[str, float]:
         """`lora`, and what the prompt says. Raises UsageError."""

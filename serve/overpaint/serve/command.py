@@ -31,6 +31,7 @@ def serve(
     precision: str = "f32",
     gpu_memory: str | None = None,
     lora_folder: Path | None = None,
+    control: Sequence[Path] = (),
     warm_up: Sequence[tuple[int, int]] = (),
     queue: int = 16,
     job_timeout: float = 600.0,
@@ -48,6 +49,7 @@ def serve(
 
     provider, fallback: URLs of those who run the jobs, the first that takes one; "local" is this
     process, and bundles are opened for that one alone.
+    control: folders of control networks, each for the bundles that it fits.
     device, precision, gpu_memory: as `Img2Img.open` has them, the last as "6GB". warm_up: sizes
     (width, height) that each bundle paints before its first job; none: what `Opening` says.
     lora_folder: LoRAs that jobs may give weights to.
@@ -81,6 +83,7 @@ def serve(
         device=device,
         precision=precision,
         gpu_memory=parse_bytes("--gpu-memory", gpu_memory) if gpu_memory else None,
+        control=tuple(control),
         sizes=tuple(warm_up),
         lora_folder=lora_folder,
     )
@@ -88,6 +91,10 @@ def serve(
     if bundles and not local:
         raise UsageError("BUNDLES: nobody here would run them; add --fallback local, or name none")
     served = [served_bundle(path, opening) for path in bundles or (None,)] if local else []
+    known = {name for one in served for name in one.controls}
+    for folder in control:
+        if folder.resolve().name not in known:
+            raise UsageError(f"--control {folder}: it is for none of the bundles that are served")
     raise SystemExit(run(create_app(config, served), config))
 
 

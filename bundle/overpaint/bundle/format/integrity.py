@@ -18,13 +18,14 @@ from overpaint.bundle.files.hashing import Progress, sha256_files
 from overpaint.bundle.files.names import problem_with_path, resident
 from overpaint.bundle.graph.external import ExternalTensor, external_tensors_of
 
+from .controlnet import ControlNet
 from .manifest import File, Manifest
 
 Level: TypeAlias = Literal["open", "full"]
 
 
 def problems(
-    folder: Path, manifest: Manifest, level: Level, progress: Progress | None = None
+    folder: Path, manifest: Manifest | ControlNet, level: Level, progress: Progress | None = None
 ) -> Iterator[str]:
     """Yield what is wrong with the files of a bundle, each as one line, in the manifest's order."""
     there: dict[str, os.stat_result] = {}
@@ -50,7 +51,7 @@ def problems(
 
 def _hashes(
     folder: Path,
-    manifest: Manifest,
+    manifest: Manifest | ControlNet,
     there: dict[str, os.stat_result],
     level: Level,
     progress: Progress | None,

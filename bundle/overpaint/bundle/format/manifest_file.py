@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,8 +15,12 @@ from overpaint.bundle.installed import upgrade_command
 from overpaint.bundle.layout import MANIFEST
 from overpaint.bundle.schema_errors import explain
 
+from . import controlnet, rules
+from .controlnet import ControlNet
 from .manifest import FORMAT, VERSION, Manifest
-from .rules import problems
+
+AnyManifest: TypeAlias = Manifest | ControlNet
+"""A bundle's, or that of a control network."""
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
@@ -25,16 +30,48 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         ManifestError: it is absent, not JSON, of another version, breaks the schema, or
             contradicts itself; the message names the file and the field.
     """
-    return _checked(load(folder), str(Path(folder, MANIFEST)))
+    data, where = _read(folder)
+    return _checked(parse(data, where), where)
 
 
-def load(folder: str | os.PathLike[str]) -> Manifest:
-    """Read a bundle's manifest against the schema alone, as `parse` does.
+def read_controlnet(folder: str | os.PathLike[str], name: str = MANIFEST) -> ControlNet:
+    """Read and check a control network's manifest, the file `name` of `folder`.
+
+    Raises:
+        ManifestError: as `read_manifest`; or it is a bundle's.
+    """
+    data, where = _read(folder, name)
+    found = _checked(parse_any(data, where), where)
+    if not isinstance(found, ControlNet):
+        raise ManifestError(
+            f"{where}: expected a control network, got {found.name}, which is a whole pipeline. "
+            "Make one of a ControlNet's folder or file with overpaint export or overpaint import"
+        )
+    return found
+
+
+def read_any(folder: str | os.PathLike[str]) -> AnyManifest:
+    """Read and check whichever manifest a folder has.
+
+    Raises:
+        ManifestError: as `read_manifest`.
+    """
+    data, where = _read(folder)
+    return _checked(parse_any(data, where), where)
+
+
+def load(folder: str | os.PathLike[str]) -> AnyManifest:
+    """Read a folder's manifest against its schema alone, as `parse_any` does.
 
     Raises:
         ManifestError: it is absent, not JSON, of another version, or breaks the schema.
     """
-    path = Path(folder, MANIFEST)
+    return parse_any(*_read(folder))
+
+
+def _read(folder: str | os.PathLike[str], name: str = MANIFEST) -> tuple[bytes, str]:
+    """A manifest's bytes, and what it is called in messages."""
+    path = Path(folder, name)
     try:
         if path.is_symlink():
             raise ManifestError(f"{path}: is a symbolic link; a bundle holds its own files")
@@ -46,7 +83,7 @@ def load(folder: str | os.PathLike[str]) -> Manifest:
         ) from None
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse(data, where=str(path))
+    return data, str(path)
 
 
 def decode(data: bytes, where: str = MANIFEST) -> Manifest:
@@ -64,24 +101,39 @@ def parse(data: bytes, where: str = MANIFEST) -> Manifest:
     Raises:
         ManifestError: it is not JSON, of another version, or breaks the schema.
     """
+    found = parse_any(data, where)
+    if isinstance(found, ControlNet):
+        raise ManifestError(
+            f"{where}: is a control network ({found.name}), which runs beside a bundle: name the "
+            "bundle with --bundle, and this folder with --control"
+        )
+    return found
+
+
+def parse_any(data: bytes, where: str = MANIFEST) -> AnyManifest:
+    """Decode a manifest of either kind, as its `format` says, against its schema alone.
+
+    Raises:
+        ManifestError: as `parse`.
+    """
     raw = _json(data, where)
-    _check_version(raw, where)
+    kind = _KINDS[_check_version(raw, where)]
     try:
-        return msgspec.convert(raw, Manifest)
+        return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
-        message = one_line(explain(raw, Manifest) or str(error))
+        message = one_line(explain(raw, kind) or str(error))
         raise ManifestError(
             f"{where}: {message}. The bundle is damaged or was edited by hand: mend the field, "
             "or make the bundle anew with overpaint export or import"
         ) from None
 
 
-def encode(manifest: Manifest) -> bytes:
+def encode(manifest: AnyManifest) -> bytes:
     """Encode a manifest as indented JSON: a file that people read too."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
-def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:
+def write_manifest(folder: str | os.PathLike[str], manifest: AnyManifest) -> None:
     """Check a manifest and write it whole or not at all (beside, then renamed).
 
     Raises:
@@ -89,7 +141,7 @@ def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:
     """
     data = encode(manifest)
     path = Path(folder, MANIFEST)
-    decode(data, where=str(path))
+    _checked(parse_any(data, str(path)), str(path))
     beside = path.with_name(f".{MANIFEST}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
@@ -101,7 +153,20 @@ def write_manifest(folder: str | os.PathLike[str], manifest: Manifest) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _checked(manifest: Manifest, where: str) -> Manifest:
+_KINDS: Final[dict[str, type[AnyManifest]]] = {FORMAT: Manifest, controlnet.FORMAT: ControlNet}
+_Read = TypeVar("_Read", bound=AnyManifest)
+
+
+def problems(manifest: AnyManifest) -> Iterator[str]:
+    """What contradicts itself in a manifest of either kind, each as one line."""
+    if isinstance(manifest, ControlNet):
+        yield from rules.file_problems(manifest.files)
+        yield from controlnet.problems(manifest)
+    else:
+        yield from rules.problems(manifest)
+
+
+def _checked(manifest: _Read, where: str) -> _Read:
     wrong = list(problems(manifest))
     if wrong:
         more = f" (and {len(wrong) - 1} more: see overpaint verify)" if len(wrong) > 1 else ""
@@ -126,10 +191,12 @@ def _json(data: bytes, where: str) -> dict[str, Any]:
     return raw
 
 
-def _check_version(raw: dict[str, Any], where: str) -> None:
-    if raw.get("format") != FORMAT:
+def _check_version(raw: dict[str, Any], where: str) -> str:
+    """The format that it is of."""
+    kind = raw.get("format")
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ManifestError(
-            f"{where}: format: expected {FORMAT!r}, got {raw.get('format')!r}; "
+            f"{where}: format: expected {FORMAT!r}, got {kind!r}; "
             "this file is not an overpaint manifest"
         )
     version = raw.get("version")
@@ -140,3 +207,4 @@ def _check_version(raw: dict[str, Any], where: str) -> None:
             f"{where}: version: this bundle has format version {version}, and this overpaint "
             f"reads version {VERSION}. Upgrade it with: {upgrade_command()}"
         )
+    return kind

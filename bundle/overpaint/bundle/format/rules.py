@@ -7,7 +7,7 @@ everything and opening stops at the first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from overpaint.bundle import layout
@@ -17,7 +17,7 @@ from overpaint.bundle.families.family import Family
 from overpaint.bundle.files.names import problem_with_path
 from overpaint.bundle.tensor import Range, Tensor, written_shape
 
-from .manifest import Component, Manifest
+from .manifest import Component, File, Manifest
 
 NO_WEIGHTS: Final = (".json", ".onnx", ".plan", ".txt")
 LARGEST_FILE: Final = 2**63 - 1
@@ -36,7 +36,7 @@ def meaning_problems(manifest: Manifest) -> Iterator[str]:
     yield from _family(manifest)
     for name, component in manifest.components.items():
         where = f"components.{name}"
-        if name not in layout.COMPONENTS:
+        if name not in layout.COMPONENTS and layout.controls(name) is None:
             yield f"{where}: unknown component; expected one of {', '.join(layout.COMPONENTS)}"
         yield from _tensors(where, component)
         for dimension, values in component.ranges.items():
@@ -51,9 +51,10 @@ def meaning_problems(manifest: Manifest) -> Iterator[str]:
         yield from _pictures(manifest, family)
 
 
-def _files(manifest: Manifest) -> Iterator[str]:
+def file_problems(files: Mapping[str, File]) -> Iterator[str]:
+    """What is wrong with the paths, sizes and hashes that a manifest lists."""
     seen: dict[str, str] = {}
-    for path, file in manifest.files.items():
+    for path, file in files.items():
         if problem := problem_with_path(path):
             yield f"files: {problem}"
         if path == layout.MANIFEST:
@@ -66,6 +67,10 @@ def _files(manifest: Manifest) -> Iterator[str]:
             yield f"files.{path}.weights: expected false; this file is checked at every open"
         if not _is_sha256(file.sha256):
             yield f"files.{path}.sha256: expected 64 lower-case hexadecimal digits"
+
+
+def _files(manifest: Manifest) -> Iterator[str]:
+    yield from file_problems(manifest.files)
     for path in (layout.MODEL_INDEX, layout.SCHEDULER_CONFIG):
         if path not in manifest.files:
             yield f"files: {path!r} is not listed; a bundle needs it"

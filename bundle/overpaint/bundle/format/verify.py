@@ -10,9 +10,8 @@ from overpaint.bundle import layout
 from overpaint.bundle.errors import BundleError, one_line
 from overpaint.bundle.files.hashing import Progress
 
-from . import integrity, rules
-from .manifest import Manifest
-from .manifest_file import load
+from . import integrity
+from .manifest_file import AnyManifest, load, problems
 from .open import bundle_folder, open_bundle
 
 
@@ -49,9 +48,9 @@ def verify_bundle(path: str | os.PathLike[str], progress: Progress | None = None
     except BundleError as error:
         return _report(folder, None, [str(error)], [])
     name = folder / layout.MANIFEST
-    problems = [f"{name}: {problem}" for problem in rules.problems(manifest)]
-    problems += integrity.problems(folder, manifest, "full", progress)
-    return _report(folder, manifest, problems, list(_unlisted(folder, manifest)))
+    wrong = [f"{name}: {problem}" for problem in problems(manifest)]
+    wrong += integrity.problems(folder, manifest, "full", progress)
+    return _report(folder, manifest, wrong, list(_unlisted(folder, manifest)))
 
 
 def _without_manifest(folder: os.PathLike[str]) -> Report:
@@ -68,7 +67,7 @@ def _without_manifest(folder: os.PathLike[str]) -> Report:
 
 
 def _report(
-    folder: os.PathLike[str], manifest: Manifest | None, problems: list[str], notes: list[str]
+    folder: os.PathLike[str], manifest: AnyManifest | None, problems: list[str], notes: list[str]
 ) -> Report:
     files = manifest.files if manifest else {}
     return Report(
@@ -80,7 +79,7 @@ def _report(
     )
 
 
-def _unlisted(folder: os.PathLike[str], manifest: Manifest) -> Iterator[str]:
+def _unlisted(folder: os.PathLike[str], manifest: AnyManifest) -> Iterator[str]:
     """Files that the manifest does not know: nothing reads them, and nothing vouches for them."""
     for here, folders, names in os.walk(folder):
         folders.sort()

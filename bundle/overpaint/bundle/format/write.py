@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 import msgspec
 
@@ -27,8 +28,10 @@ from overpaint.bundle.files.hashing import Progress, sha256_files
 from overpaint.bundle.files.names import resident
 from overpaint.bundle.graph.external import external_tensors_of
 
-from .manifest import File, Manifest
-from .manifest_file import read_manifest, write_manifest
+from .manifest import File
+from .manifest_file import AnyManifest, read_any, write_manifest
+
+Finished = TypeVar("Finished", bound=AnyManifest)
 
 
 @contextmanager
@@ -48,7 +51,7 @@ def new_bundle(output: str | os.PathLike[str], force: bool = False) -> Iterator[
         beside = _make_beside(target)
         try:
             yield beside
-            manifest = read_manifest(beside)
+            manifest = read_any(beside)
             _check_output(target, force)
             _take_place(beside, target)
         finally:
@@ -57,8 +60,8 @@ def new_bundle(output: str | os.PathLike[str], force: bool = False) -> Iterator[
 
 
 def finish_bundle(
-    folder: str | os.PathLike[str], manifest: Manifest, progress: Progress | None = None
-) -> Manifest:
+    folder: str | os.PathLike[str], manifest: Finished, progress: Progress | None = None
+) -> Finished:
     """Hash every file in `folder`, write `overpaint.json`, and return the manifest with `files`.
 
     `manifest.files` is replaced: every file of the folder is listed, and those
@@ -91,7 +94,7 @@ def _listed(root: Path) -> list[str]:
     return sorted(path for path in found if path != layout.MANIFEST)
 
 
-def _weights(root: Path, manifest: Manifest) -> Iterator[str]:
+def _weights(root: Path, manifest: AnyManifest) -> Iterator[str]:
     for component in manifest.components.values():
         folder = component.graph.rpartition("/")[0]
         resident(root, component.graph)
@@ -148,7 +151,7 @@ def _take_place(beside: Path, target: Path) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
-def _remember(target: Path, manifest: Manifest) -> None:
+def _remember(target: Path, manifest: AnyManifest) -> None:
     """The weights were hashed a moment ago: the first open need not do it again."""
     for path, file in manifest.files.items():
         if file.weights:

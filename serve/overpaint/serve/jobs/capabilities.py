@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from overpaint.bundle.facts import Defaults
 from overpaint.runtime.image import Sides
@@ -33,6 +33,7 @@ class ModelCapabilities:
     for; empty where that is not known.
     masks: the kinds of masks that its server takes; none where it does not know them.
     loras: the names of those that jobs may give weights to.
+    controls: its control networks, and how many kinds of picture each tells apart if it is a union.
     device, pace: None before it has run.
     """
 
@@ -50,6 +51,7 @@ class ModelCapabilities:
     most_pixels: tuple[int, ...] = ()
     masks: tuple[str, ...] = ()
     loras: tuple[str, ...] = ()
+    controls: Mapping[str, int | None] = field(default_factory=dict)
     device: str | None = None
     open: bool = False
     pace: Pace | None = None

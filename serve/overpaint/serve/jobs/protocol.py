@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from overpaint.bundle.errors import OverpaintError, UsageError
+from overpaint.runtime.control.control import Control
 from overpaint.runtime.request import lora_weights
 from overpaint.runtime.settings import Settings
 
@@ -33,14 +34,16 @@ State = Literal["ready", "loading", "draining", "unhealthy"]
 class Order:
     """One picture to repaint or, with `image` None, to paint.
 
-    `image` is an upright PNG, RGB or RGBA, and `mask` another: white is repainted. `settings` is
-    what the caller said, and the bundle's defaults fill in the rest. `lora` as `Request` has it.
+    `image` is an upright PNG, RGB or RGBA, and `mask` another: white is repainted. `control`: by
+    the names of control networks, what each is shown, PNGs as well. `settings` is what the caller
+    said, and the bundle's defaults fill in the rest. `lora` as `Request` has it.
     """
 
     model: str
     prompt: str
     image: bytes | None = None
     mask: bytes | None = None
+    control: Mapping[str, Control] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     lora: Mapping[str, float] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ import { planned } from "./plan.js";
 export const OWN = new Set(
   `prompt image model styles strength reference_strength mode preset steps steps_mode guidance_scale
   negative_prompt sampler denoising_start denoising_end seed n size resize
-  mask mask_from_alpha mask_invert mask_blur extend lora`.split(/\s+/),
+  mask mask_from_alpha mask_invert mask_blur extend lora control guess_mode`.split(/\s+/),
 );
 
 /** The job to submit, but for the ids of its picture's and its mask's uploads. */
@@ -20,6 +20,8 @@ export function requestOf(state, seed) {
   if (masked && feather > 0) request.mask_blur = feather;
   const turned = Object.entries(form.loras).filter(([name]) => model.loras?.includes(name));
   if (turned.length > 0) request.lora = Object.fromEntries(turned);
+  const shown = Object.entries(form.control ?? {}).filter(([name]) => controlsOf(state).includes(name));
+  if (shown.length > 0) request.control = Object.fromEntries(shown);
   if (form.avoid.trim()) request.negative_prompt = form.avoid.trim();
   if (!picture) return { ...request, size: form.size, steps: form.steps, guidance_scale: form.guidance };
   if (form.mode === "copy") return { ...request, mode: "copy" };
@@ -32,6 +34,12 @@ export function requestOf(state, seed) {
     steps: form.steps,
     guidance_scale: form.guidance,
   };
+}
+
+/** The networks that can be shown the picture: those that tell no kinds of it apart. */
+export function controlsOf({ model, picture }) {
+  const plain = Object.entries(model?.controls ?? {}).filter(([, kinds]) => kinds === null);
+  return picture ? plain.map(([name]) => name) : [];
 }
 
 /** The form that asks for this result once more; what the request left open stays as it is. */
@@ -54,6 +62,7 @@ export function formOf({ asked, seed }, form) {
     locked: true,
     avoid: asked.negative_prompt ?? "",
     feather: asked.mask_blur ?? 0,
+    control: asked.control ?? {},
     styles: asked.styles ? styles : form.styles,
     loras: asked.lora ?? {},
     further: Object.fromEntries(Object.entries(asked).filter(([name]) => !OWN.has(name))),
@@ -82,6 +91,7 @@ export function paintedAgain(painted, { server, model: now, form, picture, field
     if (!fused && !loras.some((one) => one.name === name)) without.push(`the LoRA ${name}`);
   }
   if (painted.mask_sha256) without.push("its mask");
+  if (painted.control?.length > 0) without.push("its control networks");
   for (const name of ["refiner", "denoising_start", "denoising_end"]) take(name, () => false);
   const seed = take("seed", (n) => Number.isSafeInteger(n) && n >= 0, null);
   const further = fields

@@ -35,6 +35,7 @@ export const BEGINNING = {
     feather: 0, // pixels
     styles: [], // {name, words, on}
     loras: {}, // weights that are not 0, by name
+    control: {}, // what each control network is shown, by its name: see parts/structure.js
     further: {}, // what else was set, by the API's names: see fields.js
   },
   jobs: [], // those under way, in the order they were asked for: see progress.js

@@ -134,6 +134,7 @@ def _model(model: ModelCapabilities, limits: Limits) -> ModelView:
         steps=StepsView(maximum=min(model.max_steps, limits.steps), rounding=model.rounding),
         masks=[*model.masks],
         loras=[*model.loras],
+        controls={**model.controls},
         pace=PaceView(**asdict(model.pace)) if model.pace else None,
     )
 

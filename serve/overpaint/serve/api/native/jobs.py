@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from overpaint.bundle.errors import UsageError
+from overpaint.runtime.control.control import Control
 from overpaint.serve.api.orders import client_of, expect_room, invalid, job_headers, place
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.http.strict_json import StrictRoute
@@ -79,6 +80,7 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
     expect_room(state, request)
     image = None if wanted.image is None else await state.sources.png(wanted.image, "image")
     mask = None if wanted.mask is None else await state.sources.png(wanted.mask, "mask")
+    control = await _shown(state, wanted)
     return await place(
         state,
         request,
@@ -88,8 +90,23 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
         image=image,
         mask=mask,
         lora=wanted.lora,
+        control=control,
         outlives=True,
     )
+
+
+async def _shown(state: State, wanted: JobRequest) -> dict[str, Control]:
+    """What the control networks are shown; pictures are fetched."""
+    shown: dict[str, Control] = {}
+    for name, one in (wanted.control or {}).items():
+        told = one.model_dump()
+        if one.picture is not None:
+            told["picture"] = await state.sources.png(one.picture, f"control.{name}")
+        try:
+            shown[name] = Control(**told)
+        except UsageError as error:
+            raise invalid(error, "control") from None
+    return shown
 
 
 async def _view(state: State, job_id: str) -> dict[str, Any]:

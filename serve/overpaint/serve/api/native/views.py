@@ -130,6 +130,9 @@ class ModelView(BaseModel):
     steps: StepsView
     masks: list[str] = []
     loras: list[str] = []
+    controls: dict[str, int | None] = Field(
+        {}, description="control networks, and how many kinds of picture a union one tells apart"
+    )
     pace: PaceView | None
 
 

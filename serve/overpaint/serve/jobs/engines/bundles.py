@@ -6,13 +6,17 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from overpaint.bundle import layout
+from overpaint.bundle.control.extend import misfit
+from overpaint.bundle.control.open import ControlBundle, open_controlnet
 from overpaint.bundle.errors import FeedError, OverpaintError, UsageError
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.controlnet import ControlNet
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.manifest_file import encode
 from overpaint.bundle.format.open import open_bundle
@@ -42,7 +46,8 @@ class Opening:
     (width, height), are painted before the first job. Without any it is the bundle's native one
     where a size's first runs have work of their own to do (docs/cuda.md, docs/tensorrt.md), as far
     as its engines take it, and none elsewhere: TensorRT's sessions do that work for each size of
-    their plans as they open, and a processor has none.
+    their plans as they open, and a processor has none. `control`: folders of control networks, each
+    opened with the bundles that it is for.
 
     LoRAs in `lora_folder` are opened when a job gives them a weight.
 
@@ -52,6 +57,7 @@ class Opening:
     device: str = "auto"
     precision: str = "f32"
     gpu_memory: int | None = None
+    control: tuple[Path, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
     lora_folder: Path | None = None
 
@@ -65,6 +71,7 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
     bundle = open_bundle(bundle_or_default(path))
     loras = fitting_loras(bundle, opening.lora_folder, embedded=path is None)
     manifest, side = bundle.manifest, native_side(bundle)
+    networks = fitting(bundle, opening.control)
     name = path.resolve().name if path else manifest.name
     for size in opening.sizes:
         try:
@@ -74,12 +81,14 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
     return Served(
         name=name,
         manifest=manifest,
-        fingerprint=fingerprint(bundle),
+        fingerprint=fingerprint(bundle, networks),
         bytes=weight_bytes(manifest, "")
-        + (weight_bytes(manifest, manifest.denoiser) if loras else 0),  # which is open twice
+        + (weight_bytes(manifest, manifest.denoiser) if loras else 0)  # which is open twice
+        + sum(weight_bytes(one.manifest, "") for one in networks),
+        controls={one.folder.resolve().name: one.manifest.types for one in networks},
         side=side,
         samplers=samplers_of(bundle),
-        open=lambda: open_warm(path, opening, (side, side)),
+        open=lambda: open_warm(path, opening, (side, side), networks),
         loras=loras,
         measure=lambda pipeline: priced(pipeline, manifest, side),
     )
@@ -99,7 +108,7 @@ def fitting_loras(bundle: Bundle, folder: Path | None, *, embedded: bool) -> tup
     return tuple(fitting)
 
 
-def weight_bytes(manifest: Manifest, component: str) -> int:
+def weight_bytes(manifest: Manifest | ControlNet, component: str) -> int:
     """Of the weight files of one component, or with an empty name of all."""
     return sum(
         file.size
@@ -108,10 +117,18 @@ def weight_bytes(manifest: Manifest, component: str) -> int:
     )
 
 
-def fingerprint(bundle: Bundle) -> str:
+def fitting(bundle: Bundle, folders: Sequence[Path]) -> list[ControlBundle]:
+    """The control networks in `folders` that are for denoisers like this bundle's."""
+    opened = [open_controlnet(folder) for folder in folders]
+    return [one for one in opened if misfit(bundle.manifest, one.manifest) is None]
+
+
+def fingerprint(bundle: Bundle, networks: Sequence[ControlBundle] = ()) -> str:
     """A hash over all that decides a picture: the manifest, which has the hash of every file, and
-    where there is no manifest the times of the files."""
+    where there is no manifest the times of the files; and those of its control networks."""
     digest = hashlib.sha256(encode(bundle.manifest))
+    for network in networks:
+        digest.update(encode(network.manifest))
     for path, file in sorted(bundle.manifest.files.items()):
         if not file.sha256:
             digest.update(f"{path} {(bundle.folder / path).stat().st_mtime_ns}\n".encode())
@@ -129,10 +146,16 @@ def priced(pipeline: Pipeline, manifest: Manifest, side: int) -> Price | None:
     return None
 
 
-def open_warm(path: Path | None, opening: Opening, native: tuple[int, int]) -> Pipeline:
+def open_warm(
+    path: Path | None,
+    opening: Opening,
+    native: tuple[int, int],
+    networks: Sequence[ControlBundle] = (),
+) -> Pipeline:
     """Open every engine and paint what `opening` says: the first job is as fast as any."""
     pipeline = Img2Img.open(
         path,
+        control=[one.folder for one in networks],
         device=opening.device,
         precision=opening.precision,
         gpu_memory=opening.gpu_memory,

@@ -34,7 +34,14 @@ def repaint(pipeline: Pipeline, order: Order, stop: Flag, tell: Callable[[Step],
     and before the decoder, with CancelledError. Previews are made ten times a second at most."""
     preview: bytes | None = None
     shown = -PREVIEW_SECONDS
-    request = Request(order.image, order.prompt, order.settings, mask=order.mask, lora=order.lora)
+    request = Request(
+        order.image,
+        order.prompt,
+        order.settings,
+        mask=order.mask,
+        lora=order.lora,
+        control=order.control,
+    )
     for event in pipeline.events(request, stop):
         if isinstance(event, Complete):
             return event.result

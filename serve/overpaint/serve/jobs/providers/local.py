@@ -134,6 +134,7 @@ class LocalProvider(Provider):
             most_pixels=self._most_pixels(model),
             masks=MASK_MODES,
             loras=served.loras,
+            controls=served.controls,
             device=model.device,
             open=model.pipeline is not None,
             pace=times.pace if times else None,
