@@ -22,7 +22,7 @@ from overpaint.bundle.checkpoint.safetensors import (
     write_safetensors,
 )
 from overpaint.bundle.control.importing import import_controlnet, is_control_checkpoint
-from overpaint.bundle.control.library import control_library
+from overpaint.bundle.control.library import control_library, slots_of
 from overpaint.bundle.control.open import open_controlnet
 from overpaint.bundle.errors import CheckpointError
 from overpaint.bundle.format.verify import verify_bundle
@@ -133,3 +133,22 @@ def test_the_wheel_carries_networks_and_checkpoints_are_no_networks(tiny_sd1: Pa
     assert "sd1.5" in control_library().architectures
     assert not is_control_checkpoint(tiny_sd1)
     assert not is_control_checkpoint(tiny_sd1 / "unet" / WEIGHTS)
+
+
+@pytest.mark.parametrize("name", ["sd1.5", "sd2.1", "sdxl", "sd3-medium"])
+def test_the_packaged_graphs_ask_for_what_the_published_networks_have(name: str) -> None:
+    import diffusers
+    import torch
+
+    library = control_library()
+    config = library.architectures[name].configs["controlnet"]
+    with torch.device("meta"):
+        network = getattr(diffusers, config["_class_name"]).from_config(config)
+    tensors = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    wanted = {key: slot.shape for key, slot in slots_of(library, name).items()}
+    unread = {key for key in tensors if key not in wanted}
+    assert wanted == {key: tensors[key] for key in tensors if key not in unread}
+    assert all(key.startswith("transformer_blocks.5.") for key in unread), "of the text's end"
+    if name != "sd3-medium":
+        names = ControlNames.of(wanted)
+        assert len({names.source(one) for one in wanted} - {None}) == len(wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -45,6 +46,11 @@ _MARKS: Final = (
     "input_hint_block.0.weight",  # the original code's
     f"{PREFIX}input_hint_block.0.weight",
 )
+_UNREAD: Final = re.compile(
+    r"transformer_blocks\.\d+\.(attn\.to_add_out|ff_context\.net\.(0\.proj|2))\.(weight|bias)"
+)
+"""What files have of an MMDiT's last block, which makes something of the text that nobody reads."""
+
 _SHOWN: Final = 3
 
 
@@ -169,7 +175,7 @@ def _recognise(library: Library, opened: _Opened) -> tuple[str, Resolved]:
         name: resolve(slots_of(library, name), opened.tensors) for name in library.architectures
     }
     for name, resolved in every.items():
-        if resolved.complete:
+        if not (resolved.missing or resolved.mismatched or _left(resolved)):
             return name, resolved
     known = ", ".join(library.architectures)
     name, nearest = max(every.items(), key=lambda one: len(one[1].found) - one[1].wrong)
@@ -180,11 +186,16 @@ def _recognise(library: Library, opened: _Opened) -> tuple[str, Resolved]:
     )
 
 
+def _left(resolved: Resolved) -> tuple[str, ...]:
+    """Tensors that are no part of the network."""
+    return tuple(name for name in resolved.unused if not _UNREAD.fullmatch(name))
+
+
 def _differences(resolved: Resolved) -> Iterator[str]:
     for text, names in (
         ("lacks {}", resolved.missing),
         ("has shapes of another network ({})", resolved.mismatched),
-        ("has more than it should ({})", resolved.unused),
+        ("has more than it should ({})", _left(resolved)),
     ):
         if names:
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
