@@ -51,12 +51,13 @@ class Img2Img(Closing):
     is under way, from any thread, raises UsageError; a server gives each worker its own pipeline.
     """
 
-    def __init__(self, engines: Engines, *, lora_folder: Path | None = None) -> None:
-        """Prefer `Img2Img.open`; this takes sessions that are already provided for."""
+    def __init__(
+        self, engines: Engines, *, lora_folder: Path | None = None, embedded: bool = False
+    ) -> None:
+        """Prefer `Img2Img.open`; this takes sessions that are already provided for. `embedded`:
+        whether they are the embedded model's, which has LoRAs of its own."""
         self.engines = engines
-        self.loras = LiveLoras(
-            engines, folder=lora_folder, embedded=engines.bundle.folder == EMBEDDED
-        )
+        self.loras = LiveLoras(engines, folder=lora_folder, embedded=embedded)
 
     @classmethod
     def open(
@@ -121,7 +122,11 @@ class Img2Img(Closing):
             low_memory=low_memory,
             instead={opened.manifest.denoiser: f"{opened.manifest.denoiser}{PLAIN}"},
         )
-        pipe = cls(Engines.of(opened, components, decision), lora_folder=folder)
+        pipe = cls(
+            Engines.of(opened, components, decision),
+            lora_folder=folder,
+            embedded=base.folder == EMBEDDED,
+        )
         if live:
             pipe.loras.add(live, progress)
         # What LoRAs turn is opened without them when a run does without them.
