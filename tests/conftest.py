@@ -82,6 +82,37 @@ def export_remembering(pytestconfig: pytest.Config) -> Callable[..., object]:
 
 
 @pytest.fixture(scope="session")
+def controlnet(
+    request: pytest.FixtureRequest, build_once: BuildOnce, pytestconfig: pytest.Config
+) -> Callable[..., Tiny]:
+    """A tiny control network for a family's tiny checkpoint, called `name`: its diffusers folder,
+    and its bundle."""
+    graphs = pytestconfig.cache.mkdir("graphs")  # type: ignore[union-attr]
+
+    def make(family: str, name: str, *, dtype: str = "float32", **options: object) -> Tiny:
+        from tests.controlnets import tiny_controlnet
+
+        from overpaint.export import bundle
+        from overpaint.export.control import export_controlnet
+
+        checkpoint = request.getfixturevalue(FAMILIES[family])
+        folder = build_once(
+            f"{family}-{name}-controlnet",
+            lambda to: tiny_controlnet(checkpoint, to, **options),  # type: ignore[arg-type]
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            tracing = kept.remembering(bundle.trace, graphs, kept.CONTROL_TRACING)
+            patch.setattr(bundle, "trace", tracing)
+            whole = build_once(
+                f"{family}-{dtype}-networks-{name}",
+                lambda to: export_controlnet(folder, to / name, dtype=dtype),
+            )
+        return Tiny(folder, whole / name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def exported(
     build_once: BuildOnce, export_remembering: Callable[..., object], pytestconfig: pytest.Config
 ) -> Export:

@@ -27,6 +27,7 @@ TRACING = [
     *(EXPORT / f"{name}.py" for name in ("part", "rewrites", "trace", "translations")),
     *sorted((EXPORT / "networks").glob("[a-z]*.py")),
 ]
+CONTROL_TRACING = [*TRACING, EXPORT / "control/networks.py"]
 EXPORTING = [
     *TRACING,
     *(
@@ -54,7 +55,7 @@ EXPORTING = [
 ]
 # Read now, not when a key is asked for: a file that is edited while tests run must not be taken for
 # the code that ran.
-CONTENT = {source: source.read_bytes() for source in EXPORTING}
+CONTENT = {source: source.read_bytes() for source in (*EXPORTING, *CONTROL_TRACING)}
 PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxscript", "onnx_ir", "tokenizers")
 
 
@@ -78,14 +79,17 @@ def build(path: Path, make: Callable[[Path], object]) -> Path:
     return path
 
 
-def remembering(trace: Callable[[Part], bytes], folder: Path) -> Callable[[Part], bytes]:
-    """`trace`, but a graph that was traced before is read from `folder`."""
+def remembering(
+    trace: Callable[[Part], bytes], folder: Path, sources: list[Path] = TRACING
+) -> Callable[[Part], bytes]:
+    """`trace`, which is written in `sources`, but a graph that was traced before is read from
+    `folder`."""
 
     def remembered(part: Part) -> bytes:
         config = json.dumps(computed_with(part.config), sort_keys=True)
         about = [part.component, part.compute, config]
         about += [part.class_name, repr((part.inputs, part.outputs, part.ranges))]
-        name = f"{part.component}-{key(TRACING, *about)}.onnx"
+        name = f"{part.component}-{key(sources, *about)}.onnx"
         return build(folder / name, lambda to: to.write_bytes(trace(part))).read_bytes()
 
     return remembered

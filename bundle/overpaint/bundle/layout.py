@@ -25,7 +25,19 @@ IMAGE_PROJECTION: Final = "image_projection"
 REFERENCES: Final = (IMAGE_ENCODER, IMAGE_PROJECTION)
 COMPONENTS: Final = (*TEXT_ENCODERS, *DENOISERS, VAE_ENCODER, VAE_DECODER)
 
+CONTROLNET: Final = "controlnet"
+HINT: Final = "hint"
+RESIDUAL: Final = "control."
+"""How the names begin of what a control network gives and a controlled denoiser takes."""
+
 
 def graph_path(component: str) -> str:
     """`unet` -> `unet/model.onnx`."""
     return f"{component}/{GRAPH}"
+
+
+def controls(component: str) -> str | None:
+    """The control network that a component of an extended bundle is of: `canny` of
+    `controlnet-canny` and of `hint-canny`."""
+    kind, dash, name = component.partition("-")
+    return name if dash and name and kind in (CONTROLNET, HINT) else None

@@ -25,6 +25,8 @@ EXAMPLES = """**Examples**
 
 `overpaint build bundles/sd15 --engine tensorrt --shape 1x512x512 --shape 1x768x512`
 
+`overpaint build bundles/sd15 --control bundles/canny --engine tensorrt-rtx`
+
 `overpaint build bundles/sd15 --engine onnxruntime`
 
 `overpaint build bundles/sd15 --engine tensorrt-rtx --ip-adapter bundles/ip-adapter`
@@ -110,12 +112,17 @@ def build(
             "tensorrt only.",
         ),
     ] = False,
+    control: Annotated[
+        list[Path] | None,
+        typer.Option(help="A control network to build beside it, into your cache. Repeatable."),
+    ] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Build a bundle's engines: plans of TensorRT for RTX or TensorRT, or ONNX Runtime's own."""
     from overpaint.bundle.errors import UsageError
     from overpaint.bundle.format.open import open_bundle
+    from overpaint.runtime.control.opening import with_control
     from overpaint.runtime.ip_adapter.open import open_seeing
 
     from .progress import progress_bar
@@ -138,7 +145,7 @@ def build(
     if shape and sizes:
         raise UsageError("--shape, --sizes: expected one of them: exact sizes, or a range")
     with progress_bar("checking the bundle", unit="bytes") as advance:
-        opened = open_bundle(bundle, progress=advance)
+        opened = with_control(open_bundle(bundle, progress=advance), control or (), advance)
         if ip_adapter is not None:
             opened = open_seeing(opened, ip_adapter, advance)
     if engine == "onnxruntime":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +13,14 @@ from overpaint.bundle.errors import UsageError
 from .adapters import import_adapter
 from .options import Force, LoraOption
 
+if TYPE_CHECKING:
+    from overpaint.bundle.format.manifest import Component
+
 EXAMPLES = """**Examples**
 
 `overpaint export checkpoints/sd15 -o bundles/sd15`
+
+`overpaint export checkpoints/canny -o bundles/canny`, of a ControlNet's folder
 
 `overpaint export stable-diffusion-v1-5/stable-diffusion-v1-5 -o bundles/sd15 --store float16`
 """
@@ -44,6 +50,7 @@ def export(
     force: Force = False,
 ) -> None:
     """Turn a checkpoint into a bundle of ONNX engines. Needs the extra `export`, with torch."""
+    from overpaint.bundle.control.importing import is_control_folder
     from overpaint.bundle.ip_adapter.make import holds_adapter
 
     if holds_adapter(checkpoint):  # whose graphs are written without torch
@@ -53,9 +60,27 @@ def export(
         return
     from overpaint.bundle.importing import LoraChoice
     from overpaint.export import export_checkpoint
+    from overpaint.export.control import export_controlnet
 
     from .progress import progress_bar
 
+    if is_control_folder(checkpoint):
+        if lora:
+            raise UsageError("--lora: is fused into a checkpoint, and this is a control network")
+        with progress_bar("export") as advance:
+            network = export_controlnet(
+                checkpoint,
+                output,
+                dtype=dtype,
+                store=store,
+                parity=parity,
+                force=force,
+                progress=advance,
+            )
+        _tell(network.components)
+        typer.echo(f"{output}: {network.name}, a control network for {network.family}")
+        typer.echo(f"Try: overpaint run --control {output}")
+        return
     with progress_bar("export") as advance:
         manifest = export_checkpoint(
             checkpoint,
@@ -67,8 +92,12 @@ def export(
             force=force,
             progress=advance,
         )
-    for name, component in manifest.components.items():
+    _tell(manifest.components)
+    typer.echo(f"{output}: {manifest.name}, {manifest.family}. Try: overpaint info {output}")
+
+
+def _tell(components: Mapping[str, Component]) -> None:
+    for name, component in components.items():
         if measured := component.parity:
             error = measured.max_abs_error / measured.max_abs_reference
             typer.echo(f"{name}: error {error:.1e} of at most {measured.limit:.0e}")
-    typer.echo(f"{output}: {manifest.name}, {manifest.family}. Try: overpaint info {output}")

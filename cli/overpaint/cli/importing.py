@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from overpaint.bundle.checkpoint.link import Choice
 from overpaint.bundle.errors import UsageError
 
 from .adapters import import_adapter
@@ -17,6 +18,8 @@ EXAMPLES = """**Examples**
 `overpaint import finetune.safetensors -o bundles/finetune`
 
 `overpaint import ip-adapter_sd15.safetensors -o bundles/ip-adapter`
+
+`overpaint import control_v11p_sd15_canny.safetensors -o bundles/canny`
 
 `overpaint import checkpoints/sdxl -o bundles/sdxl --lora style.safetensors:0.8 --copy`
 """
@@ -49,6 +52,7 @@ def import_(
     force: Force = False,
 ) -> None:
     """Turn any fine-tune of a known architecture into a bundle, here and without torch."""
+    from overpaint.bundle.control.importing import import_controlnet, is_control_checkpoint
     from overpaint.bundle.ip_adapter.make import holds_adapter
 
     if holds_adapter(checkpoint):
@@ -65,11 +69,27 @@ def import_(
 
     from .progress import progress_bar
 
+    choice: Choice = "auto" if link is None else "link" if link else "copy"
+    if is_control_checkpoint(checkpoint):
+        given = {"--lora": lora, "--like": like, "--tokenizer": tokenizer}
+        for option in (option for option, value in given.items() if value):
+            raise UsageError(f"{option}: is for checkpoints, and this is a control network")
+        with progress_bar("import") as advance:
+            network = import_controlnet(
+                checkpoint, output, link=choice, dtype=dtype, force=force, progress=advance
+            )
+        how = " and ".join(sorted(network.placed)) or "converted"
+        typer.echo(
+            f"{output}: {network.manifest.name}, a control network ({network.architecture}) for "
+            f"{network.manifest.family}, its weights {how}"
+        )
+        typer.echo(f"Try: overpaint run --control {output}")
+        return
     with progress_bar("import") as advance:
         made = import_checkpoint(
             checkpoint,
             output,
-            link="auto" if link is None else "link" if link else "copy",
+            link=choice,
             loras=[LoraChoice.parse(text) for text in lora or ()],
             like=like,
             tokenizer=tokenizer,

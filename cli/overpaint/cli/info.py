@@ -12,7 +12,7 @@ from .options import BundleArgument, Json
 
 if TYPE_CHECKING:
     from overpaint.bundle.format.manifest import Manifest
-    from overpaint.engines.describe import Description
+    from overpaint.engines.describe import ComponentInfo, ControlDescription, Description
 
 EXAMPLES = """**Examples**
 
@@ -27,8 +27,9 @@ MANY: Final = 1 << 16  # more pictures than any bundle takes at a time
 
 def info(bundle: BundleArgument = None, json: Json = False) -> None:
     """Say what a bundle is, what it was made from, what will run it on this machine and why."""
+    from overpaint.bundle.control.open import is_controlnet, open_controlnet
     from overpaint.bundle.format.open import open_bundle
-    from overpaint.engines.describe import describe
+    from overpaint.engines.describe import describe, describe_controlnet
     from overpaint.runtime.default_bundle import bundle_or_default
 
     from .adapters import is_adapter_bundle, tell_adapter
@@ -36,6 +37,14 @@ def info(bundle: BundleArgument = None, json: Json = False) -> None:
     folder = bundle_or_default(bundle)
     if is_adapter_bundle(folder):
         tell_adapter(folder, json=json)
+        return
+    if is_controlnet(folder):
+        network = describe_controlnet(open_controlnet(folder))
+        if json:
+            echo_json(network)
+            return
+        for line in control_lines(network):
+            typer.echo(line)
         return
     opened = open_bundle(folder)
     description = describe(opened)
@@ -78,13 +87,12 @@ def lines(what: Description, manifest: Manifest) -> Iterator[str]:
     yield f"  scheduler    {what.scheduler}, which the sampler default runs"
     yield from _text(what)
     yield from _pictures(what, manifest)
+    if what.controls:
+        yield f"  controls     {', '.join(what.controls)}, beside the denoiser"
+    if what.controllable_by:
+        yield f"  control by   {', '.join(what.controllable_by)}: overpaint run --control"
     yield "  components"
-    for part in what.components:
-        error = "not measured" if part.error is None else f"{part.error:.1e}"
-        yield (
-            f"    {part.name:<16} {part.compute_dtype}, graph {part.graph_bytes / 1e6:.2f} MB, "
-            f"weights {part.weight_bytes / 1e6:.1f} MB, parity {error}"
-        )
+    yield from map(_part, what.components)
     if what.plans:
         yield f"  plans        {', '.join(what.plans)}"
     for folder in what.weightless:
@@ -95,6 +103,32 @@ def lines(what: Description, manifest: Manifest) -> Iterator[str]:
         yield f"    {available:<4} {candidate.device:<12} {candidate.why}"
     for note in what.inferred:
         yield f"  inferred     {note}"
+
+
+def control_lines(what: ControlDescription) -> Iterator[str]:
+    """The description of a control network, for people."""
+    from overpaint.bundle.families import FAMILIES
+
+    yield f"{what.name}: a control network for {what.family} ({FAMILIES[what.family].title})"
+    yield f"  folder       {what.folder}"
+    yield f"  made from    {what.source.name} (sha256 {what.source.sha256[:16]}…)"
+    producers = ", ".join(f"{name} {version}" for name, version in what.producers.items())
+    yield f"  made by      {producers}"
+    if what.types is not None:
+        yield f"  union        {what.types} kinds of picture: --control-kind 0 to {what.types - 1}"
+    if what.global_pool:
+        yield "  pooled       it sees colours and contents, not places; and the prompt's half alone"
+    yield "  components"
+    yield from map(_part, what.components)
+    yield f"  runs with    overpaint run --bundle BUNDLE --control {what.folder}=PICTURE"
+
+
+def _part(part: ComponentInfo) -> str:
+    error = "not measured" if part.error is None else f"{part.error:.1e}"
+    return (
+        f"    {part.name:<16} {part.compute_dtype}, graph {part.graph_bytes / 1e6:.2f} MB, "
+        f"weights {part.weight_bytes / 1e6:.1f} MB, parity {error}"
+    )
 
 
 def _text(what: Description) -> Iterator[str]:

@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError, UsageError
+from overpaint.runtime.control.picture import check_picture
 from overpaint.runtime.default_bundle import bundle_to_open
 from overpaint.runtime.image import ImageLike, Picture, read
 from overpaint.runtime.ip_adapter.references import check_references
@@ -20,6 +22,7 @@ from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds
 from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings
 
+from .controls import Controls
 from .outcome import Outcome
 from .output import STANDARD, refuse_existing, write
 from .progress import progress_bar
@@ -72,6 +75,7 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
                     lora=weights,
                     ip_adapter_image=references.images,
                     ip_adapter_mask=references.masks,
+                    control=options.controls.shown,
                 )
                 result = _paint(pipe.events(request), task, work.prompt)
                 result = _compared(result, options)
@@ -123,7 +127,7 @@ def _plan(
     if seed is None:
         seed = random_seed() if then is None or then.seed is None else then.seed
     settings = replace(settings, seed=seed)
-    also_read = [] if options.mask is None else [options.mask]
+    also_read = [*options.controls.files, *([options.mask] if options.mask else [])]
     also_read += [*options.ip_adapter_image, *options.ip_adapter_mask]
     tasks = plan_outputs(work, seeds(seed, settings.n), options.output, also_read=also_read)
     run = _folder_run(work, settings, options, tasks, mask, references) if several else None
@@ -156,6 +160,10 @@ def _check(work: Work, settings: Settings, options: Options) -> None:
         )
     if options.ip_adapter is not None and not options.ip_adapter_image:
         raise UsageError("--ip-adapter: there is no reference picture; name --ip-adapter-image")
+    for name, shown in options.controls.shown.items():
+        check_picture(name, shown, with_image=not options.text_to_image)
+    if settings.guess_mode and not options.controls.folders:
+        raise UsageError("--guess-mode: there is no control; name one with --control")
     if options.hand_over is not None and options.refiner is None:
         raise UsageError("--hand-over: it says when a refiner takes over; name one with --refiner")
     if options.skip_existing and options.force:
@@ -184,6 +192,7 @@ def _folder_run(
         asked["ip_adapter_image"] = [one.sha256 for one in references.pictures]
         asked["ip_adapter_mask"] = [one.sha256 for one in references.read_masks]
     asked["lora"] = {name: choice.weight for name, choice in options.live.items()}
+    asked["control"] = options.controls.asked()
     return FolderRun.of(
         asked, {path: task.image for task in tasks if task.image for path in task.outputs}
     )
@@ -241,6 +250,7 @@ def _open(options: Options) -> Img2Img:
             lora={name: choice.path for name, choice in options.live.items()},
             lora_mode="live",
             lora_folder=folder,
+            control=options.controls.folders,
             device=options.device,
             precision=options.precision,
             gpu_memory=options.gpu_memory,
@@ -253,17 +263,21 @@ def _open(options: Options) -> Img2Img:
 def _refiner(options: Options, opened: contextlib.ExitStack) -> Refiner | None:
     if options.refiner is None:
         return None
-    alone = replace(
+    pipe = opened.enter_context(_open(_alone(options, options.refiner)))
+    return Refiner(pipe.engines, HAND_OVER if options.hand_over is None else options.hand_over)
+
+
+def _alone(options: Options, bundle: Path) -> Options:
+    """Those of a refiner, which runs as it is."""
+    return replace(
         options,
-        bundle=options.refiner,
+        bundle=bundle,
         lora=(),
         live={},
         lora_folder=None,
         like=None,
-        ip_adapter=None,
+        controls=Controls(shown={}),
     )
-    pipe = opened.enter_context(_open(alone))
-    return Refiner(pipe.engines, HAND_OVER if options.hand_over is None else options.hand_over)
 
 
 def _paint(events: Iterator[Step | Complete], task: Task, prompt: str) -> Result:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from overpaint.bundle.errors import UsageError
+from overpaint.runtime.control.control import Control
 from overpaint.runtime.metadata import Parameters, read_parameters
 from overpaint.runtime.settings import Settings, options
+
+from .controls import Controls
 
 _ELSEWHERE: Final = ("mode", "preset", "passed_over")
 """What they brought is said by strength, steps and guidance_scale; or it changes no pixel."""
@@ -59,6 +62,22 @@ class Repeat:
                 f"--repeat: {self.path} was painted with {painted} reference pictures, and "
                 f"{len(pictures)} are named with --ip-adapter-image"
             )
+
+    def controls(self, given: Controls) -> Controls:
+        """Those that are `given`, as they were shown then. Raises UsageError for others."""
+        told = {one["name"]: one for one in self.said.get("control") or ()}
+        if set(told) != set(given.shown):
+            wanted = ", ".join(told) or "none"
+            raise UsageError(
+                f"--repeat: {self.path} was painted with these control networks: {wanted}; name "
+                "them with --control, and no other"
+            )
+        numbers = ("scale", "start", "end", "preprocessor", "kind")
+        shown = {
+            name: Control(one.picture, **{key: told[name][key] for key in numbers})
+            for name, one in given.shown.items()
+        }
+        return replace(given, shown=shown)
 
     def settings(self, asked: Settings) -> Settings:
         """Those that were run. Raises UsageError where others are `asked` for."""

@@ -48,6 +48,10 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "a rowing boat" --mask mask.png --mask-blur 4 -o out.png`
 
+`overpaint run photo.jpg "winter" --control bundles/canny --control-from canny -o out.png`
+
+`overpaint run photo.jpg "a loft" --control bundles/depth=d.png --control-scale 0.7 -o out.png`
+
 `overpaint run photo.jpg "a wide sea" --extend 128,0,128,0 --strength 1 -o wide.png`
 
 `overpaint run photo.jpg "a harbour" --ip-adapter ipa/ --ip-adapter-image monet.jpg -o o.png`
@@ -106,6 +110,32 @@ def run(
         list[Path] | None,
         typer.Option(metavar="PICTURE", help="Where it counts, white; one for each. Repeatable."),
     ] = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FOLDER[=PICTURE]",
+            help="A control network and what it is shown; absent, IMAGE. Repeatable.",
+        ),
+    ] = None,
+    control_scale: Annotated[
+        list[float] | None, typer.Option(help="How much it counts; absent, 1. One for each.")
+    ] = None,
+    control_start: Annotated[
+        list[float] | None, typer.Option(help="It acts from this part of the steps; absent, 0.")
+    ] = None,
+    control_end: Annotated[
+        list[float] | None, typer.Option(help="To this part of the steps; absent, 1.")
+    ] = None,
+    control_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="map|canny|tile",
+            help="What the picture is: a map, or made into its edges, or shown as it is.",
+        ),
+    ] = None,
+    control_kind: Annotated[
+        list[int] | None, typer.Option(help="What a union network sees, counted from 0.")
+    ] = None,
     settings: Settings,
     refiner: Annotated[
         Path | None, typer.Option(metavar="BUNDLE", help="Finishes what the bundle begins.")
@@ -129,11 +159,20 @@ def run(
 
     from overpaint.engines.host.sizes import parse_bytes
 
+    from .controls import read_controls
     from .paint import paint
     from .repeat import Repeat
     from .run_options import Options, by_mode
     from .work import named
 
+    controls = read_controls(
+        control or (),
+        control_scale or (),
+        control_start or (),
+        control_end or (),
+        control_from or (),
+        control_kind or (),
+    )
     again = None
     if repeat is not None:
         if hand_over is not None or text_to_image:
@@ -141,6 +180,7 @@ def run(
         again = Repeat.of(repeat)
         again.check_mask(mask)
         again.check_references(ip_adapter_image or [])
+        controls = again.controls(controls)
         arguments, settings = again.arguments(arguments or []), again.settings(settings)
         text_to_image, hand_over = again.text_to_image, again.hand_over
     elif not arguments:
@@ -159,6 +199,7 @@ def run(
         ip_adapter=ip_adapter,
         ip_adapter_image=tuple(ip_adapter_image or ()),
         ip_adapter_mask=tuple(ip_adapter_mask or ()),
+        controls=controls,
         text_to_image=text_to_image,
         device=device,
         precision=precision,

@@ -11,6 +11,7 @@ from overpaint.bundle.lora.file import LoraChoice
 from overpaint.runtime.lora.find import SUFFIX
 from overpaint.runtime.pipeline import LORA_MODES
 
+from .controls import Controls
 from .repeat import Repeat
 
 
@@ -28,6 +29,7 @@ class Options:
     refiner: Path | None
     hand_over: float | None
     mask: Path | None
+    controls: Controls
     ip_adapter: Path | None = None
     ip_adapter_image: tuple[Path, ...] = ()
     ip_adapter_mask: tuple[Path, ...] = ()

@@ -21,6 +21,8 @@ EXAMPLES = """**Examples**
 
 `overpaint serve bundles/sd15 --lora-folder loras/`
 
+`overpaint serve bundles/sd15 --control bundles/canny --control bundles/depth`
+
 `overpaint serve bundles/sd15 --device openvino --precision bf16`
 
 `OVERPAINT_TOKEN=… overpaint serve --host 0.0.0.0 --allow-host studio.example`
@@ -55,6 +57,10 @@ def serve(
     lora_folder: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="LoRAs that jobs may give weights to, by their names."),
+    ] = None,
+    control: Annotated[
+        list[Path] | None,
+        typer.Option(help="A control network, for the bundles that it fits. Repeatable."),
     ] = None,
     warm_up: Annotated[
         list[str] | None,
@@ -130,6 +136,7 @@ def serve(
         precision=precision,
         gpu_memory=gpu_memory,
         lora_folder=lora_folder,
+        control=control or (),
         warm_up=[parse_size(text) for text in warm_up or ()],
         ip_adapter=ip_adapter or (),
         queue=queue,

@@ -8,10 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from overpaint.bundle import layout
+from overpaint.bundle.control.beside import fitting_networks
+from overpaint.bundle.control.extend import networks_of
+from overpaint.bundle.control.open import ControlBundle
 from overpaint.bundle.facts import Defaults, Latents, Text
 from overpaint.bundle.files.json import read_json
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.bundle.format.manifest import Adapter, Component, Lora, Manifest, Parity, Source
+from overpaint.bundle.format.manifest import Adapter, Component, Lora, Parity, Source
+from overpaint.bundle.format.manifest_file import AnyManifest
 from overpaint.bundle.ip_adapter.attach import Sees, sees
 
 from .backend import Candidate
@@ -41,6 +45,8 @@ class ComponentInfo:
 class Description:
     """A bundle on this machine. `total_bytes` counts a file once, though two folders have it.
 
+    `controls`: the control networks in it. `controllable_by`: the folders beside it of control
+    networks that fit.
     `inpaints`: the denoiser is shown the mask and the masked picture, as inpainting checkpoints'.
     `weightless` are folders of the user's cache with plans that have no weights.
     `ip_adapter`: through which its denoiser sees reference pictures; `sees`: which IP-Adapters fit.
@@ -56,6 +62,8 @@ class Description:
     denoiser: str
     prediction: str
     inpaints: bool
+    controls: tuple[str, ...]
+    controllable_by: tuple[str, ...]
     components: tuple[ComponentInfo, ...]
     latents: Latents
     text: Text
@@ -89,6 +97,8 @@ def describe(bundle: Bundle) -> Description:
         denoiser=manifest.denoiser,
         prediction=manifest.prediction,
         inpaints=manifest.inpaints,
+        controls=tuple(networks_of(bundle)),
+        controllable_by=tuple(str(folder) for folder in fitting_networks(bundle)),
         components=tuple(_component(*entry, manifest) for entry in manifest.components.items()),
         latents=manifest.latents,
         text=manifest.text,
@@ -110,7 +120,40 @@ def describe(bundle: Bundle) -> Description:
     )
 
 
-def _component(name: str, component: Component, manifest: Manifest) -> ComponentInfo:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlDescription:
+    """A control network. `types`: how many kinds of picture a union network tells apart."""
+
+    folder: str
+    name: str
+    format_version: int
+    family: str
+    types: int | None
+    global_pool: bool
+    components: tuple[ComponentInfo, ...]
+    source: Source
+    producers: dict[str, str]
+    files: int
+
+
+def describe_controlnet(network: ControlBundle) -> ControlDescription:
+    """Gather what there is to say about a control network."""
+    manifest = network.manifest
+    return ControlDescription(
+        folder=str(network.folder),
+        name=manifest.name,
+        format_version=manifest.version,
+        family=manifest.family,
+        types=manifest.types,
+        global_pool=manifest.global_pool,
+        components=tuple(_component(*entry, manifest) for entry in manifest.components.items()),
+        source=manifest.source,
+        producers=manifest.producers,
+        files=len(manifest.files),
+    )
+
+
+def _component(name: str, component: Component, manifest: AnyManifest) -> ComponentInfo:
     folder = component.graph.rpartition("/")[0]
     weights = [
         file.size

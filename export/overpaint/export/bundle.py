@@ -48,8 +48,8 @@ _KNOWN: Final = {
     "transformer": "SD3Transformer2DModel",
     "vae": "AutoencoderKL",
 }
-_STEPS_PER_PART: Final = 2
-_PRODUCERS: Final = ("overpaint", "torch", "diffusers", "transformers", "onnx", "onnxscript")
+STEPS_PER_PART: Final = 2
+PRODUCERS: Final = ("overpaint", "torch", "diffusers", "transformers", "onnx", "onnxscript")
 _NOT_TAKEN: Final = ("safety_checker", "feature_extractor", "image_encoder")
 
 
@@ -93,13 +93,12 @@ def export_checkpoint(
             configs_of(source), f"{source.name} {source.index.get('_name_or_path', '')}"
         )
         parts = _parts(source, compute)
-        step = _stepper(progress, _STEPS_PER_PART * len(parts) + 3)
+        step = stepper(progress, STEPS_PER_PART * len(parts) + 3)
         step("reading the checkpoint")
         tensors = {part.source: source.weights(part.source).tensors() for part in parts}
         _write_configs(source, folder, parts)
-        fingerprint = _fingerprint(source, parts)
-        job = _Job(source, tensors, folder, store, parity, step)
-        components = {part.component: _export(part, job) for part in parts}
+        job = Job(source, tensors, folder, store, parity, step)
+        components = {part.component: export_part(part, job) for part in parts}
         manifest = Manifest(
             name=source.name,
             family=facts.family,
@@ -109,8 +108,8 @@ def export_checkpoint(
             prediction=facts.prediction,
             text=facts.text,
             defaults=facts.defaults,
-            source=Source(name=source.name, sha256=fingerprint),
-            producers={name: version(name) for name in _PRODUCERS},
+            source=Source(name=source.name, sha256=fingerprint(source, parts)),
+            producers={name: version(name) for name in PRODUCERS},
             files={},
             guidance_embedding_width=facts.guidance_embedding_width,
         )
@@ -135,7 +134,7 @@ def _parts(source: Checkpoint, compute: DType) -> list[Part]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """What all components' exports share.
 
     `tensors`: where the checkpoint's lie, by its component; `already` as `bind_into` has it.
@@ -150,7 +149,7 @@ class _Job:
     already: dict[Path, Path] = field(default_factory=dict)
 
 
-def _export(part: Part, job: _Job) -> Component:
+def export_part(part: Part, job: Job) -> Component:
     """One component: its graph and weights in place, and proven against torch."""
     job.step(f"{part.component}: tracing")
     template = trace(part)
@@ -174,7 +173,7 @@ def _export(part: Part, job: _Job) -> Component:
     )
 
 
-def _reference(part: Part, job: _Job) -> Reference:
+def _reference(part: Part, job: Job) -> Reference:
     """What torch makes of the inputs. Its copy of the weights is gone before the engine's comes."""
     net = _load(part, job.source)
     if job.store is not None:  # what rounding the weights costs is the caller's choice
@@ -202,7 +201,7 @@ def _write_configs(source: Checkpoint, folder: Path, parts: list[Part]) -> None:
             write_tokenizer(source.folder / tokenizer, folder / tokenizer)
 
 
-def _fingerprint(source: Checkpoint, parts: list[Part]) -> str:
+def fingerprint(source: Checkpoint, parts: list[Part]) -> str:
     """SHA-256 over the name and the SHA-256 of every weight file that is exported."""
     files = sorted({file for part in parts for file in source.weights(part.source).files})
     digest = hashlib.sha256()
@@ -211,7 +210,7 @@ def _fingerprint(source: Checkpoint, parts: list[Part]) -> str:
     return digest.hexdigest()
 
 
-def _stepper(progress: Progress | None, total: int) -> Callable[[str], None]:
+def stepper(progress: Progress | None, total: int) -> Callable[[str], None]:
     done = -1
 
     def step(doing: str) -> None:

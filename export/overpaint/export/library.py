@@ -15,12 +15,13 @@ import lzma
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any, Final
 
 import diffusers
@@ -73,25 +74,40 @@ def make_library(
     Graphs that are there, traced by this very code from the same configs, are kept; so is each one
     as it is made, beside `folder`, so that an interruption loses one.
     """
-    exporter = exporter_hash()  # of the code that is running, whatever happens to its files
-    partial = folder.with_name(f"{folder.name}.partial")
-    made_by = hashlib.sha256(json.dumps([exporter, _versions()]).encode()).hexdigest()[:16]
-    with tempfile.TemporaryDirectory() as temporary:
-        beside = Path(temporary, folder.name)
-        (beside / packaged.GRAPHS).mkdir(parents=True)
-        shelf = _Shelf(beside, _former(folder), partial / made_by, say)
+
+    def entries_of(shelf: Shelf) -> dict[str, packaged.Architecture]:
         entries = {}
         for name, architecture in known.items():
             configs = {one: full_config(*spec) for one, spec in architecture.components.items()}
             graphs: dict[str, dict[str, str]] = {dtype: {} for dtype in dtypes}
             for dtype, made in graphs.items():
-                for part in _parts(architecture, configs, dtype):
-                    title = f"{name}-{part.component}-{part.compute}"
-                    made[part.component] = shelf.store(title, part)
+                for one in _parts(architecture, configs, dtype):
+                    title = f"{name}-{one.component}-{one.compute}"
+                    made[one.component] = shelf.store(title, one)
             entries[name] = _entry(architecture, configs, graphs)
-        (beside / packaged.MERGES).write_bytes(
+        (shelf.folder / packaged.MERGES).write_bytes(
             lzma.compress(clip_merges().encode(), preset=_PRESET)
         )
+        return entries
+
+    write_library(folder, entries_of, exporter_hash(), say)
+
+
+def write_library(
+    folder: Path,
+    entries_of: Callable[[Shelf], dict[str, packaged.Architecture]],
+    exporter: str,
+    say: Callable[[str], object],
+) -> None:
+    """Write a library of what `entries_of` makes into `folder`, which is replaced. `exporter`: the
+    hash of the code that is running, whatever happens to its files meanwhile."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    made_by = hashlib.sha256(json.dumps([exporter, _versions()]).encode()).hexdigest()[:16]
+    with tempfile.TemporaryDirectory() as temporary:
+        beside = Path(temporary, folder.name)
+        (beside / packaged.GRAPHS).mkdir(parents=True)
+        shelf = Shelf(beside, _former(folder, exporter), partial / made_by, say)
+        entries = entries_of(shelf)
         index = packaged.Index(
             exporter=exporter,
             versions=_versions(),
@@ -119,11 +135,11 @@ def full_config(library: str, class_name: str, config: Config) -> Config:
     return json.loads(json.dumps(full))  # type: ignore[no-any-return]
 
 
-def exporter_hash() -> str:
+def exporter_hash(modules: Sequence[ModuleType] = TRACING) -> str:
     """The code that makes a graph of a config, as one hash. What does not change a graph does not
     count: comments, docstrings, and where a name is imported from."""
     digest = hashlib.sha256()
-    for module in TRACING:
+    for module in modules:
         tree = _WithoutImports().visit(ast.parse(Path(str(module.__file__)).read_bytes()))
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -170,7 +186,7 @@ def _parts(architecture: Architecture, configs: Mapping[str, Config], dtype: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Shelf:
+class Shelf:
     """Where graphs go, those that are there, those of the library that is replaced, and those
     that were made before an interruption."""
 
@@ -231,7 +247,7 @@ class _Shelf:
         return template, graph
 
 
-def _former(folder: Path) -> packaged.Library | None:
+def _former(folder: Path, exporter: str) -> packaged.Library | None:
     """The library in `folder`, if this code and these packages made its graphs."""
     if not (folder / packaged.INDEX).is_file():
         return None
@@ -240,7 +256,7 @@ def _former(folder: Path) -> packaged.Library | None:
     except BundleError:
         return None
     index = former.index
-    same = index.exporter == exporter_hash() and index.versions == _versions()
+    same = index.exporter == exporter and index.versions == _versions()
     return former if same else None
 
 

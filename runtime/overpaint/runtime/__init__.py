@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .control.control import Control
     from .image import ImageLike
     from .pipeline import Img2Img
     from .request import Refiner, Request
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Complete",
+    "Control",
     "ImageLike",
     "Img2Img",
     "Refiner",
@@ -26,6 +28,7 @@ __all__ = [
 
 _HOMES = {
     "Complete": "result",
+    "Control": "control.control",
     "ImageLike": "image",
     "Img2Img": "pipeline",
     "Refiner": "request",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -19,6 +19,9 @@ class Components:
     encoded while the denoiser still loads. With `low_memory` each is opened when it is used and
     closed right after, so that two large ones are never resident together. `devices` says what
     runs each component that was used.
+
+    Of two components in `instead`, one is open at a time: using one closes the other. What a name
+    says behind a colon tells variants of one component apart.
     """
 
     def __init__(
@@ -28,6 +31,7 @@ class Components:
         *,
         low_memory: bool = False,
         base: Components | None = None,
+        instead: Mapping[str, str] | None = None,
     ) -> None:
         """`names` are opened now, others when they are first used. With a `base`, others are its
         own."""
@@ -37,6 +41,8 @@ class Components:
         self._closed = False
         self._names = names
         self._open_session = open_session
+        self._instead = dict(instead or {})
+        self._instead |= {second: first for first, second in self._instead.items()}
         self._opening: dict[str, Future[Session]] = {}
         self.begin(names)
 
@@ -52,7 +58,7 @@ class Components:
         """The session called `name`; `watch` counts the wait until it is open as "load"."""
         with watch.stage("load"):
             session = self._get(name)
-        self.devices[name] = session.device
+        self.devices[name.partition(":")[0]] = session.device
         try:
             yield session
         finally:
@@ -66,9 +72,23 @@ class Components:
             return self._open_session(name)
         if self._closed:
             raise SessionError(f"{name}: this pipeline is closed")
+        other = self._instead.get(name)
+        if other is not None and other in self._opening:
+            self._replace(other, name)
         if name not in self._opening:
             self.begin((name,))
         return self._opening[name].result()
+
+    def _replace(self, other: str, name: str) -> None:
+        """Close one session, then open the one that stands instead of it."""
+        former, opening = self._opening.pop(other), Future[Session]()
+        if former.exception() is None:
+            former.result().close()
+        try:
+            opening.set_result(self._open_session(name))
+        except BaseException as error:
+            opening.set_exception(error)
+        self._opening[name] = opening
 
     def wait(self) -> None:
         """Return when every engine is open, or raise what kept one from opening."""

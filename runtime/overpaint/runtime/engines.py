@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Lora
@@ -60,6 +61,10 @@ def turned_by(bundle: Bundle) -> tuple[str, ...]:
     )
 
 
+PLAIN: Final = ":plain"
+"""Behind a denoiser's name: as the base has it, without residual inputs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Engines:
     """A bundle, its sessions, its text encoders and what they remember. `adapters`: the LoRAs that
@@ -89,6 +94,15 @@ class Engines:
     def lora_scale(self, weights: Mapping[str, float]) -> Array | None:
         """What the branches are fed, (N,); None where there are none."""
         return None if self.adapters is None else self.adapters.scale(weights)
+
+    def denoiser(self, *, controlled: bool) -> str:
+        """What the denoiser's session is called: of a bundle with control networks, a run without
+        them has the base's own, unless LoRAs turn it."""
+        name = self.bundle.manifest.denoiser
+        inputs = self.bundle.manifest.components[name].inputs
+        takes = any(one.name.startswith(layout.RESIDUAL) for one in inputs)
+        base = takes and not controlled and self.adapters is None
+        return f"{name}{PLAIN}" if base else name
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

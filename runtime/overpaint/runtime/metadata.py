@@ -53,6 +53,7 @@ A1111_SAMPLERS: Final = {
 class Parameters:
     """Everything that, with the input picture, makes an image again. `size` is (width, height).
 
+    control: what each control network was shown, and how much it counted.
     image_sha256, mask_sha256: the input picture's and its mask's, as `Picture.sha256` has it; None
     where there was none.
     ip_adapter, ip_adapter_sha256: what reference pictures were seen through, None without any;
@@ -69,6 +70,7 @@ class Parameters:
     seed: int
     image_sha256: str | None
     mask_sha256: str | None
+    control: tuple[dict[str, Any], ...] = ()
     steps_run: int
     sampler_run: str
     guidance: str
@@ -121,6 +123,7 @@ class Parameters:
             "Model": _quoted(self.model),
             "Denoising strength": None if strength is None else f"{strength:g}",
             "Eta": f"{settings.eta:g}" if settings.eta else None,
+            **_controls(self.control),
             "Refiner": None if self.refiner is None else _quoted(self.refiner),
             "Refiner switch at": None if self.hand_over is None else f"{self.hand_over:g}",
             "Version": f"overpaint {_version()}",
@@ -202,6 +205,17 @@ class Painting(Image.Image):
         text = _cut(self.parameters.infotext()).encode("utf-16-be", "replace")
         exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
         return exif
+
+
+def _controls(control: tuple[dict[str, Any], ...]) -> dict[str, str]:
+    """A field for each control network, as the web UI's extension writes them."""
+    return {
+        f"ControlNet {at}": _quoted(
+            f"Module: {one['preprocessor']}, Model: {one['name']}, Weight: {one['scale']:g}, "
+            f"Guidance Start: {one['start']:g}, Guidance End: {one['end']:g}"
+        )
+        for at, one in enumerate(control)
+    }
 
 
 def _cut(infotext: str) -> str:

@@ -24,8 +24,10 @@ from overpaint.engines.session.closing import Closing
 
 from .cancel import Cancel
 from .components import Components
+from .control.control import Control
+from .control.opening import with_control
 from .default_bundle import EMBEDDED, bundle_to_open
-from .engines import Engines
+from .engines import PLAIN, Engines
 from .image import ImageLike
 from .ip_adapter.open import names_with_references, open_seeing, opener
 from .live.asked import live_request
@@ -50,12 +52,13 @@ class Img2Img(Closing):
     is under way, from any thread, raises UsageError; a server gives each worker its own pipeline.
     """
 
-    def __init__(self, engines: Engines, *, lora_folder: Path | None = None) -> None:
-        """Prefer `Img2Img.open`; this takes sessions that are already provided for."""
+    def __init__(
+        self, engines: Engines, *, lora_folder: Path | None = None, embedded: bool = False
+    ) -> None:
+        """Prefer `Img2Img.open`; this takes sessions that are already provided for. `embedded`:
+        whether they are the embedded model's, which has LoRAs of its own."""
         self.engines = engines
-        self.loras = LiveLoras(
-            engines, folder=lora_folder, embedded=engines.bundle.folder == EMBEDDED
-        )
+        self.loras = LiveLoras(engines, folder=lora_folder, embedded=embedded)
 
     @classmethod
     def open(
@@ -67,6 +70,7 @@ class Img2Img(Closing):
         lora_folder: str | os.PathLike[str] | None = None,
         like: str | None = None,
         ip_adapter: str | os.PathLike[str] | None = None,
+        control: Sequence[str | os.PathLike[str]] = (),
         device: str = "auto",
         precision: str = "f32",
         gpu_memory: int | None = None,
@@ -86,6 +90,9 @@ class Img2Img(Closing):
         like: what a single file is, where it does not tell, as `overpaint import --like`.
         ip_adapter: a folder that `overpaint import` made of an IP-Adapter, through which the
             denoiser sees reference pictures. Runs without any are the bundle's own.
+        control: control networks, each a folder that `overpaint export` or `overpaint import` made
+            of a ControlNet and called by its name. The bundle that runs with them is made in the
+            user's cache, its weights linked.
         device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt",
             "tensorrt-rtx" and "openvino" insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
@@ -105,16 +112,28 @@ class Img2Img(Closing):
         fused, live = _fused_and_live(lora, lora_mode)
         folder = None if lora_folder is None else Path(lora_folder)
         made = bundle_to_open(bundle, fused, like, lora_folder=folder)
-        opened = open_bundle(made, progress=progress)
+        base = open_bundle(made, progress=progress)
+        opened = with_control(base, control, progress)
         decision = choose(opened, device, precision, gpu_memory)
         if decision.precision == "bf16":
             decision = gated(opened, decision, comparing)
         _LOG.info("%s runs on %s: %s", opened.folder, decision.chosen.device, decision.chosen.why)
+        if control and ip_adapter is not None:
+            raise UsageError("control, ip_adapter: a pipeline has one of them; open two pipelines")
         seeing = None if ip_adapter is None else open_seeing(opened, ip_adapter, progress)
         if seeing is not None:  # whose plans may be missing
             choose(seeing, decision.chosen.device, precision, gpu_memory)
-        components = Components((), opener(opened, decision, seeing), low_memory=low_memory)
-        pipe = cls(Engines.of(opened, components, decision, seeing), lora_folder=folder)
+        components = Components(
+            (),
+            opener(opened, base, decision, seeing),
+            low_memory=low_memory,
+            instead={opened.manifest.denoiser: f"{opened.manifest.denoiser}{PLAIN}"},
+        )
+        pipe = cls(
+            Engines.of(opened, components, decision, seeing),
+            lora_folder=folder,
+            embedded=base.folder == EMBEDDED,
+        )
         if live:
             pipe.loras.add(live, progress)
         # What LoRAs turn is opened without them when a run does without them.
@@ -144,6 +163,7 @@ class Img2Img(Closing):
         lora: Mapping[str, float] | None = None,
         ip_adapter_image: ImageLike | Sequence[ImageLike] = (),
         ip_adapter_mask: ImageLike | Sequence[ImageLike] = (),
+        control: Mapping[str, Control] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -152,6 +172,7 @@ class Img2Img(Closing):
         """Repaint `image` as `prompt` says and return the Result; `Settings` has the options.
 
         `image` None is text to image. What is None comes from preset, mode, or the bundle.
+        `control`: by the names of the control networks that are open, what each is shown.
         `mask`, a picture or an array (H,W), is white where `image` is repainted and black where
         every pixel is kept.
         `lora` has weights from -2 to 2, by name, of LoRAs that were opened "live", that `add_lora`
@@ -167,7 +188,9 @@ class Img2Img(Closing):
         Raises UsageError, ImageError, SessionError, CancelledError.
         """
         references = _several(ip_adapter_image), _several(ip_adapter_mask)
-        request = self._request(image, prompt, mask, lora, references, refiner, hand_over, options)
+        request = self._request(
+            image, prompt, mask, lora, references, control, refiner, hand_over, options
+        )
         return self.run(request, cancel)
 
     def stream(
@@ -179,6 +202,7 @@ class Img2Img(Closing):
         lora: Mapping[str, float] | None = None,
         ip_adapter_image: ImageLike | Sequence[ImageLike] = (),
         ip_adapter_mask: ImageLike | Sequence[ImageLike] = (),
+        control: Mapping[str, Control] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -189,7 +213,9 @@ class Img2Img(Closing):
         Closing the iterator early (or leaving it to be collected) ends the run.
         """
         references = _several(ip_adapter_image), _several(ip_adapter_mask)
-        request = self._request(image, prompt, mask, lora, references, refiner, hand_over, options)
+        request = self._request(
+            image, prompt, mask, lora, references, control, refiner, hand_over, options
+        )
         return self.events(request, cancel)
 
     def text_to_image(
@@ -199,6 +225,7 @@ class Img2Img(Closing):
         lora: Mapping[str, float] | None = None,
         ip_adapter_image: ImageLike | Sequence[ImageLike] = (),
         ip_adapter_mask: ImageLike | Sequence[ImageLike] = (),
+        control: Mapping[str, Control] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
         cancel: Cancel | None = None,
@@ -206,7 +233,9 @@ class Img2Img(Closing):
     ) -> Result:
         """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
         references = _several(ip_adapter_image), _several(ip_adapter_mask)
-        request = self._request(None, prompt, None, lora, references, refiner, hand_over, options)
+        request = self._request(
+            None, prompt, None, lora, references, control, refiner, hand_over, options
+        )
         return self.run(request, cancel)
 
     def live(
@@ -283,6 +312,7 @@ class Img2Img(Closing):
         mask: ImageLike | None,
         lora: Mapping[str, float] | None,
         references: tuple[tuple[ImageLike, ...], tuple[ImageLike, ...]],
+        control: Mapping[str, Control] | None,
         refiner: Img2Img | None,
         hand_over: float | None,
         options: Options,
@@ -302,6 +332,7 @@ class Img2Img(Closing):
             refiner=finishing,
             mask=mask,
             lora=dict(lora or {}),
+            control=dict(control or {}),
             ip_adapter_image=pictures,
             ip_adapter_mask=masks,
         )
@@ -338,5 +369,7 @@ def _fused_and_live(
 def _by_first_use(manifest: Manifest) -> tuple[str, ...]:
     """Component names, the order in which a run needs them first."""
     order = [encoder.component for encoder in manifest.text.encoders]
-    order += [layout.VAE_ENCODER, manifest.denoiser, layout.VAE_DECODER]
+    order.append(layout.VAE_ENCODER)
+    order += [name for name in manifest.components if layout.controls(name) is not None]
+    order += [manifest.denoiser, layout.VAE_DECODER]
     return tuple(name for name in order if name in manifest.components)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from overpaint.bundle import layout
+from overpaint.bundle.control.extend import networks_of
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.facts import Latents
 from overpaint.bundle.families import FAMILIES
@@ -18,6 +19,7 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.tensor import Range
 
+from .control.picture import Controlling, Own, controlling
 from .image import Sides, place, to_pixels
 from .ip_adapter.references import References, read_references
 from .masks.ground import Ground, check_mask_settings, read_ground
@@ -42,10 +44,11 @@ class Job:
     """A request with nothing left open.
 
     pixels: (1,3,H,W) float32 in [-1,1], or None for text to image. size: (width, height) of the
-    run. image_sha256, mask_sha256: of the picture and the mask as they were read. masking: None
-    where all of the picture is repainted. batch: how many images go through the denoiser together.
-    guided: whether guidance needs the negative prompt, which doubles the denoiser's batch. lora:
-    the weights of the LoRAs that turn, by name. references: the reference pictures, or None.
+    run. image_sha256, mask_sha256: of the picture and the mask as they were read.
+    controlling: what each control network is shown. masking: None where all of the picture is
+    repainted. batch: how many images go through the denoiser together. guided: whether guidance
+    needs the negative prompt, which doubles the denoiser's batch. lora: the weights of the LoRAs
+    that turn, by name. references: the reference pictures, or None.
     """
 
     prompt: str
@@ -54,6 +57,7 @@ class Job:
     pixels: npt.NDArray[np.float32] | None
     image_sha256: str | None
     mask_sha256: str | None
+    controlling: tuple[Controlling, ...]
     masking: Masking | None
     schedule: Schedule
     guided: bool
@@ -61,6 +65,11 @@ class Job:
     warnings: tuple[str, ...]
     lora: Mapping[str, float]
     references: References | None = None
+
+    def sees_mask(self, manifest: Manifest) -> bool:
+        """Whether the denoiser or a control network sees what is masked, so that nothing is put
+        back after each step."""
+        return manifest.inpaints or any(one.kept is not None for one in self.controlling)
 
     def latent_shape(self, latents: Latents) -> tuple[int, int, int]:
         """(C,h,w) of one image."""
@@ -90,6 +99,8 @@ def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> J
     guided = is_guided(manifest, resolved)
     cells = size[1] // manifest.latents.downscale, size[0] // manifest.latents.downscale
     references = read_references(seeing.manifest if seeing else None, request, size, cells)
+    if settings.guess_mode and not request.control:
+        raise UsageError("guess_mode: there is no control; give one, or leave guess_mode out")
     canvas, masked = _canvas(ground, settings, size, manifest, schedule.requested)
     told = (*resolved.warnings, *notes, *schedule_warnings(schedule, resolved))
     if manifest.inpaints and ground is not None and masked is None:
@@ -107,6 +118,7 @@ def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> J
         pixels=None if canvas is None else to_pixels(canvas),
         image_sha256=ground.image_sha256 if ground else None,
         mask_sha256=ground.mask_sha256 if ground else None,
+        controlling=_controlling(bundle, request, ground, masked, size),
         masking=masked,
         schedule=schedule,
         guided=guided,
@@ -115,6 +127,23 @@ def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> J
         references=references,
         lora=request.lora_weights(),
     )
+
+
+def _controlling(
+    bundle: Bundle,
+    request: Request,
+    ground: Ground | None,
+    masked: Masking | None,
+    size: tuple[int, int],
+) -> tuple[Controlling, ...]:
+    """What the control networks are shown: where a part of the picture is repainted alone, that."""
+    if not request.control:
+        return ()
+    settings = request.settings
+    part = masked.placement if masked and settings.mask_padding is not None else None
+    shown = (masked.canvas, masked.hidden, masked.cells) if masked else None
+    own = Own(ground.picture, ground.image_sha256, part, shown) if ground else None
+    return controlling(request.control, networks_of(bundle), own, size, settings.resize)
 
 
 def _size(

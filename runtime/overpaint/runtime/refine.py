@@ -63,6 +63,7 @@ def refiner_job(base: Bundle, job: Job, refiner: Refiner) -> Job:
         resolved=resolved,
         pixels=None,
         references=None,
+        controlling=(),
         schedule=schedule,
         guided=guided,
         batch=batch_size(bundle.manifest, resolved.settings.n, guided),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from overpaint.engines.session.session import Session
 
 from . import latents
 from .cancel import Cancel, check
+from .controlled import encode_hints, open_networks, steering
 from .denoiser import Denoiser
 from .denoiser.engine import EngineCalls
 from .denoiser.guidance import guided, unguided
@@ -67,12 +68,13 @@ def run(
             moments = _encode_picture(stages, log)
         with log.watch.stage("encode"):
             tokens = _encode_references(stages[0], log)
+            hints = encode_hints(stages[0], log.watch)
         begun = start(stages[0].job, moments, engines.bundle.manifest.latents)
         total = sum(stage.calls for stage in stages)
         for stage in stages:
             first = stages[0].job.schedule.skipped
             seen = tokens if stage.job.references else None
-            yield from _denoise(stage, begun, seen, first, total, log, cancel)
+            yield from _denoise(stage, begun, seen, hints, first, total, log, cancel)
         check(cancel)
         with log.watch.stage("decode"):
             images = _decode(stages[-1], begun.x, log)
@@ -124,7 +126,7 @@ def _encode_picture(stages: list[Stage], log: Log) -> Moments:
     stage = stages[0]
     job, inpaints = stage.job, any(one.engines.bundle.manifest.inpaints for one in stages)
     # Where all starts from noise, only a denoiser that needs its surroundings put back wants them.
-    held = [job.masking and not one.engines.bundle.manifest.inpaints for one in stages]
+    held = [job.masking and not one.job.sees_mask(one.engines.bundle.manifest) for one in stages]
     pixels = job.pixels if any(held) or not starts_from_noise(job) else None
     if pixels is None and not inpaints:
         return Moments(picture=None, masked=None)
@@ -159,6 +161,7 @@ def _denoise(
     stage: Stage,
     begun: Start,
     seen: npt.NDArray[Any] | None,
+    hints: Mapping[str, Array],
     first: int,
     total: int,
     log: Log,
@@ -171,18 +174,24 @@ def _denoise(
     if not job.schedule.rows:
         return
     x, channels = begun.x, begun.channels if manifest.inpaints else None
-    name = manifest.denoiser if seen is None else SEEING
-    with stage.engines.components.use(name, log.watch) as session:
+    controlled = bool(job.controlling)
+    name = stage.engines.denoiser(controlled=controlled) if seen is None else SEEING
+    with contextlib.ExitStack() as used:
+        session = used.enter_context(stage.engines.components.use(name, log.watch))
+        networks = open_networks(stage, hints, used, log.watch)
         for start_of in range(0, len(x), job.batch):
             some = slice(start_of, start_of + job.batch)
+            branches = 2 if job.guided else 1
+            constants = _constants(stage, len(x[some]), seen)
             calls = EngineCalls(
                 session,
                 FAMILIES[manifest.family].denoiser,
-                _constants(stage, len(x[some]), seen),
+                constants,
                 job.schedule,
                 x[some].shape,
-                branches=2 if job.guided else 1,
+                branches=branches,
                 channels=None if channels is None else channels[some],
+                further=steering(stage, session, networks, constants, (branches, *x[some].shape)),
             )
             keeping = _keeping(stage, begun, some, first)
             rows = denoise(
@@ -212,7 +221,8 @@ def _keeping(stage: Stage, begun: Start, some: slice, first: int) -> Keeping | N
     """What puts back, after each row, what a mask keeps. An inpainting denoiser does so itself,
     but for soft masks."""
     masking = stage.job.masking
-    if masking is None or (stage.engines.bundle.manifest.inpaints and not masking.soft):
+    sees_mask = stage.job.sees_mask(stage.engines.bundle.manifest)
+    if masking is None or (sees_mask and not masking.soft):
         return None
     assert begun.z is not None
     assert begun.noise is not None
@@ -236,13 +246,15 @@ def _denoiser(calls: EngineCalls, job: Job) -> Denoiser:
 
 def denoiser_of(stage: Stage, session: Session, shape: tuple[int, ...]) -> Denoiser:
     """What the loop calls for latents of `shape` (B,C,h,w), bound once."""
+    branches, constants = 2 if stage.job.guided else 1, _constants(stage, shape[0])
     calls = EngineCalls(
         session,
         FAMILIES[stage.engines.bundle.manifest.family].denoiser,
-        _constants(stage, shape[0]),
+        constants,
         stage.job.schedule,
         shape,
-        branches=2 if stage.job.guided else 1,
+        branches=branches,
+        further=steering(stage, session, [], constants, (branches, *shape)),
     )
     return _denoiser(calls, stage.job)
 

@@ -69,6 +69,7 @@ class Settings:
         With an end the noise that is left is decoded too.
     seed: image i of `n` uses seed + i.
     prompt_weights: as AUTOMATIC1111's web UI reads them.
+    guess_mode: control networks act on the prompt's half of guidance alone; refused without one.
 
     What goes with a mask (white is repainted) is refused without one:
 
@@ -147,6 +148,7 @@ class Settings:
     )
     prompt_chunks: bool = option(False, "Chunk a long prompt instead of cutting it")
     prompt_weights: bool = option(False, "Read (word:1.2), [word] and BREAK")
+    guess_mode: bool = option(False, "Let control networks lead, even without a prompt")
     mask_from_alpha: bool = option(False, "Repaint where the picture is transparent")
     extend: tuple[int, int, int, int] | None = option(
         None,
@@ -224,6 +226,7 @@ class Options(TypedDict, total=False):
     max_sequence_length: int | None
     prompt_chunks: bool
     prompt_weights: bool
+    guess_mode: bool
     mask_from_alpha: bool
     extend: tuple[int, int, int, int] | None
     mask_invert: bool

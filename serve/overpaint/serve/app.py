@@ -86,7 +86,7 @@ def body_limit(path: str, limits: Limits) -> int:
         return limits.upload_body
     if path == "/v1/images/edits":
         return limits.edit_body
-    if path in ("/v1/jobs", "/sdapi/v1/img2img", "/sdapi/v1/png-info"):
+    if path in ("/v1/jobs", "/sdapi/v1/img2img", "/sdapi/v1/txt2img", "/sdapi/v1/png-info"):
         return limits.job_body
     return limits.small_body
 

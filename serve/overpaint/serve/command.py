@@ -31,6 +31,7 @@ def serve(
     precision: str = "f32",
     gpu_memory: str | None = None,
     lora_folder: Path | None = None,
+    control: Sequence[Path] = (),
     warm_up: Sequence[tuple[int, int]] = (),
     ip_adapter: Sequence[Path] = (),
     queue: int = 16,
@@ -49,6 +50,7 @@ def serve(
 
     provider, fallback: URLs of those who run the jobs, the first that takes one; "local" is this
     process, and bundles are opened for that one alone.
+    control: folders of control networks, each for the bundles that it fits.
     device, precision, gpu_memory: as `Img2Img.open` has them, the last as "6GB". warm_up: sizes
     (width, height) that each bundle paints before its first job; none: what `Opening` says.
     ip_adapter: folders; each bundle sees reference pictures through the first that fits it.
@@ -83,6 +85,7 @@ def serve(
         device=device,
         precision=precision,
         gpu_memory=parse_bytes("--gpu-memory", gpu_memory) if gpu_memory else None,
+        control=tuple(control),
         sizes=tuple(warm_up),
         ip_adapters=tuple(ip_adapter),
         lora_folder=lora_folder,
@@ -97,6 +100,10 @@ def serve(
                 f"--ip-adapter {folder}: none of the bundles sees through it; overpaint info says "
                 "which adapters fit a bundle"
             )
+    known = {name for one in served for name in one.controls}
+    for folder in control:
+        if folder.resolve().name not in known:
+            raise UsageError(f"--control {folder}: it is for none of the bundles that are served")
     raise SystemExit(run(create_app(config, served), config))
 
 

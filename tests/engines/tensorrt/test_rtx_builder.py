@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 from tests.bundle.micro import make_micro
-from tests.conftest import FAMILIES, Adapters, Export
+from tests.conftest import FAMILIES, Adapters, Export, Tiny
 from tests.doubles.tensorrt_here import built_for_rtx, pocket
 from tests.random_lora import random_lora
 
@@ -280,3 +281,17 @@ def test_a_plan_for_references_takes_one_picture_up_to_four(
     assert profile["ip_adapter_tokens"] == Extent((1, 1, 4, 32), (2, 1, 4, 32), (2, 4, 16, 32))
     assert profile["ip_adapter_scale_0"] == Extent((1, 64), (1, 64), (4, 256))
     assert profile["ip_adapter_scale_3"] == Extent((1, 1), (1, 1), (4, 4))
+
+
+def test_a_controlled_denoiser_and_its_network_build(
+    tiny_sd1_bundle: Path, controlnet: Callable[..., Tiny]
+) -> None:
+    """The sides of a UNet's levels are sizes of their own, which profiles are told."""
+    from overpaint.runtime.control.opening import with_control
+
+    network = controlnet("sd1", "canny").bundle
+    bundle = with_control(open_bundle(tiny_sd1_bundle), [network])
+    for component in ("hint-canny", "controlnet-canny", "unet"):
+        assert memoryview(built_alone(bundle, component)).nbytes > 10_000
+    [unet] = ranged_profiles(bundle.manifest, PictureRange.parse("64:64:128"))["unet"]
+    assert unet["control.middle"] == Extent((1, 64, 1, 1), (2, 64, 1, 1), (2, 64, 2, 2))

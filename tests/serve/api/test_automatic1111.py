@@ -257,7 +257,9 @@ def test_images_can_be_left_out_and_put_in(server: Running) -> None:
     "more",
     [
         {"script_name": "SD upscale"},
-        {"alwayson_scripts": {"ControlNet": {"args": []}}},
+        {"alwayson_scripts": {"ADetailer": {"args": []}}},
+        {"alwayson_scripts": {"ControlNet": {"args": [{"model": "canny", "module": "canny"}]}}},
+        {"alwayson_scripts": {"ControlNet": {"args": ["canny"]}}},
         {"mask": "?"},
         {"mask": RAW_MASK, "mask_blur_x": 3, "mask_blur_y": 4},
         {"mask": RAW_MASK, "mask_blur": -1},

@@ -19,13 +19,17 @@ from overpaint.bundle.files.names import problem_with_path, resident
 from overpaint.bundle.graph.external import ExternalTensor, external_tensors_of
 
 from .adapter import IpAdapter
+from .controlnet import ControlNet
 from .manifest import File, Manifest
 
 Level: TypeAlias = Literal["open", "full"]
 
 
 def problems(
-    folder: Path, manifest: Manifest | IpAdapter, level: Level, progress: Progress | None = None
+    folder: Path,
+    manifest: Manifest | IpAdapter | ControlNet,
+    level: Level,
+    progress: Progress | None = None,
 ) -> Iterator[str]:
     """Yield what is wrong with the files of a bundle, each as one line, in the manifest's order."""
     there: dict[str, os.stat_result] = {}
@@ -51,7 +55,7 @@ def problems(
 
 def _hashes(
     folder: Path,
-    manifest: Manifest | IpAdapter,
+    manifest: Manifest | IpAdapter | ControlNet,
     there: dict[str, os.stat_result],
     level: Level,
     progress: Progress | None,

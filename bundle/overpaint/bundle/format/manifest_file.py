@@ -15,12 +15,13 @@ from overpaint.bundle.installed import upgrade_command
 from overpaint.bundle.layout import MANIFEST
 from overpaint.bundle.schema_errors import explain
 
-from . import adapter, rules
+from . import adapter, controlnet, rules
 from .adapter import IpAdapter
+from .controlnet import ControlNet
 from .manifest import FORMAT, VERSION, Manifest
 
-AnyManifest: TypeAlias = Manifest | IpAdapter
-"""A bundle's, or that of an IP-Adapter."""
+AnyManifest: TypeAlias = Manifest | IpAdapter | ControlNet
+"""A bundle's, or that of an IP-Adapter or a control network."""
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
@@ -38,7 +39,7 @@ def read_adapter(folder: str | os.PathLike[str]) -> IpAdapter:
     """Read and check the manifest of an IP-Adapter.
 
     Raises:
-        ManifestError: as `read_manifest`; or it is a bundle's.
+        ManifestError: as `read_manifest`; or it is another's.
     """
     data, where = _read(folder)
     found = _checked(parse_any(data, where), where)
@@ -46,6 +47,22 @@ def read_adapter(folder: str | os.PathLike[str]) -> IpAdapter:
         raise ManifestError(
             f"{where}: expected an IP-Adapter, got {found.name}, which is none. Make one of an "
             "adapter's folder or file with overpaint import"
+        )
+    return found
+
+
+def read_controlnet(folder: str | os.PathLike[str], name: str = MANIFEST) -> ControlNet:
+    """Read and check a control network's manifest, the file `name` of `folder`.
+
+    Raises:
+        ManifestError: as `read_manifest`; or it is another's.
+    """
+    data, where = _read(folder, name)
+    found = _checked(parse_any(data, where), where)
+    if not isinstance(found, ControlNet):
+        raise ManifestError(
+            f"{where}: expected a control network, got {found.name}, which is none. "
+            "Make one of a ControlNet's folder or file with overpaint export or overpaint import"
         )
     return found
 
@@ -69,9 +86,9 @@ def load(folder: str | os.PathLike[str]) -> AnyManifest:
     return parse_any(*_read(folder))
 
 
-def _read(folder: str | os.PathLike[str]) -> tuple[bytes, str]:
+def _read(folder: str | os.PathLike[str], name: str = MANIFEST) -> tuple[bytes, str]:
     """A manifest's bytes, and what it is called in messages."""
-    path = Path(folder, MANIFEST)
+    path = Path(folder, name)
     try:
         if path.is_symlink():
             raise ManifestError(f"{path}: is a symbolic link; a bundle holds its own files")
@@ -106,6 +123,11 @@ def parse(data: bytes, where: str = MANIFEST) -> Manifest:
         raise ManifestError(
             f"{where}: is an IP-Adapter ({found.name}), which runs beside a bundle: name the "
             "bundle with --bundle, and this folder with --ip-adapter"
+        )
+    if isinstance(found, ControlNet):
+        raise ManifestError(
+            f"{where}: is a control network ({found.name}), which runs beside a bundle: name the "
+            "bundle with --bundle, and this folder with --control"
         )
     return found
 
@@ -153,7 +175,11 @@ def write_manifest(folder: str | os.PathLike[str], manifest: AnyManifest) -> Non
         beside.unlink(missing_ok=True)
 
 
-_KINDS: Final[dict[str, type[AnyManifest]]] = {FORMAT: Manifest, adapter.FORMAT: IpAdapter}
+_KINDS: Final[dict[str, type[AnyManifest]]] = {
+    FORMAT: Manifest,
+    adapter.FORMAT: IpAdapter,
+    controlnet.FORMAT: ControlNet,
+}
 _Read = TypeVar("_Read", bound=AnyManifest)
 
 
@@ -162,6 +188,9 @@ def problems(manifest: AnyManifest) -> Iterator[str]:
     if isinstance(manifest, IpAdapter):
         yield from rules.file_problems(manifest.files)
         yield from adapter.problems(manifest)
+    elif isinstance(manifest, ControlNet):
+        yield from rules.file_problems(manifest.files)
+        yield from controlnet.problems(manifest)
     else:
         yield from rules.problems(manifest)
 
@@ -193,7 +222,8 @@ def _json(data: bytes, where: str) -> dict[str, Any]:
 
 def _check_version(raw: dict[str, Any], where: str) -> str:
     """The format that it is of."""
-    if (kind := raw.get("format")) not in _KINDS:
+    kind = raw.get("format")
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ManifestError(
             f"{where}: format: expected {FORMAT!r}, got {kind!r}; "
             "this file is not an overpaint manifest"
@@ -206,4 +236,4 @@ def _check_version(raw: dict[str, Any], where: str) -> str:
             f"{where}: version: this bundle has format version {version}, and this overpaint "
             f"reads version {VERSION}. Upgrade it with: {upgrade_command()}"
         )
-    return str(kind)
+    return kind

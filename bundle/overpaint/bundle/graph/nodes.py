@@ -32,6 +32,11 @@ class Node(NamedTuple):
         """Whether these attributes stand there with these values."""
         return all(self.attributes.get(name) == value for name, value in wanted.items())
 
+    def reading(self, inputs: list[str]) -> bytes:
+        """The same node, its inputs other tensors."""
+        kept = (field.raw for field in self.fields if field.number != onnx.NODE_INPUT)
+        return message(onnx.GRAPH_NODE, *(string(onnx.NODE_INPUT, one) for one in inputs), *kept)
+
     def making(self, output: str) -> bytes:
         """The same node, its output named otherwise."""
         kept = (

@@ -1,4 +1,4 @@
-"""The inputs and outputs that an ONNX graph declares, read without the onnx package."""
+"""The inputs and outputs that an ONNX graph declares, read and written without the onnx package."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from overpaint.bundle.tensor import DType, Tensor
 
 from . import proto as onnx
 from .proto import mapped_model
-from .wire import LENGTH, VARINT, Buffer, MalformedError, Span, fields, messages, read_text
+from .wire import (
+    LENGTH,
+    VARINT,
+    Buffer,
+    MalformedError,
+    Span,
+    fields,
+    message,
+    messages,
+    read_text,
+    string,
+    varint,
+)
 
 _DTYPES: Final[dict[int, DType]] = {
     onnx.FLOAT: "float32",
@@ -38,6 +50,30 @@ def graph_tensors(
                 elif number == onnx.GRAPH_OUTPUT and wire == LENGTH:
                     outputs.append(_tensor(model, (a, b)))
     return tuple(inputs), tuple(outputs)
+
+
+def written_input(tensor: Tensor) -> bytes:
+    """An input of a graph, as its field; symbolic sizes by name."""
+    sides = [
+        message(
+            onnx.SHAPE_DIMENSION,
+            string(onnx.DIMENSION_NAME, side)
+            if isinstance(side, str)
+            else varint(onnx.DIMENSION_VALUE, side),
+        )
+        for side in tensor.shape
+    ]
+    [element] = (number for number, dtype in _DTYPES.items() if dtype == tensor.dtype)
+    described = message(
+        onnx.TYPE_TENSOR,
+        varint(onnx.TENSOR_TYPE_ELEMENT, element),
+        message(onnx.TENSOR_TYPE_SHAPE, *sides),
+    )
+    return message(
+        onnx.GRAPH_INPUT,
+        string(onnx.VALUE_NAME, tensor.name),
+        message(onnx.VALUE_TYPE, described),
+    )
 
 
 def _tensor(model: Buffer, value: Span) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass
 from typing import Final, NamedTuple, Self, TypeAlias
 
 from overpaint.bundle import layout
+from overpaint.bundle.control.residuals import sizes_of
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.files.json import read_json
@@ -49,8 +50,11 @@ Profile: TypeAlias = Mapping[str, Extent]
 """Input name -> the shapes that a plan takes of it."""
 
 _DENOISERS: Final = [family.denoiser for family in FAMILIES.values()]
-LATENTS: Final = ("latent_sample", *sorted({"sample", *(one.sample for one in _DENOISERS)}))
-"""Inputs whose last axes are a picture's sides, of VAEs and of denoisers."""
+LATENTS: Final = (
+    *("latent_sample", "picture", "hint"),
+    *sorted({"sample", *(one.sample for one in _DENOISERS)}),
+)
+"""Inputs whose last axes are a picture's sides, of VAEs, of denoisers and of control networks."""
 
 SEQUENCES: Final = ("input_ids", *sorted({one.context for one in _DENOISERS}))
 """Inputs whose second axis is the text's tokens."""
@@ -176,7 +180,7 @@ def default_range(bundle: Bundle) -> PictureRange:
     usual, manifest = default_shape(bundle), bundle.manifest
     multiple, downscale = manifest.latents.multiple, manifest.latents.downscale
     limits = [
-        component.ranges[side].maximum * (1 if name == layout.VAE_ENCODER else downscale)
+        component.ranges[side].maximum * (1 if _takes_pixels(name) else downscale)
         for name, component in manifest.components.items()
         for tensor in component.inputs
         if tensor.name in LATENTS
@@ -240,8 +244,18 @@ def ranged_profiles(manifest: Manifest, sizes: PictureRange) -> dict[str, tuple[
     return found
 
 
+def _is_network(name: str) -> bool:
+    """Whether a component is a control network, which is called as the denoiser is."""
+    return name.startswith(f"{layout.CONTROLNET}-")
+
+
+def _takes_pixels(name: str) -> bool:
+    """Whether its sides are a picture's, and not those of latents."""
+    return name == layout.VAE_ENCODER or name.startswith(f"{layout.HINT}-")
+
+
 def _batches(manifest: Manifest, name: str, shape: PictureShape) -> tuple[int, ...]:
-    if name != manifest.denoiser:
+    if name != manifest.denoiser and not _is_network(name):
         return (1,)
     if manifest.guidance_embedding_width is not None:
         return (shape.batch,)
@@ -252,14 +266,17 @@ def _shapes(
     manifest: Manifest, name: str, batch: int, shape: PictureShape, references: int = 1
 ) -> Shapes:
     component = manifest.components[name]
-    cell = 1 if name == layout.VAE_ENCODER else manifest.latents.downscale
+    cell = 1 if _takes_pixels(name) else manifest.latents.downscale
     sides = shape.height // cell, shape.width // cell
+    levels = sizes_of(*sides, manifest.latents.multiple // manifest.latents.downscale)
     tokens = _tokens(manifest, name)
     found = {}
     for tensor in component.inputs:
         wanted = _of_references(manifest, tensor, batch, sides, references) or _wanted(
             tensor, batch, sides, tokens
         )
+        if tensor.name.startswith(layout.RESIDUAL):
+            wanted |= {at: levels.get(str(side)) for at, side in enumerate(tensor.shape) if at}
         found[tensor.name] = tuple(
             side if isinstance(side, int) else _in_range(shape, name, component, side, wanted, axis)
             for axis, side in enumerate(tensor.shape)
@@ -269,7 +286,7 @@ def _shapes(
 
 def _of_references(
     manifest: Manifest, tensor: Tensor, batch: int, sides: tuple[int, int], references: int
-) -> Mapping[int, int | None] | None:
+) -> dict[int, int | None] | None:
     """Axis -> size of what a denoiser with an adapter takes besides; None for any other tensor."""
     if tensor.name == ip_adapter.TOKENS and manifest.ip_adapter is not None:
         return {0: batch, 1: references, 2: references * manifest.ip_adapter.tokens}
@@ -281,7 +298,7 @@ def _of_references(
 
 def _wanted(
     tensor: Tensor, batch: int, sides: tuple[int, int], tokens: int | None
-) -> Mapping[int, int | None]:
+) -> dict[int, int | None]:
     """Axis -> size, by what the axes of our tensors mean."""
     if tensor.name in LATENTS and len(tensor.shape) == 4:
         return {0: batch, 2: sides[0], 3: sides[1]}
@@ -315,7 +332,7 @@ def _tokens(manifest: Manifest, name: str) -> int | None:
     own = [one.length for one in manifest.text.encoders if one.component == name]
     if own:
         return own[0]
-    if name != manifest.denoiser:
+    if name != manifest.denoiser and not _is_network(name):
         return None
     clip = max((one.length for one in manifest.text.encoders if one.kind == "clip"), default=0)
     t5 = [one.length for one in manifest.text.encoders if one.kind == "t5"]

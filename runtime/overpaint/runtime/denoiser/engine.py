@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,10 @@ from overpaint.runtime.feed import as_feed
 from overpaint.runtime.schedule import Row, Schedule, model_input
 
 from . import Array
+
+Further: TypeAlias = Callable[[npt.NDArray[Any], Row], Mapping[str, npt.NDArray[Any]]]
+"""What a denoiser's graph takes besides, in each call: for the scaled latents (branches,B,C,h,w)
+and the row, inputs by name."""
 
 
 class EngineCalls:
@@ -35,11 +39,12 @@ class EngineCalls:
         *,
         branches: int,
         channels: npt.NDArray[Any] | None = None,
+        further: Further | None = None,
     ) -> None:
         """Bind `constants`, of batch B·branches with the negative ones first, for latents of
         `shape` (B,C,h,w). `called` says what its inputs are called; `channels` (B,E,h,w) are what
-        an inpainting denoiser sees behind the latents. Raises UsageError where a row's timestep is
-        none that the engine takes.
+        an inpainting denoiser sees behind the latents; `further` gives what it takes besides, in
+        each call. Raises UsageError where a row's timestep is none that the engine takes.
         """
         self._called = called
         [self._output] = session.outputs
@@ -50,8 +55,9 @@ class EngineCalls:
             whole[:, :, shape[1] :] = channels
         self._branches = whole[:, :, : shape[1]]
         self._sample = whole.reshape(-1, *whole.shape[2:])
-        self._timesteps = _timesteps(session, called, schedule, len(self._sample))
+        self._timesteps = timesteps_for(session, called, schedule, len(self._sample))
         self._step = session.bind(as_feed(session, constants))
+        self._further = further
         self.seconds = 0.0
 
     def __call__(self, x: Array, row: Row) -> Array:
@@ -62,12 +68,14 @@ class EngineCalls:
             self._called.timestep: self._timesteps[row.timestep],
         }
         called = perf_counter()
+        if self._further is not None:
+            feed |= self._further(self._branches, row)
         output = self._step(feed)[self._output]
         self.seconds += perf_counter() - called
         return output.reshape(self._branches.shape)
 
 
-def _timesteps(
+def timesteps_for(
     session: Session, called: families.Denoiser, schedule: Schedule, batch: int
 ) -> dict[float, npt.NDArray[Any]]:
     """Each timestep of the schedule as the engine takes it: a scalar, or one for each image."""

@@ -14,7 +14,7 @@ from overpaint.bundle.ip_adapter.attach import attach
 from overpaint.bundle.ip_adapter.bundle import open_adapter
 from overpaint.engines.choose import Decision, open_session
 from overpaint.engines.session.session import Session
-from overpaint.runtime.engines import SEEING
+from overpaint.runtime.engines import PLAIN, SEEING
 
 
 def open_seeing(
@@ -28,12 +28,17 @@ def open_seeing(
     return open_bundle(folder, progress=progress)
 
 
-def opener(bundle: Bundle, decision: Decision, seeing: Bundle | None) -> Callable[[str], Session]:
-    """What opens a component of `bundle` as `decision` has it, and those of `seeing` likewise."""
+def opener(
+    bundle: Bundle, plain: Bundle, decision: Decision, seeing: Bundle | None
+) -> Callable[[str], Session]:
+    """What opens a component of `bundle` as `decision` has it, and those of `seeing` likewise; and
+    those of `plain`, which has no control networks, by their names behind `PLAIN`."""
 
     def opened(name: str) -> Session:
         if seeing is not None and name == SEEING:
             return open_session(seeing, seeing.manifest.denoiser, decision)
+        if name.endswith(PLAIN):
+            return open_session(plain, name.removesuffix(PLAIN), decision)
         its_own = seeing is not None and name in layout.REFERENCES
         return open_session(seeing if seeing and its_own else bundle, name, decision)
 

@@ -46,10 +46,11 @@ def scene(engines: Engines, request: Request, residual_guidance: float) -> Scene
         raise UsageError(f"live: {manifest.name} wants a mask with each picture; name another")
     job = prepare(engines.bundle, request)
     stage = Stage(engines, job, encode_text(engines, job, log))
+    plain = engines.denoiser(controlled=False)
     with contextlib.ExitStack() as used:
         encoder, session, decoder = (
             used.enter_context(engines.components.use(name, log.watch))
-            for name in (layout.VAE_ENCODER, manifest.denoiser, layout.VAE_DECODER)
+            for name in (layout.VAE_ENCODER, plain, layout.VAE_DECODER)
         )
     shape = 1, *job.latent_shape(manifest.latents)
     return Scene(

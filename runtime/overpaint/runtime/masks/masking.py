@@ -19,13 +19,15 @@ from .paste import Paste
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Masking:
-    """canvas: the picture that the run starts from, of the run's size. cells: how much each latent
-    cell may change. hidden: (H,W), the canvas' pixels that inpainting denoisers are not shown.
-    fill: "noise" or "nothing" where that takes the place of latents under the mask. paste: None
-    where the result is the run's own. empty: nothing may change.
+    """canvas: the picture that the run starts from, of the run's size, and placement how it came
+    there. cells: how much each latent cell may change. hidden: (H,W), the canvas' pixels that
+    inpainting denoisers are not shown. fill: "noise" or "nothing" where that takes the place of
+    latents under the mask. paste: None where the result is the run's own. empty: nothing may
+    change.
     """
 
     canvas: Image.Image = field(repr=False)
+    placement: Placement
     cells: Cells = field(repr=False)
     hidden: npt.NDArray[np.bool_] = field(repr=False)
     soft: bool
@@ -54,6 +56,7 @@ def masking(
     empty = blurred.getbbox() is None
     return Masking(
         canvas=canvas,
+        placement=placement,
         cells=cells,
         hidden=pixels,
         soft=soft,

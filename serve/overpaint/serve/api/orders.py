@@ -9,6 +9,8 @@ from dataclasses import fields
 from starlette.requests import Request as HTTPRequest
 
 from overpaint.bundle.errors import UsageError
+from overpaint.runtime.control.control import Control
+from overpaint.runtime.control.picture import check_kind, check_picture
 from overpaint.runtime.ip_adapter.references import check_references
 from overpaint.runtime.masks.ground import check_mask_settings
 from overpaint.runtime.resolved import Resolved, resolve
@@ -29,6 +31,7 @@ FIELDS = {field.name for field in fields(Settings)} | {
     "styles",
     "image",
     "mask",
+    "control",
     "size",
     "ip_adapter_image",
     "ip_adapter_mask",
@@ -68,6 +71,7 @@ async def place(
     mask: bytes | None = None,
     references: tuple[tuple[bytes, ...], tuple[bytes, ...]] = ((), ()),
     lora: Mapping[str, float] | None = None,
+    control: Mapping[str, Control] | None = None,
     outlives: bool = False,
 ) -> Job:
     """Check all that can be known before an engine runs, and hand the job in. `outlives`: a server
@@ -88,6 +92,7 @@ async def place(
             mask=mask,
             ip_adapter_image=references[0],
             ip_adapter_mask=references[1],
+            control=dict(control or {}),
             settings=settings,
             lora=lora or {},
         )
@@ -139,6 +144,7 @@ def check(order: Order, model: ModelCapabilities) -> None:
             if name not in model.loras:
                 known = f"it has {', '.join(model.loras)}" if model.loras else "it has none"
                 raise UsageError(f"lora: {model.name} has no {name!r}; {known}")
+        _check_control(order, model)
         resolved = resolve(settings, model.defaults, with_image=with_image)
         if resolved.steps > model.max_steps:
             raise UsageError(f"steps: expected {model.max_steps} or fewer, got {resolved.steps}")
@@ -153,6 +159,19 @@ def check(order: Order, model: ModelCapabilities) -> None:
         check_memory(order, model)
     except UsageError as error:
         raise invalid(error, field) from None
+
+
+def _check_control(order: Order, model: ModelCapabilities) -> None:
+    if order.settings.guess_mode and not order.control:
+        raise UsageError("guess_mode: there is no control; give one, or leave guess_mode out")
+    for name, shown in order.control.items():
+        if name not in model.controls:
+            known = ", ".join(model.controls) or "none"
+            raise UsageError(
+                f"control: {model.name} has no control network {name!r} here; it has {known}"
+            )
+        check_kind(name, shown, model.controls[name])
+        check_picture(name, shown, with_image=order.image is not None)
 
 
 def _check_sampler(resolved: Resolved, model: ModelCapabilities) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """In bytes, pixels and seconds; `prompt` in characters. `decode_seconds` of a core and
-    `decode_bytes` of address space are what reading one picture may take. `steps` and `n` hold for
-    the engines here: another server has its own."""
+    """In bytes, pixels and seconds; `prompt` in characters, `controls` in networks at a time.
+    `decode_seconds` of a core and `decode_bytes` of address space are what reading one picture may
+    take. `steps` and `n` hold for the engines here: another server has its own."""
 
     image_bytes: int = 10_000_000
     image_pixels: int = 16_000_000
@@ -29,6 +29,7 @@ class Limits:
     steps: int = 150
     n: int = 10
     references: int = 4
+    controls: int = 3
 
     @property
     def upload_body(self) -> int:
@@ -42,5 +43,5 @@ class Limits:
 
     @property
     def job_body(self) -> int:
-        """A JSON body around an image and its mask in base64."""
-        return 2 * (self.image_bytes * 4 // 3) + self.small_body
+        """A JSON body around an image, its mask and control networks' pictures, in base64."""
+        return (2 + self.controls) * (self.image_bytes * 4 // 3) + self.small_body

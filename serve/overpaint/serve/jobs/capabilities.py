@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from overpaint.bundle.facts import Defaults
 from overpaint.runtime.image import Sides
@@ -34,6 +34,7 @@ class ModelCapabilities:
     masks: the kinds of masks that its server takes; none where it does not know them.
     references: whether it sees reference pictures, through an adapter.
     loras: the names of those that jobs may give weights to.
+    controls: its control networks, and how many kinds of picture each tells apart if it is a union.
     device, pace: None before it has run.
     """
 
@@ -52,6 +53,7 @@ class ModelCapabilities:
     masks: tuple[str, ...] = ()
     references: bool = False
     loras: tuple[str, ...] = ()
+    controls: Mapping[str, int | None] = field(default_factory=dict)
     device: str | None = None
     open: bool = False
     pace: Pace | None = None

@@ -1,7 +1,8 @@
 """What was accepted and has not ended, on the disk: a server that was killed goes on with it.
 
-A file for each job: a line of JSON, and the pictures that it was given. It is there before the
-client is told of the job, and goes when how the job ended is kept.
+A file for each job: a line of JSON, and the pictures that it was given: what it repaints, its mask,
+references, and what its control networks are shown. It is there before the client is told of the
+job, and goes when how the job ended is kept.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from overpaint.runtime.control.control import Control
 from overpaint.runtime.settings import Settings
 from overpaint.serve.ids import is_id
 from overpaint.serve.store.files import drop_halves, write_whole
@@ -25,6 +27,9 @@ from .protocol import Order
 SUFFIX: Final = ".job"
 FILES: Final = ("image", "mask", "ip_adapter_image", "ip_adapter_mask")
 """Of an order, in the order in which they follow the line; the last two are several each."""
+
+CONTROL: Final = "control/"
+"""How the names begin of what its control networks are shown, which comes behind them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +141,9 @@ def _path(folder: Path, job_id: str, begun: int) -> Path:
 
 def _as_bytes(job: Accepted) -> bytes:
     head: dict[str, Any] = asdict(job)
-    files = {name: head["order"].pop(name) for name in FILES}
+    order = head["order"]
+    files = {name: order.pop(name) for name in FILES}
+    files |= {f"{CONTROL}{name}": one.pop("picture") for name, one in order["control"].items()}
     sizes = {name: _sizes(file) for name, file in files.items()}
     line = json.dumps(head | {"files": sizes}).encode() + b"\n"
     return line + b"".join(
@@ -157,18 +164,23 @@ def _from_bytes(data: bytes, job_id: str, begun: int) -> Accepted | None:
     try:
         head = json.loads(line)
         order, files = head.pop("order"), io.BytesIO(rest)
-        images: dict[str, Any] = {
+        read: dict[str, Any] = {
             name: tuple(files.read(one) for one in size)
             if isinstance(size, list)
             else size and files.read(size)
             for name, size in head.pop("files").items()
+        }
+        images = {name: read[name] for name in FILES}
+        control = {
+            name: Control(read[f"{CONTROL}{name}"], **said)
+            for name, said in order.pop("control", {}).items()
         }
         settings: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value  # JSON knows no tuples
             for name, value in order.pop("settings").items()
         }
         found = Accepted(
-            order=Order(**order, **images, settings=Settings(**settings)),
+            order=Order(**order, **images, control=control, settings=Settings(**settings)),
             **{**head, "begun": begun},
         )
     except Exception:  # another version may have written it, or somebody else

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from overpaint.bundle.errors import OverpaintError, UsageError
+from overpaint.runtime.control.control import Control
 from overpaint.runtime.request import lora_weights
 from overpaint.runtime.settings import Settings
 
@@ -34,8 +35,9 @@ class Order:
     """One picture to repaint or, with `image` None, to paint.
 
     `image` is an upright PNG, RGB or RGBA, and `mask` another: white is repainted. So are the
-    reference pictures and their masks, one for each or none. `settings` is what the caller said,
-    and the bundle's defaults fill in the rest. `lora` as `Request` has it.
+    reference pictures and their masks, one for each or none, and what `control` shows the networks
+    that it names. `settings` is what the caller said, and the bundle's defaults fill in the rest.
+    `lora` as `Request` has it.
     """
 
     model: str
@@ -44,6 +46,7 @@ class Order:
     mask: bytes | None = None
     ip_adapter_image: tuple[bytes, ...] = ()
     ip_adapter_mask: tuple[bytes, ...] = ()
+    control: Mapping[str, Control] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     lora: Mapping[str, float] = field(default_factory=dict)
 

@@ -24,6 +24,7 @@ import { progressBar } from "./parts/progress_bar.js";
 import { references } from "./parts/references.js";
 import { result } from "./parts/result.js";
 import { strip } from "./parts/strip.js";
+import { structure } from "./parts/structure.js";
 import { styles, words } from "./parts/words.js";
 import { createAlbum } from "./pictures.js";
 import { createRunner } from "./repaint.js";
@@ -49,6 +50,7 @@ const parts = [
   loras(store, runner),
   more(store),
   further(store),
+  structure(store),
   seed(store),
   go(store, runner),
   incoming(store, album),

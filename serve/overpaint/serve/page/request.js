@@ -7,7 +7,7 @@ import { planned } from "./plan.js";
 export const OWN = new Set(
   `prompt image model styles strength reference_strength mode preset steps steps_mode guidance_scale
   negative_prompt sampler denoising_start denoising_end seed n size resize
-  mask mask_from_alpha mask_invert mask_blur extend lora
+  mask mask_from_alpha mask_invert mask_blur extend lora control guess_mode
   ip_adapter_image ip_adapter_mask ip_adapter_scale`.split(/\s+/),
 );
 
@@ -22,6 +22,8 @@ export function requestOf(state, seed) {
   if (referencesOf(state).length > 0) request.ip_adapter_scale = form.seen;
   const turned = Object.entries(form.loras).filter(([name]) => model.loras?.includes(name));
   if (turned.length > 0) request.lora = Object.fromEntries(turned);
+  const shown = Object.entries(form.control ?? {}).filter(([name]) => controlsOf(state).includes(name));
+  if (shown.length > 0) request.control = Object.fromEntries(shown);
   if (form.avoid.trim()) request.negative_prompt = form.avoid.trim();
   if (!picture) return { ...request, size: form.size, steps: form.steps, guidance_scale: form.guidance };
   if (form.mode === "copy") return { ...request, mode: "copy" };
@@ -38,6 +40,12 @@ export function requestOf(state, seed) {
 
 /** The reference pictures that the job goes by: none where the model sees none. */
 export const referencesOf = ({ model, references }) => (model?.references ? references : []);
+
+/** The networks that can be shown the picture: those that tell no kinds of it apart. */
+export function controlsOf({ model, picture }) {
+  const plain = Object.entries(model?.controls ?? {}).filter(([, kinds]) => kinds === null);
+  return picture ? plain.map(([name]) => name) : [];
+}
 
 /** The form that asks for this result once more; what the request left open stays as it is. */
 export function formOf({ asked, seed }, form) {
@@ -60,6 +68,7 @@ export function formOf({ asked, seed }, form) {
     avoid: asked.negative_prompt ?? "",
     feather: asked.mask_blur ?? 0,
     seen: asked.ip_adapter_scale ?? form.seen,
+    control: asked.control ?? {},
     styles: asked.styles ? styles : form.styles,
     loras: asked.lora ?? {},
     further: Object.fromEntries(Object.entries(asked).filter(([name]) => !OWN.has(name))),
@@ -89,6 +98,7 @@ export function paintedAgain(painted, { server, model: now, form, picture, field
   }
   if (painted.mask_sha256) without.push("its mask");
   if (painted.ip_adapter_image_sha256?.length > 0) without.push("its reference pictures");
+  if (painted.control?.length > 0) without.push("its control networks");
   for (const name of ["refiner", "denoising_start", "denoising_end"]) take(name, () => false);
   const seed = take("seed", (n) => Number.isSafeInteger(n) && n >= 0, null);
   const further = fields

@@ -37,6 +37,7 @@ export const BEGINNING = {
     seen: 0.6, // how much the reference pictures count
     styles: [], // {name, words, on}
     loras: {}, // weights that are not 0, by name
+    control: {}, // what each control network is shown, by its name: see parts/structure.js
     further: {}, // what else was set, by the API's names: see fields.js
   },
   jobs: [], // those under way, in the order they were asked for: see progress.js

@@ -105,7 +105,9 @@ def test_device_and_precision_are_the_pipelines(
 
     monkeypatch.setattr(Img2Img, "open", open_here)
     served_bundle(None, Opening(device="openvino", precision="bf16")).open().close()
-    assert opened == [{"device": "openvino", "precision": "bf16", "gpu_memory": None}]
+    asked = {"device": "openvino", "precision": "bf16"}
+    nothing = {"gpu_memory": None, "lora_folder": None, "control": []}
+    assert opened == [asked | nothing]
     assert warmed == []
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from tests.serve.running import data_url
 
 from overpaint.bundle.facts import Defaults
+from overpaint.runtime.control.control import Control
 from overpaint.runtime.image import Sides
 from overpaint.runtime.settings import Settings
 from overpaint.serve.api.native.about import describe
@@ -40,6 +41,7 @@ def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
         max_sequence_length=512,
         prompt_chunks=True,
         prompt_weights=True,
+        guess_mode=True,
         mask_from_alpha=True,
         extend=(8, 0, 0, 16),
         mask_invert=True,
@@ -65,6 +67,17 @@ def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
         assert (asked.image, asked.mask) == (data_url(b"i"), data_url(b"m"))
 
 
+def test_what_control_networks_are_shown_is_handed_on() -> None:
+    shown = {"canny": Control(b"edges", 0.5, 0.1, 0.9), "tile": Control(preprocessor="tile")}
+    order = Order(model="fake", prompt="red", image=b"i", control=shown)
+    asked = JobRequest.model_validate_json(json.dumps(as_json(order)))
+    assert asked.control is not None
+    for name, one in asked.control.items():
+        told = one.model_dump()
+        assert told.pop("picture") == (data_url(b"edges") if name == "canny" else None)
+        assert replace(shown[name], picture=None) == Control(**told)
+
+
 def test_what_a_server_says_of_its_models_is_read_as_it_was_meant() -> None:
     model = ModelCapabilities(
         name="fake",
@@ -78,6 +91,7 @@ def test_what_a_server_says_of_its_models_is_read_as_it_was_meant() -> None:
         max_steps=150,
         max_images=10,
         masks=("hard", "soft"),
+        controls={"canny": None, "union": 6},
         device="NumPy",
         open=True,
         pace=Pace(step_s=0.2, other_s=0.5, pixels=4096.0),

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.state import State
 
+from . import controlnet
 from .schema import SAMPLER_NAMES, SCHEDULERS
 
 EMPTY = ("upscalers", "latent-upscale-modes", "sd-vae", "prompt-styles")
@@ -52,7 +53,9 @@ def routes(state: State) -> APIRouter:
 
     @router.get("/scripts")
     async def scripts() -> dict[str, list[str]]:
-        return {"txt2img": [], "img2img": []}
+        models = await state.jobs.capabilities()
+        names = [controlnet.NAME] if any(model.controls for model in models) else []
+        return {"txt2img": names, "img2img": names}
 
     @router.get("/embeddings")
     async def embeddings() -> dict[str, dict[str, Any]]:

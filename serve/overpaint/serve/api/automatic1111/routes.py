@@ -21,12 +21,12 @@ from overpaint.serve.pictures.intake import texts
 from overpaint.serve.pictures.sources import decode_base64
 from overpaint.serve.state import State
 
-from . import about
+from . import about, controlnet
 from .canvas import brought_to_size
 from .schema import SAMPLER_NAMES, Generation, ImageToImage, TextToImage
 from .webui_state import WebUIState
 
-PREFIXES = ("/sdapi",)
+PREFIXES = ("/sdapi", "/controlnet")
 
 
 def shape(problem: ApiError) -> tuple[int, Any]:
@@ -37,6 +37,7 @@ def shape(problem: ApiError) -> tuple[int, Any]:
 def routes(state: State) -> APIRouter:
     router = APIRouter(include_in_schema=False, route_class=StrictRoute)
     router.include_router(about.routes(state))
+    router.include_router(controlnet.routes(state))
     webui = WebUIState(state)
 
     @router.post("/sdapi/v1/img2img")
@@ -103,7 +104,15 @@ async def _paint(
     except UsageError as error:
         raise invalid(error) from None
     model = await webui.model(wanted.checkpoint)
-    order = Order(model=model.name, prompt=wanted.prompt, image=image, mask=mask, settings=settings)
+    units = controlnet.units_of(wanted.alwayson_scripts)
+    order = Order(
+        model=model.name,
+        prompt=wanted.prompt,
+        image=image,
+        mask=mask,
+        control=await controlnet.shown(webui.state, units, image),
+        settings=settings,
+    )
     check(order, model)
     order = await asyncio.to_thread(brought_to_size, order)
     job = await place(
@@ -114,6 +123,7 @@ async def _paint(
         settings=order.settings,
         image=order.image,
         mask=order.mask,
+        control=order.control,
     )
     answer = {"images": [], "parameters": wanted.model_dump(), "info": json.dumps({})}
     with webui.under_way(job, wanted.force_task_id):

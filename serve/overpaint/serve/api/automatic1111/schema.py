@@ -1,8 +1,9 @@
 """AUTOMATIC1111's request bodies, its names for samplers, and what of it is refused.
 
 Fields that have no meaning here are accepted and ignored, as that server ignores what it does not
-know; a script or an extension that a client counts on is refused. Its `mask_round`,
-`initial_noise_multiplier` and weight of the inpainting conditioning are among the ignored.
+know; a script or an extension that a client counts on is refused, but for ControlNet's. Its
+`mask_round`, `initial_noise_multiplier` and weight of the inpainting conditioning are among the
+ignored.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from overpaint.runtime.schedule import SAMPLERS
 from overpaint.runtime.settings import MAX_SEED, Settings
 from overpaint.serve.api.native.schema import LIMITS, Prompt
 from overpaint.serve.http.problems import ApiError
+
+from .controlnet import guesses, units_of
 
 SAMPLER_NAMES = {name: A1111_SAMPLERS.get(name, name) for name in SAMPLERS if name != "default"}
 SCHEDULERS = {"automatic": "Automatic"} | {
@@ -69,6 +72,7 @@ class Generation(BaseModel):
             sampler=sampler,
             sigmas=sigmas,
             prompt_weights=True,  # as there: (word:1.2), [word] and BREAK are always read
+            guess_mode=guesses(units_of(self.alwayson_scripts)),
         )
 
     def refuse_scripts(self) -> None:
@@ -76,10 +80,7 @@ class Generation(BaseModel):
         if self.script_name:
             message = f"script_name: there is no script {self.script_name!r} here; leave it out"
             raise ApiError(422, "unsupported", message, field="script_name")
-        if self.alwayson_scripts:
-            names = ", ".join(sorted(map(str, self.alwayson_scripts)))
-            message = f"alwayson_scripts: there is none of {names} here; leave them out"
-            raise ApiError(422, "unsupported", message, field="alwayson_scripts")
+        units_of(self.alwayson_scripts)
 
     @property
     def checkpoint(self) -> str | None:

@@ -136,6 +136,7 @@ def _model(model: ModelCapabilities, limits: Limits) -> ModelView:
         masks=[*model.masks],
         references=model.references,
         loras=[*model.loras],
+        controls={**model.controls},
         pace=PaceView(**asdict(model.pace)) if model.pace else None,
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from overpaint.bundle.errors import UsageError
+from overpaint.runtime.control.control import Control
 from overpaint.serve.api.orders import client_of, expect_room, invalid, job_headers, place
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.http.strict_json import StrictRoute
@@ -81,6 +82,7 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
     mask = None if wanted.mask is None else await state.sources.png(wanted.mask, "mask")
     seen = [await state.sources.png(one, "ip_adapter_image") for one in wanted.ip_adapter_image]
     where = [await state.sources.png(one, "ip_adapter_mask") for one in wanted.ip_adapter_mask]
+    control = await _shown(state, wanted)
     return await place(
         state,
         request,
@@ -91,8 +93,23 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
         mask=mask,
         references=(tuple(seen), tuple(where)),
         lora=wanted.lora,
+        control=control,
         outlives=True,
     )
+
+
+async def _shown(state: State, wanted: JobRequest) -> dict[str, Control]:
+    """What the control networks are shown; pictures are fetched."""
+    shown: dict[str, Control] = {}
+    for name, one in (wanted.control or {}).items():
+        told = one.model_dump()
+        if one.picture is not None:
+            told["picture"] = await state.sources.png(one.picture, f"control.{name}")
+        try:
+            shown[name] = Control(**told)
+        except UsageError as error:
+            raise invalid(error, "control") from None
+    return shown
 
 
 async def _view(state: State, job_id: str) -> dict[str, Any]:

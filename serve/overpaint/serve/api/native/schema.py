@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
+from overpaint.runtime.control.control import PREPROCESSORS
 from overpaint.runtime.lora.live import MOST
 from overpaint.runtime.option import NUMBERS, Declared
 from overpaint.runtime.request import LARGEST_LORA_WEIGHT
@@ -37,6 +38,21 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+class Shown(Closed):
+    """What a control network is shown, and how much it counts."""
+
+    picture: str | None = Field(
+        None, description="given as `image` is; null is that, made into edges or as it is"
+    )
+    scale: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 1.0
+    start: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    end: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1.0
+    preprocessor: Annotated[str, Field(json_schema_extra={"enum": list(PREPROCESSORS)})] = "map"
+    kind: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="which of its kinds of picture a union network is shown, from 0"
+    )
+
+
 class Job(Closed):
     """A picture to repaint; without `image`, one to paint. What is null or absent comes from
     `preset`, `mode`, or the bundle's defaults."""
@@ -53,6 +69,9 @@ class Job(Closed):
     )
     ip_adapter_mask: Annotated[list[str], Field(max_length=LIMITS.references)] = Field(
         [], description="where each reference picture counts, white; none or one for each"
+    )
+    control: Annotated[dict[str, Shown], Field(max_length=LIMITS.controls)] | None = Field(
+        None, description="by the names of control networks in /v1/capabilities"
     )
     model: str | None = Field(None, description="a name of /v1/capabilities; null is the first")
     lora: LoraWeights | None = Field(

@@ -6,13 +6,17 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from overpaint.bundle import layout
+from overpaint.bundle.control.extend import misfit
+from overpaint.bundle.control.open import ControlBundle, open_controlnet
 from overpaint.bundle.errors import FeedError, OverpaintError, UsageError
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.controlnet import ControlNet
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.manifest_file import encode
 from overpaint.bundle.format.open import open_bundle
@@ -46,7 +50,8 @@ class Opening:
     where a size's first runs have work of their own to do (docs/cuda.md, docs/tensorrt.md), as far
     as its engines take it, and none elsewhere: TensorRT's sessions do that work for each size of
     their plans as they open, and a processor has none. `ip_adapters`: folders, of which each bundle
-    sees reference pictures through the first that fits it.
+    sees reference pictures through the first that fits it. `control`: folders of control networks,
+    each opened with the bundles that it is for.
 
     LoRAs in `lora_folder` are opened when a job gives them a weight.
 
@@ -56,6 +61,7 @@ class Opening:
     device: str = "auto"
     precision: str = "f32"
     gpu_memory: int | None = None
+    control: tuple[Path, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
     ip_adapters: tuple[Path, ...] = ()
     lora_folder: Path | None = None
@@ -70,31 +76,38 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
     bundle = open_bundle(bundle_or_default(path))
     loras = fitting_loras(bundle, opening.lora_folder, embedded=path is None)
     manifest, side = bundle.manifest, native_side(bundle)
+    networks = fitting_networks(bundle, opening.control)
     name = path.resolve().name if path else manifest.name
     for size in opening.sizes:
         try:
             image_sides(manifest).check(size)
         except UsageError as error:
             raise UsageError(f"--warm-up: {name}: {error}") from None
-    adapter = fitting(bundle, opening.ip_adapters)
+    adapter = fitting_adapter(bundle, opening.ip_adapters)
+    if adapter is not None and networks:
+        raise UsageError(
+            f"--control, --ip-adapter: {name} fits both, and is served with one of them"
+        )
     seeing = None if adapter is None else open_seeing(bundle, adapter)
     return Served(
         name=name,
         manifest=manifest,
-        fingerprint=fingerprint(seeing or bundle),
+        fingerprint=fingerprint(seeing or bundle, networks),
         bytes=weight_bytes(manifest, "")
         + (weight_bytes(manifest, manifest.denoiser) if loras else 0)  # which is open twice
-        + (weight_bytes(seeing.manifest, "") if seeing else 0),
+        + (weight_bytes(seeing.manifest, "") if seeing else 0)
+        + sum(weight_bytes(one.manifest, "") for one in networks),
+        controls={one.folder.resolve().name: one.manifest.types for one in networks},
         side=side,
         samplers=samplers_of(bundle),
-        open=lambda: open_warm(path, opening, (side, side), adapter),
+        open=lambda: open_warm(path, opening, (side, side), adapter, networks),
         adapter=adapter,
         loras=loras,
         measure=lambda pipeline: priced(pipeline, manifest, side),
     )
 
 
-def fitting(bundle: Bundle, adapters: tuple[Path, ...]) -> Path | None:
+def fitting_adapter(bundle: Bundle, adapters: tuple[Path, ...]) -> Path | None:
     """The first of the adapters in these folders that fits the denoiser of `bundle`.
 
     Raises BundleError where one is no adapter's."""
@@ -120,7 +133,7 @@ def fitting_loras(bundle: Bundle, folder: Path | None, *, embedded: bool) -> tup
     return tuple(fitting)
 
 
-def weight_bytes(manifest: Manifest, component: str) -> int:
+def weight_bytes(manifest: Manifest | ControlNet, component: str) -> int:
     """Of the weight files of one component, or with an empty name of all."""
     return sum(
         file.size
@@ -129,10 +142,18 @@ def weight_bytes(manifest: Manifest, component: str) -> int:
     )
 
 
-def fingerprint(bundle: Bundle) -> str:
+def fitting_networks(bundle: Bundle, folders: Sequence[Path]) -> list[ControlBundle]:
+    """The control networks in `folders` that are for denoisers like this bundle's."""
+    opened = [open_controlnet(folder) for folder in folders]
+    return [one for one in opened if misfit(bundle.manifest, one.manifest) is None]
+
+
+def fingerprint(bundle: Bundle, networks: Sequence[ControlBundle] = ()) -> str:
     """A hash over all that decides a picture: the manifest, which has the hash of every file, and
-    where there is no manifest the times of the files."""
+    where there is no manifest the times of the files; and those of its control networks."""
     digest = hashlib.sha256(encode(bundle.manifest))
+    for network in networks:
+        digest.update(encode(network.manifest))
     for path, file in sorted(bundle.manifest.files.items()):
         if not file.sha256:
             digest.update(f"{path} {(bundle.folder / path).stat().st_mtime_ns}\n".encode())
@@ -151,12 +172,17 @@ def priced(pipeline: Pipeline, manifest: Manifest, side: int) -> Price | None:
 
 
 def open_warm(
-    path: Path | None, opening: Opening, native: tuple[int, int], adapter: Path | None = None
+    path: Path | None,
+    opening: Opening,
+    native: tuple[int, int],
+    adapter: Path | None = None,
+    networks: Sequence[ControlBundle] = (),
 ) -> Pipeline:
     """Open every engine and paint what `opening` says: the first job is as fast as any."""
     pipeline = Img2Img.open(
         path,
         ip_adapter=adapter,
+        control=[one.folder for one in networks],
         device=opening.device,
         precision=opening.precision,
         gpu_memory=opening.gpu_memory,

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +26,8 @@ class Served:
     """A bundle to serve. `fingerprint` tells it from any other that could be served under its name.
     `bytes` is what it is counted as in memory: its weight files. `side` is that of the pictures it
     was trained on, in pixels; `samplers` are those that run it, each with the noise levels (sigmas)
-    that it can be given. `loras` are the names of those that fit it.
+    that it can be given. `loras` are the names of those that fit it, `controls` its control
+    networks, as `ModelCapabilities` has them.
 
     `adapter` is the folder of the one through which it sees reference pictures, if any.
 
@@ -44,6 +45,7 @@ class Served:
     adapter: Path | None = None
     loras: tuple[str, ...] = ()
     measure: Callable[[Pipeline], Price | None] = lambda pipeline: None
+    controls: Mapping[str, int | None] = field(default_factory=dict)
 
 
 class Model:

@@ -42,6 +42,7 @@ def repaint(pipeline: Pipeline, order: Order, stop: Flag, tell: Callable[[Step],
         lora=order.lora,
         ip_adapter_image=order.ip_adapter_image,
         ip_adapter_mask=order.ip_adapter_mask,
+        control=order.control,
     )
     for event in pipeline.events(request, stop):
         if isinstance(event, Complete):

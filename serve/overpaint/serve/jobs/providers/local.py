@@ -135,6 +135,7 @@ class LocalProvider(Provider):
             masks=MASK_MODES,
             references=served.adapter is not None,
             loras=served.loras,
+            controls=served.controls,
             device=model.device,
             open=model.pipeline is not None,
             pace=times.pace if times else None,

@@ -18,6 +18,7 @@ from websockets.exceptions import WebSocketException
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.facts import Defaults
+from overpaint.runtime.control.control import Control
 from overpaint.runtime.image import Sides
 from overpaint.serve.ids import new_id
 from overpaint.serve.jobs.capabilities import ModelCapabilities, Pace
@@ -235,6 +236,7 @@ def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilit
         masks=tuple(view.get("masks", ())),
         references=bool(view.get("references", False)),
         loras=tuple(view.get("loras", ())),
+        controls=dict(view.get("controls", {})),
         device=f"{view['device']} at {server}" if view["device"] else None,
         open=view["open"],
         pace=Pace(**{name: pace[name] for name in ("step_s", "other_s", "pixels")})
@@ -258,7 +260,17 @@ def as_json(order: Order) -> dict[str, Any]:
     }
     urls |= {name: [*map(_data_url, these)] for name, these in several.items() if these}
     lora = {"lora": dict(order.lora)} if order.lora else {}  # which an older server does not know
-    return {"model": order.model, "prompt": order.prompt, "styles": {}, **urls, **lora, **settings}
+    shown = {name: _control(one) for name, one in order.control.items()}
+    told = {"model": order.model, "prompt": order.prompt, "styles": {}, **urls, **lora, **settings}
+    return told | ({"control": shown} if shown else {})
+
+
+def _control(shown: Control) -> dict[str, Any]:
+    """What a control network is shown, as the native API has it."""
+    told = {key: value for key, value in asdict(shown).items() if value is not None}
+    if isinstance(shown.picture, bytes):
+        told["picture"] = _data_url(shown.picture)
+    return told
 
 
 def _data_url(file: bytes) -> str:
