@@ -71,7 +71,7 @@ def test_a_png_carries_the_line_that_the_fields_tools_show(tmp_path: Path) -> No
     painting().save(str(tmp_path / "out.png"))
     with Image.open(tmp_path / "out.png") as image:
         prompt, negative, rest = image.info["parameters"].split("\n")
-    assert prompt == PARAMETERS.prompt
+    assert prompt == f"{PARAMETERS.prompt} <lora:ink:0.8>"
     assert negative == "Negative prompt: blurry"
     assert rest.startswith(
         "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7.5, Seed: 7, Size: 64x48, "
