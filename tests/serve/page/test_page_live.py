@@ -279,8 +279,8 @@ def test_a_refusal_is_told_and_a_seat_that_becomes_free_is_taken(
     second = visit(small.url)
     small.state.live += 1  # somebody draws
     second.at("#live-switch").click()
-    second.says("#live-said", "1 are drawing live here, and no more than 1 may at once. Trying")
-    expect(second.at("#live")).to_contain_text("no more than 1")
+    second.says("#live-said", "No more than 1 may draw live here at once. Trying again…")
+    expect(second.at("#live")).to_contain_text("No more than 1")
     small.state.live -= 1
     settled(second)
     expect(second.at("#live-said")).to_contain_text("picture")

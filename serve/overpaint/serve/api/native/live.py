@@ -95,7 +95,7 @@ async def _admitted(socket: WebSocket, state: State) -> None:
     if state.draining:
         raise EndError(GOING_AWAY, "draining", "the server is shutting down")
     if state.live >= most:
-        message = f"{state.live} are drawing live here, and no more than {most} may at once"
+        message = f"no more than {most} may draw live here at once"
         raise EndError(FULL, "full", message)
     state.live += 1
     state.metrics.live.set(state.live)

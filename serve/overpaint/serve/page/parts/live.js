@@ -36,7 +36,9 @@ export function live(store, api, album) {
   const asked = () => {
     const { form, model } = store.state;
     const { width, height } = model.sizes.default;
-    return { model: model.name, size: `${width}x${height}`, prompt: form.prompt, strength: strengthOf(store.state) };
+    const seed = form.locked && form.seed !== "" ? Number(form.seed) : null;
+    const size = `${width}x${height}`;
+    return { model: model.name, size, seed, prompt: form.prompt, strength: strengthOf(store.state) };
   };
   const connection = createLive(api, {
     asked,
