@@ -79,6 +79,9 @@ def serve(
         ),
     ] = None,
     queue: Annotated[int, typer.Option(help="Jobs that may wait; one more is answered 429.")] = 16,
+    live_sessions: Annotated[
+        int, typer.Option(help="Clients that may draw live at once; 0: none.")
+    ] = 2,
     job_timeout: Annotated[float, typer.Option(help="Seconds that a job may run.")] = 600.0,
     memory_budget: Annotated[
         str | None,
@@ -140,6 +143,7 @@ def serve(
         warm_up=[parse_size(text) for text in warm_up or ()],
         ip_adapter=ip_adapter or (),
         queue=queue,
+        live_sessions=live_sessions,
         job_timeout=job_timeout,
         memory_budget=memory_budget,
         provider=provider,

@@ -23,7 +23,7 @@ from overpaint.serve.api.orders import unavailable
 from overpaint.serve.http.body import BodyLimit
 from overpaint.serve.http.guard import Guard
 from overpaint.serve.http.limits import Limits
-from overpaint.serve.http.problems import ApiError, Shapes
+from overpaint.serve.http.problems import ApiError, Shapes, invalid_request
 from overpaint.serve.http.trace import Trace
 from overpaint.serve.jobs.engines.models import Served
 from overpaint.serve.jobs.service import NoProviderError
@@ -104,15 +104,7 @@ def _answer_problems(app: FastAPI, shapes: Shapes) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"] if part != "body"]
-        field = path[0] if path else None
-        message = f"{'.'.join(path)}: {first['msg']}" if path else str(first["msg"])
-        if first["type"] == "extra_forbidden":
-            message = f"{field}: there is no such field"
-        return shapes.answer(
-            request.url.path, ApiError(422, "invalid_request", message, field=field)
-        )
+        return shapes.answer(request.url.path, invalid_request(error.errors()[0]))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

@@ -35,6 +35,7 @@ def serve(
     warm_up: Sequence[tuple[int, int]] = (),
     ip_adapter: Sequence[Path] = (),
     queue: int = 16,
+    live_sessions: int = 2,
     job_timeout: float = 600.0,
     memory_budget: str | None = None,
     provider: str = "local",
@@ -67,6 +68,7 @@ def serve(
         allowed_hosts=tuple(allow_host),
         image_hosts=tuple(allow_image_host),
         queue=queue,
+        live_sessions=live_sessions,
         job_seconds=job_timeout,
         memory_budget=parse_bytes("--memory-budget", memory_budget)
         if memory_budget

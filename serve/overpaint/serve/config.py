@@ -23,6 +23,7 @@ class Config:
     allowed_hosts: tuple[str, ...] = ()
     image_hosts: tuple[str, ...] = ()
     queue: int = 16
+    live_sessions: int = 2
     job_seconds: float = 600.0
     upload_seconds: float = 300.0
     upload_bytes: int = 256_000_000
@@ -47,6 +48,8 @@ class Config:
             raise UsageError("--token: expected 16 characters or more, since it is all that guards")
         if self.queue < 1:
             raise UsageError(f"--queue: expected 1 or more, got {self.queue}")
+        if self.live_sessions < 0:
+            raise UsageError(f"--live-sessions: expected 0 or more, got {self.live_sessions}")
         for url in self.providers:
             try:
                 make_of(url)

@@ -20,8 +20,11 @@ import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from overpaint.bundle.errors import UsageError
+from overpaint.serve.api.native.live import PATH as LIVE_PATH
 from overpaint.serve.http.clients import Share
 from overpaint.serve.telemetry.journal import describe
 
@@ -173,6 +176,18 @@ def drop_when_unread(
     look()
 
 
+class MeasuredSockets(WebSocketsSansIOProtocol):
+    """uvicorn's WebSockets, on which a message may be as large as its path has it: only live
+    sessions are sent anything."""
+
+    frame_bytes = 0
+
+    def handle_connect(self, event: Request) -> None:
+        if event.path.partition("?")[0] == LIVE_PATH:
+            self.conn.max_message_size = self.frame_bytes
+        super().handle_connect(event)
+
+
 def uvicorn_config(app: FastAPI, config: Config) -> uvicorn.Config:
     """A body may be slow or large only within limits; nothing of a request is logged."""
     state: State = app.state.server
@@ -186,9 +201,9 @@ def uvicorn_config(app: FastAPI, config: Config) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", patient),
-        ws="websockets-sansio",
+        ws=type("Measured", (MeasuredSockets,), {"frame_bytes": limits.frame_bytes}),
         ws_max_size=4096,  # nothing is expected from that side
-        ws_per_message_deflate=False,  # previews are JPEG
+        ws_per_message_deflate=False,  # pictures are compressed already
         lifespan="on",
         proxy_headers=False,
         server_header=False,

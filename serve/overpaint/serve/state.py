@@ -30,8 +30,9 @@ SWEEP_SECONDS = 5.0
 
 
 class State:
-    """One server. `broken` is what kept every provider from starting; `hanging` is set at the end
-    where an engine's step did not return."""
+    """One server. `live` sessions are here, and end once it is `leaving`. `broken` is what kept
+    every provider from starting; `hanging` is set at the end where an engine's step did not
+    return."""
 
     def __init__(self, config: Config, served: Sequence[Served]) -> None:
         self.config = config
@@ -60,6 +61,8 @@ class State:
         self.sources = Sources(self.uploads, Intake(config.limits), config.image_hosts)
         self.clients = Share(config.limits.client_jobs)
         self.connections = Share(config.limits.client_connections)
+        self.live = 0
+        self.leaving = asyncio.Event()
         self.draining = False
         self.broken: Exception | None = None
         self.hanging = False
@@ -88,6 +91,7 @@ class State:
         """Take nothing new; return when every job has ended, by itself or by the deadline. False
         where there was none."""
         self.draining = True
+        self.leaving.set()
         for provider in self.jobs.providers:
             provider.drain()
         if not self.jobs.busy:

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from playwright.sync_api import Locator, Page, Response, expect
+from playwright.sync_api import Locator, Page, Response, WebSocket, expect
 
 SECONDS = 20  # patience, for machines that have other things to do
 TELLING = """window.told = [];
@@ -47,7 +47,8 @@ def decoded(file: bytes) -> Pixels:
 
 class Easel:
     """One visit. `media` are the paths of finished pictures that the page fetched, in order; `jobs`
-    the answers to submitted jobs, `uploads` to uploaded pictures. `token` is the server's."""
+    the answers to submitted jobs, `uploads` to uploaded pictures; `sent` and `heard` what went over
+    live sessions. `token` is the server's."""
 
     token = ""
 
@@ -56,11 +57,14 @@ class Easel:
         self.media: list[str] = []
         self.jobs: list[Response] = []
         self.uploads: list[Response] = []
+        self.sent: list[str | bytes] = []
+        self.heard: list[str | bytes] = []
         self.complaints: list[str] = []
         self.results = 0
         page.set_default_timeout(SECONDS * 1000)
         page.add_init_script(TELLING)
         page.on("response", self._note)
+        page.on("websocket", self._listen)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._hear)
 
@@ -169,6 +173,11 @@ class Easel:
             self.jobs.append(response)
         if path == "/v1/uploads" and response.ok:
             self.uploads.append(response)
+
+    def _listen(self, socket: WebSocket) -> None:
+        if socket.url.endswith("/v1/live"):
+            socket.on("framesent", lambda one: self.sent.append(one))
+            socket.on("framereceived", lambda one: self.heard.append(one))
 
     def _hear(self, message: Any) -> None:
         # a failed request is written there by the browser itself, and expected in some tests

@@ -29,6 +29,18 @@ PHONE: dict[str, Any] = {
 }
 
 
+DRAWING = (
+    ("grass", 34, ((0, 0.9), (1, 0.9))),
+    ("grass", 30, ((0, 0.72), (0.3, 0.62), (0.6, 0.72), (1, 0.66))),
+    ("rock", 12, ((0.05, 0.52), (0.22, 0.3), (0.4, 0.5))),
+    ("snow", 6, ((0.18, 0.34), (0.22, 0.27), (0.27, 0.34))),
+    ("sun", 12, ((0.78, 0.2), (0.79, 0.2))),
+    ("water", 10, ((0.55, 0.85), (1, 0.9))),
+    ("trees", 8, ((0.2, 0.7), (0.22, 0.75))),
+)
+"""(colour, size, way) of each stroke, in shares of the drawing's sides."""
+
+
 def photograph(browser: Browser, url: str) -> None:
     easel = _visit(browser, url, "light", DESK)
     _save(easel, "page-light.png")
@@ -45,6 +57,10 @@ def photograph(browser: Browser, url: str) -> None:
     easel = _visit(browser, url, "light", DESK)
     _paint_the_sky(easel)
     _save(easel, "page-mask.png")
+
+    easel = _visit(browser, url, "light", DESK)
+    _draw(easel)
+    _save(easel, "page-live.png")
 
     easel = _visit(browser, url, "dark", DESK)
     easel.repaint(None)
@@ -83,6 +99,24 @@ def _paint_the_sky(easel: Easel) -> None:
         if number == 0:
             mouse.down()
     mouse.up()
+
+
+def _draw(easel: Easel) -> None:
+    """A mountain over meadows, a lake and the sun; live, at sunset."""
+    easel.at("#prompt").fill("summer mountains at sunset")
+    easel.at("#live-switch").click()
+    box = easel.at("#live-canvas").bounding_box()
+    assert box is not None
+    mouse = easel.page.mouse
+    for colour, size, way in DRAWING:
+        easel.at("#live-colours button").filter(has_text=colour).click()
+        easel.at("#live-size").fill(str(size))
+        for number, (x, y) in enumerate(way):
+            mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=8)
+            if number == 0:
+                mouse.down()
+        mouse.up()
+    easel.page.wait_for_timeout(3000)  # until the last of it is repainted
 
 
 def _save(easel: Easel, name: str) -> None:

@@ -67,7 +67,12 @@ def masking(easel: Easel) -> None:
     expect(easel.at("#run-text")).to_have_text("Repaint this part")
 
 
-STATES = [nothing, masking, result, running, several, words_alone, trouble, offer]
+def drawing(easel: Easel) -> None:
+    easel.at("#live-switch").click()
+    expect(easel.at("#live-snapshot")).to_be_visible()
+
+
+STATES = [nothing, masking, drawing, result, running, several, words_alone, trouble, offer]
 
 
 @pytest.mark.parametrize("device", [DESK, PHONE], ids=["desk", "phone"])

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Limits:
     """In bytes, pixels and seconds; `prompt` in characters, `controls` in networks at a time.
     `decode_seconds` of a core and `decode_bytes` of address space are what reading one picture may
-    take. `steps` and `n` hold for the engines here: another server has its own."""
+    take. A live session sends frames of `frame_bytes` at most, and ends when nothing came for so
+    long. `steps` and `n` hold for the engines here: another server has its own."""
 
     image_bytes: int = 10_000_000
     image_pixels: int = 16_000_000
@@ -26,6 +27,9 @@ class Limits:
     client_jobs: int = 8
     fetch_seconds: float = 10.0
     prompt: int = 10_000
+    frame_bytes: int = 4_000_000
+    live_steps: int = 16
+    live_idle_seconds: float = 60.0
     steps: int = 150
     n: int = 10
     references: int = 4

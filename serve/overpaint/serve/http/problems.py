@@ -6,7 +6,7 @@ another dialect registers its own for its own paths.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -39,6 +39,16 @@ class ApiError(OverpaintError):
         self.headers = dict(headers or {})
         if retry_after is not None:
             self.headers["Retry-After"] = str(max(1, round(retry_after + 0.5)))
+
+
+def invalid_request(error: Mapping[str, Any]) -> ApiError:
+    """The 422 of the first thing that pydantic found, with the field's name."""
+    path = [str(part) for part in error["loc"] if part != "body"]
+    field = path[0] if path else None
+    message = f"{'.'.join(path)}: {error['msg']}" if path else str(error["msg"])
+    if error["type"] == "extra_forbidden":
+        message = f"{field}: there is no such field"
+    return ApiError(422, "invalid_request", message, field=field)
 
 
 Shape: TypeAlias = Callable[[ApiError], tuple[int, Any]]

@@ -12,9 +12,11 @@ to the next are the service's.
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
+
+from PIL import Image
 
 from overpaint.bundle.errors import OverpaintError, UsageError
 from overpaint.runtime.control.control import Control
@@ -162,6 +164,30 @@ class RefusedError(OverpaintError):
         self.retry_after = retry_after
 
 
+class FrameError(OverpaintError):
+    """An engine failed on a frame. `id` is in the log as well."""
+
+    def __init__(self, code: str, message: str, error_id: str) -> None:
+        super().__init__(message)
+        self.code, self.id = code, error_id
+
+
+class LiveRun(Protocol):
+    """Frames repainted one after the other, between a provider's jobs."""
+
+    def ask(self, prompt: str, strength: float | None) -> None:
+        """What frames become from the next one on."""
+        ...
+
+    async def repaint(self, latest: Callable[[], bytes]) -> Image.Image:
+        """The frame that `latest` gives when its turn has come, a PNG, repainted.
+
+        Raises UsageError for what cannot be run, RefusedError, FrameError. Cancelled, it waits no
+        longer for its turn.
+        """
+        ...
+
+
 class Provider(Protocol):
     """The five promises, all on the event loop, none of them blocking it; and a life with the
     server, where there is something to begin or to end.
@@ -195,6 +221,11 @@ class Provider(Protocol):
         ...
 
     async def health(self) -> Health: ...
+
+    def begin_live(self, order: Order) -> LiveRun:
+        """A run of frames as `order`, whose size and seed are said, has them. Raises RefusedError
+        where it has none now."""
+        raise RefusedError("no_model", "it repaints nothing live")
 
     async def start(self) -> None:
         """Get ready for jobs. Raises what keeps it from ever taking one."""

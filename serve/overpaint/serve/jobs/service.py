@@ -27,6 +27,7 @@ from .protocol import (
     Cancelled,
     Failed,
     Health,
+    LiveRun,
     Order,
     Painted,
     Provider,
@@ -142,6 +143,16 @@ class JobService:
         refusals = [(one.name, refused) for one in providers if (refused := one.refusal())]
         if len(refusals) == len(providers):
             raise NoProviderError(refusals)
+
+    def begin_live(self, order: Order) -> LiveRun:
+        """A live run of the first provider that has it. Raises NoProviderError."""
+        refusals: list[tuple[str, RefusedError]] = []
+        for provider in self.providers:
+            try:
+                return provider.begin_live(order)
+            except RefusedError as refused:
+                refusals.append((provider.name, refused))
+        raise NoProviderError(refusals)
 
     async def submit(
         self,

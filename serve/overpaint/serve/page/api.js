@@ -25,6 +25,9 @@ export function createApi(access) {
   /** The answer's body as `kind`, json or blob. A connection may also end in the middle of it. */
   const read = async (kind, path, options) => (await call(path, options))[kind]().catch(away);
 
+  const socket = (path) =>
+    new WebSocket(location.origin.replace(/^http/, "ws") + path, protocols(access.token()));
+
   return {
     capabilities: () => read("json", "/v1/capabilities"),
     schema: () => read("json", "/openapi.json"),
@@ -48,17 +51,19 @@ export function createApi(access) {
       return read("json", "/v1/uploads", { method: "POST", body: form, signal });
     },
 
+    /** The connection of a live session. */
+    live: () => socket("/v1/live"),
+
     /** Hear the events of a job after number `after`, until the connection ends. */
     events(id, after, hear, signal) {
       return new Promise((resolve, reject) => {
-        const origin = location.origin.replace(/^http/, "ws");
-        const socket = new WebSocket(`${origin}/v1/jobs/${id}/events?after=${after}`, protocols(access.token()));
+        const heard = socket(`/v1/jobs/${id}/events?after=${after}`);
         const leave = () => {
-          socket.close();
+          heard.close();
           reject(signal.reason);
         };
-        socket.onmessage = ({ data }) => hear(JSON.parse(data));
-        socket.onclose = () => {
+        heard.onmessage = ({ data }) => hear(JSON.parse(data));
+        heard.onclose = () => {
           signal.removeEventListener("abort", leave);
           resolve();
         };

@@ -18,6 +18,7 @@ import { chosen, head } from "./parts/head.js";
 import { how } from "./parts/how.js";
 import { incoming } from "./parts/incoming.js";
 import { loras } from "./parts/loras.js";
+import { live } from "./parts/live.js";
 import { masking } from "./parts/masking.js";
 import { more, seed } from "./parts/more.js";
 import { progressBar } from "./parts/progress_bar.js";
@@ -54,6 +55,7 @@ const parts = [
   seed(store),
   go(store, runner),
   incoming(store, album),
+  live(store, api, album),
 ];
 store.watch((state) => {
   for (const draw of parts) draw(state);

@@ -1,5 +1,6 @@
 // What of a picture is repainted, as what was done with the brush: `ops`, in their order, in the picture's
-// pixels. An op is {kind: "brush" | "eraser", size, points: [x, y, x, y, …]}, or {kind: "invert" | "clear"}.
+// pixels. An op is {kind: "brush" | "eraser", size, points: [x, y, x, y, …]}, or {kind: "invert" | "clear"};
+// a drawing's brush has a `colour` of its own (parts/live_sheet.js).
 // The state's `mask` is {on, of, ops}: whether only a part is repainted, and the key of the picture.
 
 const MIXED = { brush: "source-over", eraser: "destination-out", invert: "source-out" };
@@ -15,6 +16,9 @@ export function maskOf(state) {
 
 /** Whether anything is there: what came before the last "clear" is not. */
 export const isPainted = (ops) => ops.length > 0 && ops.at(-1).kind !== "clear";
+
+/** The brush, which is told in per cent of a sheet's shorter side, in the sheet's pixels. */
+export const widthOf = ({ brush: share }, { width, height }) => (share / 100) * Math.min(width, height);
 
 /** The options that mean something with a mask alone. */
 export const isOfMask = (name) => name.startsWith("mask_");
@@ -32,6 +36,7 @@ export function draw(context, ops, colour, scale = 1) {
 export function add(context, op, scale = 1) {
   const { width, height } = context.canvas;
   if (op.kind === "clear") return context.clearRect(0, 0, width / scale, height / scale);
+  if (op.colour) context.fillStyle = context.strokeStyle = op.colour;
   context.globalCompositeOperation = MIXED[op.kind];
   if (op.kind === "invert") context.fillRect(0, 0, width / scale, height / scale);
   else stroke(context, op);

@@ -28,4 +28,4 @@ function most({ upload_bytes: bytes = 1e7, upload_pixels: pixels = 16e6 } = {}) 
   return `${Math.round(bytes / 1e6)} MB and ${Math.round(pixels / 1e6)} megapixels`;
 }
 
-const asSentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replace(/[.\s]+$/, "")}.`;
+export const asSentence = (text) => `${text[0].toUpperCase()}${text.slice(1).replace(/[.\s]+$/, "")}.`;

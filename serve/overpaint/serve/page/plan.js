@@ -16,10 +16,10 @@ export function strengthFor(k, n, rounding) {
 }
 
 /** What would run now: {k, n, strength, guidance} for the words and for the request alike. */
-export function planned({ form, model, server, picture }) {
+export function planned({ form, model, server, picture, live }) {
   const { steps: n, strength, guidance } = form;
-  if (!picture) return { k: n, n, strength: null, guidance };
-  if (form.mode === "copy") {
+  if (!picture && !live.on) return { k: n, n, strength: null, guidance };
+  if (form.mode === "copy" && !live.on) {
     const copy = server?.modes?.copy ?? { strength: 0.05, steps: 15, guidance_scale: 1 };
     return { k: copy.steps, n: copy.steps, strength: copy.strength, guidance: copy.guidance_scale };
   }
@@ -31,6 +31,7 @@ export function planned({ form, model, server, picture }) {
 /** "60 % · 12 of 20 steps · about 4 s" */
 export function reading(state) {
   const { k, n, strength } = planned(state);
+  if (state.live.on) return `${Math.round(strength * 100)} %`;
   const seconds = expected(state);
   return [
     strength === null ? null : `${Math.round(strength * 100)} %`,

@@ -131,8 +131,8 @@ export function createRunner(store, api, album) {
 }
 
 /** Whether everything is there that a run needs; what is missing is pointed at. */
-function ready({ state: { model, form }, change }) {
-  if (!model || !$("controls").reportValidity()) return false;
+function ready({ state: { model, form, live }, change }) {
+  if (!model || live.on || !$("controls").reportValidity()) return false;
   if (form.prompt.trim()) return true;
   change({ notice: { kind: "error", text: "Say in a few words what it should become." } });
   $("prompt").focus();

@@ -19,6 +19,7 @@ export const BEGINNING = {
   references: [], // pictures to go by, as `picture` is: see parts/references.js
   mask: { on: false, of: null, ops: [] }, // what of it: see mask.js
   tool: "brush", // or "eraser"
+  live: { on: false, ops: [], colour: "#6f9a3c", ground: "sky" }, // the drawing; over "sky", "picture" or "camera"
   original: null, // the last picture that a person brought; results are used as input too
   form: {
     prompt: IDEAS[0],
@@ -64,7 +65,7 @@ export function onEasel({ at, jobs, results }) {
 /** Whether the easel shows the picture that is to be repainted, and nothing over it. */
 export function isBare(state) {
   const { job, result, sheet } = onEasel(state);
-  return Boolean(state.picture) && !job && !result && !sheet;
+  return Boolean(state.picture) && !state.live.on && !job && !result && !sheet;
 }
 
 /** A name of our own for a job or a picture. (`randomUUID` is kept from pages without TLS.) */

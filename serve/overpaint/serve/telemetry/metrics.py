@@ -41,6 +41,19 @@ class Metrics:
         self.refused = Counter(
             "overpaint_jobs_refused", "Jobs not taken, by reason", ("reason",), registry=registry
         )
+        self.live = Gauge("overpaint_live_sessions", "Live sessions", registry=registry)
+        self.frames = Counter(
+            "overpaint_live_frames",
+            "Frames of live sessions by what became of them",
+            ("outcome",),
+            registry=registry,
+        )
+        self.frame_seconds = Histogram(
+            "overpaint_live_frame_seconds",
+            "From a frame's arrival to its picture",
+            buckets=SECONDS,
+            registry=registry,
+        )
         self.fallbacks = Counter(
             "overpaint_fallbacks",
             "Jobs given to a provider that is not the first, and why",

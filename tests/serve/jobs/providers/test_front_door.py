@@ -51,6 +51,8 @@ def test_it_can_what_the_server_behind_it_can(folder: Path) -> None:
         here, there = (one.client.get("/v1/capabilities").json() for one in (door, behind))
         for model in there["models"]:
             model["device"] = model["device"] and f"{model['device']} at {behind.url}"
+        assert there["limits"].pop("live_sessions") > 0
+        assert here["limits"].pop("live_sessions") == 0  # live is where the engines are
         assert here == there
         assert door.client.get("/v1/models").json() == behind.client.get("/v1/models").json()
         for path in ("sd-models", "samplers", "options"):

@@ -102,6 +102,7 @@ def describe(config: Config, models: Sequence[ModelCapabilities]) -> Capabilitie
             media_bytes=config.result_bytes,
             job_seconds=config.job_seconds,
             queue=config.queue,
+            live_sessions=config.live_sessions if "local" in config.providers else 0,
             n=limits.n,
             references=limits.references,
             prompt_characters=limits.prompt,

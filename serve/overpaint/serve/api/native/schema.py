@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 
@@ -136,6 +136,52 @@ if TYPE_CHECKING:
     JobRequest: TypeAlias = Job
 else:
     JobRequest = create_model("JobRequest", __base__=Job, __doc__=Job.__doc__, **job_fields())
+
+
+LIVE: Final = (
+    "negative_prompt",
+    "strength",
+    "steps",
+    "guidance_scale",
+    "seed",
+    "size",
+    "sampler",
+)
+"""The options of a live session."""
+
+Strength = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Live(Closed):
+    """The first message of a live session. `size` null is the model's own."""
+
+    prompt: Prompt
+    model: str | None = None
+    format: Literal["jpeg", "png"] = "jpeg"
+
+    def settings(self) -> Settings:
+        """Raises UsageError for a value out of range."""
+        asked = {name: getattr(self, name) for name in LIVE}
+        asked["size"] = parse_size(asked["size"]) if asked["size"] else None
+        return Settings(**asked)
+
+
+class LiveChange(Closed):
+    """A later one: what frames become from the next one on; null leaves it as it is."""
+
+    prompt: Prompt | None = None
+    strength: Strength | None = None
+
+
+def _live_fields() -> dict[str, Any]:
+    fields = {name: one for name, one in job_fields().items() if name in LIVE}
+    return fields | {"steps": (Annotated[int, Field(ge=1, le=LIMITS.live_steps)] | None, None)}
+
+
+if TYPE_CHECKING:
+    LiveRequest: TypeAlias = Live
+else:
+    LiveRequest = create_model("LiveRequest", __base__=Live, __doc__=Live.__doc__, **_live_fields())
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -160,6 +160,7 @@ class LimitsView(BaseModel):
     media_bytes: int
     job_seconds: float
     queue: int
+    live_sessions: int
     n: int
     references: int
     prompt_characters: int

@@ -1,4 +1,8 @@
-"""The queue in front of one model, and what is known about how it does."""
+"""The queue in front of one model, and what is known about how it does.
+
+Jobs wait in one line and the frames of live runs in another, of one frame a run. Where something is
+in both they take turns, so that neither keeps the other waiting for more than one of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,16 @@ import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from PIL import Image
 
 from overpaint.serve.jobs.feed import Feed
 from overpaint.serve.jobs.protocol import Event, Order, Queued
 
 from .times import JobTimes
+from .worker import Pipeline
 
 FAILURES = 3
 REST_SECONDS = 30.0
@@ -30,14 +38,35 @@ class Ticket:
     queued_at: float = field(default_factory=time.monotonic)
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Frame:
+    """The turn of a live run. `begin` takes the newest frame, of so many `pixels` once it is as
+    large as the run has it, and returns what the engine's thread does with it; `done` is the
+    outcome."""
+
+    pixels: int
+    begin: Callable[[], Callable[[Pipeline], Image.Image]]
+    done: asyncio.Future[Image.Image]
+
+    def finish(self, picture: Image.Image) -> None:
+        if not self.done.done():  # nobody may wait any longer
+            self.done.set_result(picture)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
 class Lane:
-    """First come, first served. All of it happens on the event loop.
+    """First come, first served, in each of the two lines. All of it happens on the event loop.
 
     An engine that fails three jobs in a row, none of them at fault itself, rests half a minute.
     """
 
     def __init__(self) -> None:
         self.waiting: deque[Ticket] = deque()
+        self.frames: deque[Frame] = deque()
+        self._frame_was_last = False
         self.running: Ticket | None = None
         self.closed = False
         self.times: JobTimes | None = None
@@ -51,6 +80,14 @@ class Lane:
         self._tell_positions()
         self._arrived.set()
 
+    def append_frame(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self._arrived.set()
+
+    def remove_frame(self, frame: Frame) -> None:
+        if frame in self.frames:
+            self.frames.remove(frame)
+
     def remove(self, ticket: Ticket) -> None:
         if ticket in self.waiting:
             self.waiting.remove(ticket)
@@ -61,13 +98,17 @@ class Lane:
         self.closed = True
         self._arrived.set()
 
-    async def next(self) -> Ticket | None:
-        """Wait for a ticket and make it the running one; None once the lane is closed."""
-        while not self.waiting:
+    async def next(self) -> Ticket | Frame | None:
+        """Wait for a ticket, and make it the running one, or for a frame; None once the lane is
+        closed."""
+        while not self.waiting and not self.frames:
             if self.closed:
                 return None
             self._arrived.clear()
             await self._arrived.wait()
+        self._frame_was_last = bool(self.frames) and not (self._frame_was_last and self.waiting)
+        if self._frame_was_last:
+            return self.frames.popleft()
         self.running = self.waiting.popleft()
         self._tell_positions()
         return self.running

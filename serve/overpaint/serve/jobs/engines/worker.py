@@ -6,13 +6,15 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from threading import Event as Flag
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from PIL import Image
 
+from overpaint.runtime.live.live import Live
 from overpaint.runtime.request import Request
 from overpaint.runtime.result import Complete, Result
 from overpaint.runtime.result import Step as EngineStep
+from overpaint.runtime.settings import Options
 from overpaint.serve.jobs.protocol import Order, Painted, Step
 
 PREVIEW_SECONDS = 0.1
@@ -23,6 +25,8 @@ class Pipeline(Protocol):
     """What is needed of `Img2Img`."""
 
     def events(self, request: Request, cancel: Flag) -> Iterator[EngineStep | Complete]: ...
+
+    def live(self, prompt: str, **options: Unpack[Options]) -> Live: ...
 
     def wait(self) -> Any: ...
 

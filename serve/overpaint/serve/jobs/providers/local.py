@@ -1,7 +1,8 @@
 """Jobs on this machine's engines: a bounded queue, and one worker thread a model.
 
-Waiting, order, time limits and cancellation live on the event loop; only `repaint` runs in the
-model's thread. Requests are not batched: docs/serving.md has the measurement behind that.
+Waiting, order, time limits and cancellation live on the event loop; only `repaint`, and frames of
+live runs, run in the model's thread. Requests are not batched: docs/serving.md has the measurement
+behind that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from PIL import Image
 
 from overpaint.bundle.errors import CancelledError, ImageError, UsageError
 from overpaint.bundle.families import FAMILIES
@@ -19,7 +23,8 @@ from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.result import Result
 from overpaint.serve.ids import new_id
 from overpaint.serve.jobs.capabilities import ModelCapabilities
-from overpaint.serve.jobs.engines.lane import Lane, Ticket
+from overpaint.serve.jobs.engines.lane import Frame, Lane, Ticket
+from overpaint.serve.jobs.engines.live import LocalLive, Paint
 from overpaint.serve.jobs.engines.memory import is_out_of_memory
 from overpaint.serve.jobs.engines.models import Model, Models
 from overpaint.serve.jobs.engines.price import LARGE, paint_small
@@ -29,7 +34,9 @@ from overpaint.serve.jobs.protocol import (
     Cancelled,
     Event,
     Failed,
+    FrameError,
     Health,
+    LiveRun,
     Order,
     Provider,
     RefusedError,
@@ -150,23 +157,51 @@ class LocalProvider(Provider):
         return tuple(price.most_pixels(room, n) for n in counts)
 
     async def submit(self, order: Order) -> str:
-        lane = self._lanes.get(order.model)
-        if lane is None:
-            raise RefusedError("no_model", f"there is no model {order.model!r} here")
+        lane = self._lane(order)
         if (refused := self.refusal()) is not None:
             raise refused
-        if lane.trouble:
-            wait = lane.rest or expected_seconds(lane.times, [order.all_pixels])
-            raise RefusedError("unhealthy", lane.trouble, wait)
+        self._expect_health(lane, order)
         ticket = Ticket(id=new_id(), order=order)
         self._tickets[ticket.id] = ticket
         lane.append(ticket)
         return ticket.id
 
+    def begin_live(self, order: Order) -> LiveRun:
+        lane = self._lane(order)
+
+        async def turn(pixels: int, begin: Callable[[], Paint]) -> Image.Image:
+            if (unready := self._unready()) is not None:
+                raise unready
+            self._expect_health(lane, order)
+            done: asyncio.Future[Image.Image] = asyncio.get_running_loop().create_future()
+            frame = Frame(pixels=pixels, begin=begin, done=done)
+            lane.append_frame(frame)
+            try:
+                return await done
+            finally:
+                lane.remove_frame(frame)
+
+        return LocalLive(order, turn)
+
+    def _lane(self, order: Order) -> Lane:
+        if order.model not in self._lanes:
+            raise RefusedError("no_model", f"there is no model {order.model!r} here")
+        return self._lanes[order.model]
+
+    def _expect_health(self, lane: Lane, order: Order) -> None:
+        if lane.trouble:
+            wait = lane.rest or expected_seconds(lane.times, [order.all_pixels])
+            raise RefusedError("unhealthy", lane.trouble, wait)
+
+    def _unready(self) -> RefusedError | None:
+        if self._state == "ready":
+            return None
+        loading_for = time.monotonic() - self._began  # it takes as long again, for all we know
+        return RefusedError(self._state, f"the engine is {self._state}", max(5.0, loading_for))
+
     def refusal(self) -> RefusedError | None:
-        if self._state != "ready":
-            loading_for = time.monotonic() - self._began  # it takes as long again, for all we know
-            return RefusedError(self._state, f"the engine is {self._state}", max(5.0, loading_for))
+        if (unready := self._unready()) is not None:
+            return unready
         if (waiting := self._waiting()) >= self._resources.queue:
             message = f"{waiting} jobs are waiting already, and no more than that may"
             return RefusedError("full", message, self._seconds_of_what_is_here())
@@ -205,36 +240,76 @@ class LocalProvider(Provider):
         task.add_done_callback(self._tasks.discard)
 
     async def _work(self, model: Model, lane: Lane) -> None:
-        """One model's life: a job, and the next job."""
-        while (ticket := await lane.next()) is not None:
-            self._resources.metrics.wait.observe(time.monotonic() - ticket.queued_at)
-            ticket.feed.publish(Started())
-            try:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ticket.heard.wait(), HEARD_SECONDS)
-                order = ticket.order
-                cost = model.cost(order.pixels, order.settings.n)
-                async with self.models.use(model.served.name, cost) as pipeline:
-                    check_memory(
-                        order, self._describe(model)
-                    )  # a model opened just now has a price
-                    try:
-                        result = await self._run(model, lane, ticket, pipeline)
-                    finally:
-                        if cost > LARGE * model.cost(model.served.side**2, 1):
-                            await self._give_back(model, pipeline)
-            except (UsageError, ImageError) as error:
-                self._fail(ticket, "invalid_request", str(error), new_id(), elsewhere=False)
-            except CancelledError:
-                pass  # whoever asked for that has ended the feed already
-            except Exception as error:
-                await self._engine_failed(model, lane, ticket, error)
+        """One model's life: a job or a frame, and the next."""
+        while (turn := await lane.next()) is not None:
+            if isinstance(turn, Frame):
+                await self._repaint_frame(model, lane, turn)
             else:
-                lane.succeeded()
-                if result is not None:
-                    self._keep(self._finish(ticket, result))
-            finally:
-                lane.running = None
+                await self._run_job(model, lane, turn)
+
+    async def _run_job(self, model: Model, lane: Lane, ticket: Ticket) -> None:
+        self._resources.metrics.wait.observe(time.monotonic() - ticket.queued_at)
+        ticket.feed.publish(Started())
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ticket.heard.wait(), HEARD_SECONDS)
+            order = ticket.order
+            cost = model.cost(order.pixels, order.settings.n)
+            async with self.models.use(model.served.name, cost) as pipeline:
+                check_memory(order, self._describe(model))  # one opened just now has a price
+                try:
+                    result = await self._run(model, lane, ticket, pipeline)
+                finally:
+                    if cost > LARGE * model.cost(model.served.side**2, 1):
+                        await self._give_back(model, pipeline)
+        except (UsageError, ImageError) as error:
+            self._fail(ticket, "invalid_request", str(error), new_id(), elsewhere=False)
+        except CancelledError:
+            pass  # whoever asked for that has ended the feed already
+        except Exception as error:
+            await self._engine_failed(model, lane, ticket, error)
+        else:
+            lane.succeeded()
+            if result is not None:
+                self._keep(self._finish(ticket, result))
+        finally:
+            lane.running = None
+
+    async def _repaint_frame(self, model: Model, lane: Lane, frame: Frame) -> None:
+        """Repaint the newest frame of a live run in the model's thread."""
+        seconds = self._resources.job_seconds
+        late = f"a frame took {seconds:g} seconds, which is as long as it may"
+        try:
+            async with self.models.use(model.served.name, model.cost(frame.pixels, 1)) as pipeline:
+                loop = asyncio.get_running_loop()
+                work = loop.run_in_executor(model.thread, frame.begin(), pipeline)
+                await self._within_time(
+                    lane, work, lambda: frame.fail(FrameError("timeout", late, new_id()))
+                )
+                frame.finish(work.result())
+        except (UsageError, ImageError) as error:
+            frame.fail(error)
+        except Exception as error:
+            error_id = note_error(error, f"the engine of {model.served.name} failed a frame")
+            message = "the engine failed on this frame; the server's log says more"
+            frame.fail(FrameError("engine_failed", message, error_id))
+            if lane.failed():
+                await model.close()  # the next job or frame opens it anew
+        else:
+            lane.succeeded()
+
+    async def _within_time(
+        self, lane: Lane, work: asyncio.Future[Any], late: Callable[[], None]
+    ) -> bool:
+        """Wait for `work`; whether it ended within the time of a job. `late` is called when not."""
+        await asyncio.wait({work}, timeout=self._resources.job_seconds)
+        if work.done():
+            return True
+        late()
+        lane.stuck = True
+        await asyncio.wait({work})
+        lane.stuck = False
+        return False
 
     async def _run(
         self, model: Model, lane: Lane, ticket: Ticket, pipeline: Pipeline
@@ -248,21 +323,20 @@ class LocalProvider(Provider):
         work = loop.run_in_executor(
             model.thread, repaint, pipeline, ticket.order, ticket.stop, tell
         )
-        await asyncio.wait({work}, timeout=self._resources.job_seconds)
-        if work.done():
+
+        def late() -> None:
+            ticket.stop.set()
+            most = self._resources.job_seconds
+            message = f"the job ran for {most:g} seconds, which is as long as it may"
+            self._fail(ticket, "timeout", message, new_id(), elsewhere=False)
+
+        if await self._within_time(lane, work, late):
             result = work.result()
             model.device = result.device
             pixels = sum(image.width * image.height for image in result.images)
             measured = JobTimes.of(result.timings, pixels)
             lane.times = lane.times.then(measured) if lane.times else measured
             return result
-        ticket.stop.set()
-        most = self._resources.job_seconds
-        message = f"the job ran for {most:g} seconds, which is as long as it may"
-        self._fail(ticket, "timeout", message, new_id(), elsewhere=False)
-        lane.stuck = True
-        await asyncio.wait({work})
-        lane.stuck = False
         if (error := work.exception()) is not None:
             raise error
         return None

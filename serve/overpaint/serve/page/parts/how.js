@@ -24,7 +24,7 @@ export function how(store) {
     const modify = form.mode === "modify";
     for (const radio of modes()) set(radio, { checked: radio.value === form.mode, disabled: !picture });
     $("mode").hidden = !picture;
-    $("strength-field").hidden = !picture || !modify;
+    $("strength-field").hidden = !state.live.on && (!picture || !modify);
     $("copy-note").hidden = !picture || modify;
     drawStrength(planned(state), reading(state));
     drawPresets(planned(state), store, model?.steps?.rounding);

@@ -2,48 +2,27 @@
 
 import { $, set } from "../dom.js";
 import { isPainted, opsOver } from "../mask.js";
-import { say } from "../messages.js";
 import { isBare } from "../state.js";
-
-const FINER = 1 / 1.25;
+import { brushKeys, otherTool } from "./brush_keys.js";
 
 export function masking(store) {
   const showing = () => isBare(store.state) && store.state.mask.on;
   const change = (ops) => store.change({ mask: { on: true, of: store.state.picture.key, ops } });
   const then = (kind) => () => change([...opsOver(store.state), { kind }]);
   const undo = () => change(opsOver(store.state).slice(0, -1));
-  const take = (tool) => {
-    store.change({ tool });
-    say(tool === "eraser" ? "Eraser." : "Brush.");
-  };
-  const other = () => take(store.state.tool === "brush" ? "eraser" : "brush");
-  const resize = (by) => {
-    const { min, max } = $("brush-size");
-    const size = (by > 1 ? Math.ceil : Math.floor)(store.state.form.brush * by);
-    store.changeForm({ brush: Math.min(Number(max), Math.max(Number(min), size)) });
-  };
 
   $("part").addEventListener("click", () => {
     const { mask } = store.state;
     store.change({ mask: { ...mask, on: !mask.on } });
   });
-  $("eraser").addEventListener("click", other);
+  $("eraser").addEventListener("click", () => otherTool(store));
   $("brush-size").addEventListener("input", ({ target }) => store.changeForm({ brush: Number(target.value) }));
   $("feather").addEventListener("input", ({ target }) => store.changeForm({ feather: Number(target.value) }));
   $("undo").addEventListener("click", undo);
   $("invert").addEventListener("click", then("invert"));
   $("clear").addEventListener("click", then("clear"));
 
-  const keys = { "[": () => resize(FINER), "]": () => resize(1 / FINER), e: other };
-  document.addEventListener("keydown", (event) => {
-    const { key, ctrlKey, metaKey, shiftKey, altKey, target } = event;
-    if (!showing() || target.closest(TYPED)) return;
-    const command = (ctrlKey || metaKey) && !altKey; // both are AltGr, which brackets may need
-    const act = command ? key === "z" && !shiftKey && undo : keys[key];
-    if (!act) return;
-    event.preventDefault();
-    act();
-  });
+  brushKeys(store, showing, undo);
 
   return (state) => {
     const { mask, form, tool } = state;
@@ -59,5 +38,3 @@ export function masking(store) {
     $("mask-note").hidden = !mask.on || isPainted(ops);
   };
 }
-
-const TYPED = "textarea, select, dialog, input:not([type=range], [type=checkbox], [type=radio])";
