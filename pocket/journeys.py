@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from overpaint.runtime import Img2Img
+from overpaint.runtime import Control, Img2Img
 from overpaint.runtime.image.compare import psnr
 from pocket.classify import edge_correlation, gradient_energy, season_and_time
 from pocket.classify import style as style_of
@@ -68,6 +68,26 @@ def towards(season: Season, time: Time) -> tuple[Journey, ...]:
 def pipe() -> Img2Img:
     """The embedded model, opened once."""
     return Img2Img.open(device="cpu")
+
+
+@cache
+def steered() -> Img2Img:
+    """The same, beside the control network that keeps edges."""
+    return Img2Img.open(device="cpu", control=["edges"])
+
+
+@cache
+def kept(journey: Journey, strength: float) -> Picture:
+    """The journey's picture at a strength, its edges kept by the control network."""
+    result = steered()(
+        Image.fromarray(paint(journey.origin)),
+        journey.prompt,
+        strength=strength,
+        steps=STEPS,
+        seed=journey.seed,
+        control={"edges": Control(preprocessor="canny")},
+    )
+    return np.asarray(result.images[0].convert("RGB"))
 
 
 @cache
@@ -129,6 +149,22 @@ def outline(strength: float, calls: int | None = None) -> float:
     return mean(
         lambda j: edge_correlation(paint(j.origin), repainted(j, strength, calls=calls), j.origin)
     )
+
+
+def outline_kept(strength: float) -> float:
+    """As `outline`, with the control network."""
+    return mean(lambda j: edge_correlation(paint(j.origin), kept(j, strength), j.origin))
+
+
+def arrived_kept(strength: float) -> tuple[float, float]:
+    """As `arrived`, with the control network."""
+    found = [season_and_time(kept(j, strength)) for j in JOURNEYS]
+    both = [
+        (season == j.goal.season, time == j.goal.time)
+        for (season, time), j in zip(found, JOURNEYS, strict=True)
+    ]
+    seasons, times = zip(*both, strict=True)
+    return float(np.mean(seasons)), float(np.mean(times))
 
 
 def in_style(journey: Journey, style: Style, strength: float, calls: int | None = None) -> Picture:
@@ -198,6 +234,13 @@ def main() -> None:
             print(f"  0.5, the prompt says {style}: {styled(style, 0.5, calls):.0%} are")
         for strength in (0.5, 0.7):
             _print_crispness(strength, calls)
+    print("with the control network of edges")
+    for strength in (0.5, 0.7, 0.8, 1.0):
+        season, time = arrived_kept(strength)
+        print(
+            f"  {strength}: season {season:.0%}, time {time:.0%}, "
+            f"outline {outline_kept(strength):.2f} ({outline(strength):.2f} without)"
+        )
     print(f"outline in the other style: {outline_in_other_style(0.5):.2f}")
     for guidance in (1.0, 7.0):
         error = disagreement(0.3, guidance)

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.files.looking import is_folder
 from overpaint.runtime.control.control import Control
-from overpaint.runtime.control.opening import network_name
+from overpaint.runtime.control.opening import network_folder, network_name
 from overpaint.runtime.image import read
 
 T = TypeVar("T")
@@ -74,10 +74,10 @@ def read_controls(
 def _split(text: str) -> tuple[Path, Path | None]:
     """FOLDER=PICTURE, where a folder's name may have a = in it."""
     if is_folder(Path(text)) or "=" not in text:
-        return Path(text), None
+        return network_folder(text), None
     parts = text.split("=")
     for at in range(len(parts) - 1, 0, -1):
-        folder = Path("=".join(parts[:at]))
+        folder = network_folder("=".join(parts[:at]))
         if is_folder(folder):
             return folder, Path("=".join(parts[at:]))
     raise UsageError(

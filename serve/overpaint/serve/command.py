@@ -10,6 +10,7 @@ from pathlib import Path
 
 from overpaint.bundle.errors import UsageError
 from overpaint.engines.host.sizes import parse_bytes
+from overpaint.runtime.control.opening import network_folder
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 from overpaint.serve.jobs.engines.memory import default_budget
 from overpaint.serve.jobs.styles import Styles, read_styles
@@ -87,7 +88,7 @@ def serve(
         device=device,
         precision=precision,
         gpu_memory=parse_bytes("--gpu-memory", gpu_memory) if gpu_memory else None,
-        control=tuple(control),
+        control=tuple(map(network_folder, control)),
         sizes=tuple(warm_up),
         ip_adapters=tuple(ip_adapter),
         lora_folder=lora_folder,

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from overpaint.bundle.control.extend import controlled
 from overpaint.bundle.control.open import ControlBundle, open_controlnet
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.files.hashing import Progress
+from overpaint.bundle.files.looking import is_folder
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
+
+EMBEDDED_NETWORKS: Final = Path(__file__).parent.parent / "embedded_control"
 
 
 def with_control(
@@ -25,7 +29,7 @@ def with_control(
         BundleError: a folder is no control network's bundle.
     """
     networks: dict[str, ControlBundle] = {}
-    for folder in folders:
+    for folder in map(network_folder, folders):
         name = network_name(folder)
         if name in networks:
             raise UsageError(f"control: two networks are called {name}; rename one's folder")
@@ -33,6 +37,13 @@ def with_control(
     if not networks:
         return bundle
     return open_bundle(controlled(bundle, networks, progress), progress=progress)
+
+
+def network_folder(named: str | os.PathLike[str]) -> Path:
+    """The folder that is meant: a name that is no path may be one of the embedded model's own."""
+    folder = Path(named)
+    own = EMBEDDED_NETWORKS / folder.name
+    return own if folder.parent == Path() and not is_folder(folder) and is_folder(own) else folder
 
 
 def network_name(folder: str | os.PathLike[str]) -> str:
