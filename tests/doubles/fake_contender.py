@@ -35,7 +35,7 @@ def opened(job):  # type: ignore[no-untyped-def]
 
     precision = dict.fromkeys(("text_encoder", "unet", "vae_encoder", "vae_decoder"), "float32")
     did = {"denoiser_calls": 3, "guidance": True, "precision": precision, **changes}
-    return Contender(paint, lambda: {"decode": [0.0]}, lambda: did, {})
+    return Contender(paint, lambda frames: iter(frames), lambda: {"decode": [0.0]}, lambda: did, {})
 
 
 serve(load)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.checkpoints import tiny_checkpoint
-from tests.conftest import Adapters, Export
+from tests.conftest import Adapters, Export, Tiny
 
 from overpaint.bundle import layout
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.ip_adapter.attach import attach
 from overpaint.bundle.ip_adapter.bundle import open_adapter
 from overpaint.engines.onnxruntime.cuda.engine import KEPT
+from overpaint.runtime.control.opening import with_control
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -146,6 +148,20 @@ def test_references_are_seen_on_the_gpu_alone(
         patch.setenv("XDG_CACHE_HOME", str(tmp_path))
         seeing = attach(open_bundle(tiny.bundle), open_adapter(tiny.adapter))
     graphs = [seeing / layout.graph_path(name) for name in ("unet", *layout.REFERENCES)]
+    for answer in ask(environment, "take", json.dumps([str(path) for path in graphs])):
+        assert set(answer["left"]) <= OF_SHAPES
+        assert answer["copies"] == 0
+
+
+def test_a_controlled_denoiser_and_its_network_are_computed_on_the_gpu_alone(
+    controlnet: Callable[..., Tiny], tiny_sd1_bundle: Path, environment: Path, tmp_path: Path
+) -> None:
+    network = controlnet("sd1", "canny").bundle
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        opened = with_control(open_bundle(tiny_sd1_bundle), [network])
+    names = ("unet", f"{layout.HINT}-canny", f"{layout.CONTROLNET}-canny")
+    graphs = [opened.path(layout.graph_path(name)) for name in names]
     for answer in ask(environment, "take", json.dumps([str(path) for path in graphs])):
         assert set(answer["left"]) <= OF_SHAPES
         assert answer["copies"] == 0

@@ -15,7 +15,8 @@ from tests.conftest import Export
 from tests.parity import LIMIT, PROMPT, SEED, difference, photograph
 
 from overpaint.bundle.errors import UsageError
-from overpaint.runtime import Img2Img, pipeline
+from overpaint.runtime import Img2Img
+from overpaint.runtime.ip_adapter import open as opening
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -28,13 +29,13 @@ def test_text_to_image_and_image_to_image_share_one_session_of_each_component(
     family: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: Counter[str] = Counter()
-    open_session = pipeline.open_session
+    open_session = opening.open_session
 
     def counting(bundle: Any, name: str, *more: Any) -> Any:
         opened[name] += 1
         return open_session(bundle, name, *more)
 
-    monkeypatch.setattr(pipeline, "open_session", counting)
+    monkeypatch.setattr(opening, "open_session", counting)
     with Img2Img.open(request.getfixturevalue(f"{family}_bundle")) as pipe:
         for _ in range(2):
             pipe(photograph(SIZE), PROMPT, strength=0.6, steps=2)

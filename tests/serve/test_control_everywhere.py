@@ -109,6 +109,7 @@ def by_webuiapi(desk: Path, server: Running, unit: webuiapi.ControlNetUnit) -> P
         width=SIZE[0],
         height=SIZE[1],
         controlnet_units=[unit],
+        alwayson_scripts={},  # absent, webuiapi adds them to every later call's
     )
     return np.asarray(result.image)
 

@@ -31,7 +31,7 @@ EXAMPLES = """**Examples**
 `overpaint live camera "autumn in the hills" --size 128x128 -o out.mp4`  (Ctrl-C ends it)
 
 All of `--steps` are run, whatever the strength; where none are asked for, 4, without guidance, by
-TCD where the checkpoint can. Films and cameras need PyAV: pip install 'overpaint[video]'.
+TCD where the checkpoint can. Films and cameras need PyAV: pip install '.[video]'.
 """
 
 

@@ -29,6 +29,8 @@ from overpaint.bundle.format.verify import verify_bundle
 from overpaint.bundle.graph.weights import unbind
 from overpaint.bundle.importing.library import Architecture, Graph, Index, Library, open_library
 from overpaint.engines.onnxruntime.library import import_onnxruntime
+from overpaint.export.control.library import KNOWN
+from overpaint.export.control.networks import UNET
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -135,7 +137,7 @@ def test_the_wheel_carries_networks_and_checkpoints_are_no_networks(tiny_sd1: Pa
     assert not is_control_checkpoint(tiny_sd1 / "unet" / WEIGHTS)
 
 
-@pytest.mark.parametrize("name", ["sd1.5", "sd2.1", "sdxl", "sd3-medium"])
+@pytest.mark.parametrize("name", sorted(KNOWN))
 def test_the_packaged_graphs_ask_for_what_the_published_networks_have(name: str) -> None:
     import diffusers
     import torch
@@ -149,6 +151,6 @@ def test_the_packaged_graphs_ask_for_what_the_published_networks_have(name: str)
     unread = {key for key in tensors if key not in wanted}
     assert wanted == {key: tensors[key] for key in tensors if key not in unread}
     assert all(key.startswith("transformer_blocks.5.") for key in unread), "of the text's end"
-    if name != "sd3-medium":
+    if KNOWN[name].class_name == UNET:
         names = ControlNames.of(wanted)
         assert len({names.source(one) for one in wanted} - {None}) == len(wanted)

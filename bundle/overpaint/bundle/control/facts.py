@@ -9,7 +9,9 @@ from msgspec import Meta
 
 from overpaint.bundle.errors import CheckpointError
 from overpaint.bundle.facts import Config
+from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.families.config_fields import read_fields
+from overpaint.bundle.families.family import Controlled
 
 MMDIT = "SD3ControlNetModel"
 
@@ -54,8 +56,7 @@ def facts_of(config: Config, name: str) -> ControlFacts:
 
 
 def _family(fields: _Fields, *, mmdit: bool) -> str:
-    if mmdit:
-        return "sd3"
-    if fields.addition_embed_type == "text_time":
-        return "sdxl"
-    return "sd2" if fields.use_linear_projection else "sd1"
+    text_time = not mmdit and fields.addition_embed_type == "text_time"
+    linear = not mmdit and not text_time and bool(fields.use_linear_projection)
+    told = Controlled(transformer=mmdit, text_time=text_time, linear=linear)
+    return next(one.name for one in FAMILIES.values() if one.controlled == told)

@@ -49,6 +49,16 @@ class Encoder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Controlled:
+    """How a control network's config tells that it is for a family's denoiser: it is a transformer
+    itself, it embeds text and times together, or its attentions' projections are linear."""
+
+    transformer: bool = False
+    text_time: bool = False
+    linear: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """The facts of a family.
 
@@ -65,6 +75,7 @@ class Family:
     optional: components that a checkpoint may lack.
     rounding: whether strength rounds a fraction of a step down or up.
     legacy_scheduler_config: whether diffusers' pipeline mends scheduler configs of before 2022.
+    controlled: what tells its control networks; None where there are none.
     refines: the title of the family whose pictures this one finishes.
     """
 
@@ -82,6 +93,7 @@ class Family:
     optional: frozenset[str] = frozenset()
     rounding: Literal["down", "up"] = "down"
     legacy_scheduler_config: bool = False
+    controlled: Controlled | None = None
     refines: str | None = None
 
     @property

@@ -8,7 +8,7 @@ from overpaint.bundle.facts import Components, Configs, Defaults, Text
 
 from . import autoencoder, single_files
 from .encoders import last_of_clip
-from .family import Encoder, Family
+from .family import Controlled, Encoder, Family
 from .unet import PREDICTIONS, TURBO, UNET, projects_with_matrices, text_encoders
 
 
@@ -24,6 +24,7 @@ FAMILY: Final = Family(
     name="sd1",
     title="Stable Diffusion 1.x",
     recognises=_recognises,
+    controlled=Controlled(),
     denoiser=UNET,
     predictions=PREDICTIONS,
     encoders=(Encoder("text_encoder"),),

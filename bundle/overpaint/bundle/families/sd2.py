@@ -8,6 +8,7 @@ from typing import Final
 from overpaint.bundle.facts import Components
 
 from . import single_files
+from .family import Controlled
 from .sd1 import FAMILY as FIRST
 from .unet import projects_with_matrices, text_encoders
 
@@ -21,6 +22,7 @@ FAMILY: Final = replace(
     name="sd2",
     title="Stable Diffusion 2.x",
     recognises=_recognises,
+    controlled=Controlled(linear=True),
     single_file={
         **FIRST.single_file,
         "text_encoder": single_files.openclip("cond_stage_model.model."),

@@ -13,7 +13,7 @@ from overpaint.bundle.facts import Components, Configs, Defaults, Text
 from . import autoencoder, single_files
 from .config_fields import DenoiserFields, read_fields
 from .encoders import T5_LENGTH, last_but_one_of_clip, t5
-from .family import Denoiser, Encoder, Family
+from .family import Controlled, Denoiser, Encoder, Family
 
 
 def _recognises(components: Components) -> bool:
@@ -46,6 +46,7 @@ FAMILY: Final = Family(
     name="sd3",
     title="Stable Diffusion 3 or 3.5",
     recognises=_recognises,
+    controlled=Controlled(transformer=True),
     denoiser=Denoiser(component="transformer", sample="hidden_states"),
     predictions=("flow",),
     encoders=(

@@ -10,7 +10,7 @@ from overpaint.bundle.facts import Components, Configs, Defaults, Text
 from . import autoencoder, single_files
 from .config_fields import IndexFields, read_fields
 from .encoders import last_but_one_of_clip
-from .family import Encoder, Family
+from .family import Controlled, Encoder, Family
 from .unet import PREDICTIONS, TURBO, UNET, text_encoders
 
 
@@ -36,6 +36,7 @@ FAMILY: Final = Family(
     name="sdxl",
     title="Stable Diffusion XL",
     recognises=_recognises,
+    controlled=Controlled(text_time=True),
     denoiser=UNET,
     predictions=PREDICTIONS,
     encoders=(Encoder("text_encoder"), Encoder("text_encoder_2", pooled=True)),

@@ -22,6 +22,7 @@ FAMILY: Final = replace(
     name="sdxl-refiner",
     title="the refiner of Stable Diffusion XL",
     recognises=_recognises,
+    controlled=None,
     encoders=(Encoder("text_encoder_2", pooled=True),),
     single_file={
         "unet": single_files.UNET,

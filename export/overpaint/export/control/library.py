@@ -19,7 +19,7 @@ from overpaint.export.architectures import SD_LEVELS, Config
 from overpaint.export.library import TRACING, Shelf, exporter_hash, full_config, write_library
 
 from . import networks
-from .networks import MMDIT, UNET, parts_of
+from .networks import MMDIT, UNET, UNION, parts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,11 @@ KNOWN: Final = {
             "use_linear_projection": True,
         },
     ),
-    "sdxl": Network("ControlNet for SDXL", UNET, _XL),
+    "sdxl-base": Network("ControlNet for SDXL", UNET, _XL),
+    "sdxl-union": Network("ControlNet union for SDXL", UNION, {**_XL, "num_control_type": 6}),
+    "sdxl-union-promax": Network(
+        "ControlNet union ProMax for SDXL", UNION, {**_XL, "num_control_type": 8}
+    ),
     "sd3-medium": Network(
         "ControlNet for Stable Diffusion 3 Medium",
         MMDIT,

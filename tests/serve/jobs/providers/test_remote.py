@@ -42,6 +42,7 @@ def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
         prompt_chunks=True,
         prompt_weights=True,
         guess_mode=True,
+        ip_adapter_scale=0.4,
         mask_from_alpha=True,
         extend=(8, 0, 0, 16),
         mask_invert=True,
