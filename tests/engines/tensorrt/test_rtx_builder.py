@@ -223,7 +223,7 @@ def test_every_component_of_every_family_is_built(
 
 @pytest.mark.rtx
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("weights", ["inside", "inputs", "refit"])
+@pytest.mark.parametrize("weights", ["inside", "inputs"])
 def test_a_denoiser_with_branches_for_loras_is_built(
     dtype: str,
     weights: Weights,
@@ -234,6 +234,7 @@ def test_a_denoiser_with_branches_for_loras_is_built(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     base = open_bundle(exported(f"sd1.rtx.{dtype}", tiny_sd1, dtype=dtype, store=dtype))
+    # Refittable, its compiler fails (docs/lora.md); no plan that `overpaint build` makes is.
     loras = [
         random_lora(tmp_path / f"{seed}.safetensors", base.folder, seed=seed) for seed in (1, 2)
     ]
