@@ -6,7 +6,6 @@ of another season: so it learns where everything was, and nothing else (Zhang et
 on from pocket/runs, and writes what there is so far with `--write`.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +24,7 @@ from pocket import distil
 from pocket.data import painted
 from pocket.latents import encoded
 from pocket.loop import Batch, Stage, load_average, train
-from pocket.train import RUNS, shipped
+from pocket.train import of_one_stage, shipped
 
 HINT_WIDTHS = (16, 32, 64)
 """Of the layers that bring a map down to a latent's size, halving it at each but the first."""
@@ -96,7 +95,7 @@ def _edges(path: Path, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    options = _options()
+    options = of_one_stage(__doc__, minutes=45)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     autoencoder, unet, text_encoder = (network.eval() for network in shipped())
@@ -135,17 +134,6 @@ def main() -> None:
     folder = options.runs / "edges"
     controlled.controlnet.half().save_pretrained(folder)
     print(f"wrote {folder}")
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--scenes", type=int, default=4096)
-    parser.add_argument("--minutes", type=float, default=45)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", action="store_true")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ have branches (LoCon): lines are made at resolutions where this UNet has no atte
 pocket/runs, and writes what there is so far with `--write`.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from pocket.data import painted
 from pocket.ink import in_ink
 from pocket.latents import encoded
 from pocket.loop import Stage, load_average, train
-from pocket.train import RUNS, shipped
+from pocket.train import of_one_stage, shipped
 
 RANK = 8
 BRANCHED = ("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "conv_in", "conv_out")
@@ -30,7 +29,7 @@ TARGET = Path(__file__).parents[1] / "runtime/overpaint/runtime/embedded_loras/i
 
 
 def main() -> None:
-    options = _options()
+    options = of_one_stage(__doc__, minutes=40)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     autoencoder, unet, text_encoder = (network.eval() for network in shipped())
@@ -87,17 +86,6 @@ def _encoded_in_ink(
         stored: NDArray[np.float16] = np.load(path)
         return stored
     return encoded(path, autoencoder, np.stack([in_ink(picture) for picture in pictures]))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--scenes", type=int, default=4096)
-    parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--write", action="store_true")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

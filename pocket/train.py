@@ -190,6 +190,18 @@ def _moments(
     )
 
 
+def of_one_stage(doc: str | None, *, minutes: float) -> argparse.Namespace:
+    """The options of what trains one more network beside the shipped ones."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--scenes", type=int, default=4096)
+    parser.add_argument("--minutes", type=float, default=minutes)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", action="store_true")
+    return parser.parse_args()
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=Path, default=RUNS)

@@ -187,7 +187,7 @@ class Img2Img(Closing):
 
         Raises UsageError, ImageError, SessionError, CancelledError.
         """
-        references = _several(ip_adapter_image), _several(ip_adapter_mask)
+        references = ip_adapter_image, ip_adapter_mask
         request = self._request(
             image, prompt, mask, lora, references, control, refiner, hand_over, options
         )
@@ -212,7 +212,7 @@ class Img2Img(Closing):
 
         Closing the iterator early (or leaving it to be collected) ends the run.
         """
-        references = _several(ip_adapter_image), _several(ip_adapter_mask)
+        references = ip_adapter_image, ip_adapter_mask
         request = self._request(
             image, prompt, mask, lora, references, control, refiner, hand_over, options
         )
@@ -232,7 +232,7 @@ class Img2Img(Closing):
         **options: Unpack[Options],
     ) -> Result:
         """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
-        references = _several(ip_adapter_image), _several(ip_adapter_mask)
+        references = ip_adapter_image, ip_adapter_mask
         request = self._request(
             None, prompt, None, lora, references, control, refiner, hand_over, options
         )
@@ -311,7 +311,7 @@ class Img2Img(Closing):
         prompt: str,
         mask: ImageLike | None,
         lora: Mapping[str, float] | None,
-        references: tuple[tuple[ImageLike, ...], tuple[ImageLike, ...]],
+        references: tuple[ImageLike | Sequence[ImageLike], ImageLike | Sequence[ImageLike]],
         control: Mapping[str, Control] | None,
         refiner: Img2Img | None,
         hand_over: float | None,
@@ -324,7 +324,7 @@ class Img2Img(Closing):
             finishing = Refiner(refiner.engines, HAND_OVER if hand_over is None else hand_over)
         elif hand_over is not None:
             raise UsageError("hand_over: it says when a refiner takes over, and none is given")
-        pictures, masks = references
+        pictures, masks = map(_several, references)
         return Request(
             image,
             prompt,
