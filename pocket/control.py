@@ -6,6 +6,8 @@ of another season: so it learns where everything was, and nothing else (Zhang et
 on from pocket/runs, and writes what there is so far with `--write`.
 """
 
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
@@ -28,6 +31,9 @@ from pocket.train import of_one_stage, shipped
 
 HINT_WIDTHS = (16, 32, 64)
 """Of the layers that bring a map down to a latent's size, halving it at each but the first."""
+
+HINT = "controlnet_cond_embedding."
+"""What the names of those layers begin with."""
 
 
 def new_controlnet(unet: UNet2DConditionModel) -> ControlNetModel:
@@ -132,8 +138,26 @@ def main() -> None:
         )
     load_average(controlled, options.runs / "control.pt")
     folder = options.runs / "edges"
-    controlled.controlnet.half().save_pretrained(folder)
+    save(controlled.controlnet.half(), folder)
     print(f"wrote {folder}")
+
+
+def save(network: ControlNetModel, folder: Path) -> None:
+    """As diffusers saves it, but in two files, what the hint's graph reads and what the network's
+    does: a bundle's components bring the files that they read, and so it has no byte twice."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    network.save_config(folder)
+    weights = network.state_dict()
+    of_hint = {name: tensor for name, tensor in weights.items() if name.startswith(HINT)}
+    others = {name: tensor for name, tensor in weights.items() if name not in of_hint}
+    files: dict[str, str] = {}
+    for number, part in enumerate((of_hint, others), 1):
+        file = f"diffusion_pytorch_model-{number:05d}-of-00002.safetensors"
+        save_file(part, folder / file, metadata={"format": "pt"})
+        files |= dict.fromkeys(part, file)
+    index = json.dumps({"metadata": {}, "weight_map": files}, indent=2)
+    (folder / "diffusion_pytorch_model.safetensors.index.json").write_text(index)
 
 
 if __name__ == "__main__":

@@ -244,12 +244,15 @@ def test_a_camera_is_a_start_where_there_is_one(easel: Easel) -> None:
 
 def test_the_session_ends_with_the_switch_and_with_the_tab(server: Running, easel: Easel) -> None:
     assert server.state.live == 1
+    known = frames(easel)[1]
     draw(easel, LEFT)
+    settled(easel, known)  # a frame under way when the switch is pressed never comes down
     easel.at("#live-switch").click()
     expect(easel.at("#stage")).to_be_visible()
     wait(easel, lambda: server.state.live == 0)
+    known = frames(easel)[1]
     easel.at("#live-switch").click()
-    settled(easel, frames(easel)[1])
+    settled(easel, known)
     assert opaque(easel) > 0  # the drawing is still there
     other = easel.page.context.new_page()
     easel.page.close()
