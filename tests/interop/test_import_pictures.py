@@ -12,10 +12,9 @@ import safetensors.torch
 import torch
 import transformers
 from PIL import Image
-from tests.bundle.lora.test_lora import FAMILIES as LORA_MODULES
-from tests.bundle.lora.test_lora import kohya, save, train
 from tests.bundle.single_files import tiny_library, write_single_file
 from tests.checkpoints import clip_vocabulary
+from tests.loras import TARGETS, kohya, save, train
 
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.importing import LoraChoice, fuse_loras, import_checkpoint
@@ -136,7 +135,7 @@ def test_a_lora_gives_the_picture_that_diffusers_fuse_lora_gives(
     tmp_path: Path,
 ) -> None:
     teacher = PIPELINES[family].from_pretrained(checkpoints[family])
-    train(teacher, LORA_MODULES[family])
+    train(teacher, TARGETS[family])
     if dialect == "kohya":
         path = tmp_path / "kohya.safetensors"
         safetensors.torch.save_file(kohya(teacher, family), path)
@@ -146,7 +145,7 @@ def test_a_lora_gives_the_picture_that_diffusers_fuse_lora_gives(
     pipe = PIPELINES[family].from_pretrained(checkpoints[family])
     plain = theirs(pipe)
     pipe.load_lora_weights(path.parent, weight_name=path.name)
-    parts = [one for one in LORA_MODULES[family] if one in pipe._lora_loadable_modules]
+    parts = [one for one in TARGETS[family] if one in pipe._lora_loadable_modules]
     pipe.fuse_lora(components=parts, lora_scale=0.3)
     wanted = theirs(pipe)
     assert np.abs(wanted - plain).max() > 8, "the LoRA does something"
