@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from overpaint.bench.live import CALLS, LIVE, LiveReport
+from overpaint.bench.live import CALLS, LIVE, LIVE_ALONE, LiveReport
 from overpaint.bench.tables import show
 
 FRAMES = 12
@@ -34,8 +34,8 @@ def report() -> LiveReport:
 
 def test_live_runs_calls_and_peers_repaint_alike(report: LiveReport) -> None:
     runs = {run.peer: run for run in report.runs}
-    assert [runs[name].status for name in (CALLS, LIVE, "diffusers")] == ["ok"] * 3
-    assert runs[LIVE].psnr_db == 100
+    assert [runs[name].status for name in (CALLS, LIVE, LIVE_ALONE, "diffusers")] == ["ok"] * 4
+    assert runs[LIVE].psnr_db == runs[LIVE_ALONE].psnr_db == 100
     assert (runs["diffusers"].psnr_db or 0) > 40
 
 

@@ -16,6 +16,7 @@ import pytest
 import webuiapi
 from PIL import Image
 from tests.random_lora import random_lora
+from tests.serve.api.test_live import live, pixels
 from tests.serve.running import Running, data_url, png, serving
 
 from overpaint.bundle.checkpoint.safetensors import of_array, write_safetensors
@@ -130,6 +131,31 @@ def test_openais_clients_give_them_as_an_extra_field(server: Running, expected: 
     [data] = answer.data or []
     picture = Image.open(io.BytesIO(base64.b64decode(data.b64_json or "")))
     assert np.array_equal(np.asarray(picture), expected)
+
+
+def test_a_live_session_turns_them_from_frame_to_frame(
+    server: Running, folder: Path, cache: Path
+) -> None:
+    few: dict[str, Any] = {"steps": 2, "strength": 0.9, "seed": 7, "size": SIZE}
+    frame = png(*SIZE)
+    with (
+        Img2Img.open(device="cpu", lora_folder=folder) as pipe,
+        pipe.live(PROMPT, lora=WEIGHTS, **few) as run,
+    ):
+        turned = np.asarray(run(frame))
+        run.lora = {}
+        plain = np.asarray(run(frame))
+    assert not np.array_equal(turned, plain)
+    with live(server) as client:
+        asked = {**few, "size": "{}x{}".format(*SIZE)}
+        client.say(prompt=PROMPT, format="png", lora=WEIGHTS, **asked)
+        assert client.line()["type"] == "ready"
+        assert np.array_equal(pixels(client.repaint(frame)), turned)
+        client.say(lora={"pencil": 1})
+        assert "has no 'pencil'; it has" in client.hear()["message"]
+        assert np.array_equal(pixels(client.repaint(frame)), turned)
+        client.say(lora={})
+        assert np.array_equal(pixels(client.repaint(frame)), plain)
 
 
 def test_another_weight_is_another_picture_of_the_same_engines(

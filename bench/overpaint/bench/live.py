@@ -13,6 +13,7 @@ import numpy as np
 
 from overpaint.bundle.errors import OverpaintError, UsageError
 from overpaint.engines.host.cores import usable_cores
+from overpaint.runtime.live.line import AHEAD
 
 from .contenders import Contender, ours
 from .conversation import ContenderError, Conversation
@@ -28,6 +29,7 @@ CAMERA: Final = 25.0
 """Frames a second of the camera that everybody is held up to."""
 
 LIVE: Final = "overpaint, live"
+LIVE_ALONE: Final = "overpaint, live, one at a time"
 CALLS: Final = "overpaint, a call for each"
 
 
@@ -94,7 +96,8 @@ def measure_live(peers: list[Contender], task: Task, plan: Plan, progress: Progr
     scheduled = int(task.steps / task.strength)
     contenders: list[tuple[Contender, Task, dict[str, Any]]] = [
         (replace(ours(), name=CALLS), task, {"steps_mode": "exact"}),
-        (replace(ours(), name=LIVE), task, {"steps_mode": "exact", "live": True}),
+        (replace(ours(), name=LIVE), task, {"steps_mode": "exact", "ahead": AHEAD}),
+        (replace(ours(), name=LIVE_ALONE), task, {"steps_mode": "exact", "ahead": 1}),
         *((one, replace(task, steps=scheduled), {}) for one in peers),
     ]
     runs: list[LiveRun] = []
@@ -132,7 +135,7 @@ def _run(
             talk.play(WARM_UP)
             full, camera = talk.play(frames), talk.play(frames, CAMERA)
         except ContenderError as error:
-            if contender.name in (CALLS, LIVE):
+            if contender.name in (CALLS, LIVE, LIVE_ALONE):
                 raise OverpaintError(str(error)) from None
             install = contender.install if error.missing else None
             return LiveRun(peer=contender.name, status="skipped", why=str(error), install=install)

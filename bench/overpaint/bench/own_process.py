@@ -34,13 +34,13 @@ def load() -> Callable[[dict[str, Any]], Contender]:
             # Peers encode the prompt at every call: remembering it would be less work than theirs.
             pipe.forget_prompts()
             results[:] = [pipe.run(request)]
-            return list(over([request.image])) if job["live"] else list(results[0].images)
+            return list(over([request.image])) if job["ahead"] else list(results[0].images)
 
         def over(frames: Iterable[Any]) -> Iterator[Any]:
-            if job["live"]:
+            if job["ahead"]:
                 asked = {k: v for k, v in asdict(settings).items() if v is not None}
                 with pipe.live(job["prompt"], **asked) as live:
-                    yield from live.over(frames)
+                    yield from live.over(frames, ahead=job["ahead"])
                 return
             for frame in frames:
                 yield pipe.run(replace(request, image=frame)).images[0]

@@ -68,7 +68,7 @@ def job(
         "vae_dtype": dtype(layout.VAE_DECODER),
         "torch_device": torch_device(task),
         "steps_mode": None,
-        "live": False,
+        "ahead": 0,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from overpaint.runtime.live.line import AHEAD
 from overpaint.runtime.settings import Settings
 
 from .flags import with_settings
@@ -66,6 +67,14 @@ def live(
     residual_guidance: Annotated[
         float, typer.Option(min=0, help="Away from the frame itself, at no cost; 1 is off.")
     ] = 1.0,
+    ahead: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=3,
+            help="Frames under way at once: 1 is the least latency, 3 the most frames.",
+        ),
+    ] = AHEAD,
     rate: Annotated[
         float | None, typer.Option(min=1, max=240, help="Frames a second of OUT; absent, SOURCE's.")
     ] = None,
@@ -87,6 +96,7 @@ def live(
             settings=settings,
             similar=similar,
             residual_guidance=residual_guidance,
+            ahead=ahead,
             rate=rate,
             force=force,
             json=json,

@@ -33,6 +33,7 @@ class Play:
     settings: Settings
     similar: float | None
     residual_guidance: float
+    ahead: int
     rate: float | None
     force: bool
     json: bool
@@ -75,7 +76,7 @@ def play(
             **asdict(asked.settings),
         )
         began = perf_counter()
-        for shown in _shown(live, frames, asked.source):
+        for shown in _shown(live, frames, asked.source, asked.ahead):
             show(shown)
         played = _played(live, asked.output, perf_counter() - began)
     if not played.frames:
@@ -83,11 +84,11 @@ def play(
     _tell(played, asked.json)
 
 
-def _shown(live: Live, frames: Frames, source: str) -> Iterator[Image.Image]:
+def _shown(live: Live, frames: Frames, source: str, ahead: int) -> Iterator[Image.Image]:
     """Each frame, repainted, with a bar; Ctrl-C is how what has no end ends."""
     with progress_bar(Path(source).name) as advance:
         try:
-            for done, shown in enumerate(live.over(frames.pictures), 1):
+            for done, shown in enumerate(live.over(frames.pictures, ahead=ahead), 1):
                 yield shown
                 if frames.total is not None:
                     advance(done, frames.total)

@@ -59,8 +59,10 @@ def test_frames_that_overlap_are_the_same_and_in_order(
     assert all(same(one, called(pipe, frame)) for one, frame in zip(shown, frames, strict=True))
 
 
-def test_frames_overlap(pipe: Img2Img, frames: list[Image.Image]) -> None:
-    """More frames are taken than have come out, and no more than there are stages."""
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+def test_so_many_frames_are_under_way_as_are_asked_for(
+    pipe: Img2Img, frames: list[Image.Image], ahead: int
+) -> None:
     taken = []
 
     def coming() -> Iterator[Image.Image]:
@@ -69,8 +71,16 @@ def test_frames_overlap(pipe: Img2Img, frames: list[Image.Image]) -> None:
             yield frame
 
     with pipe.live(PROMPT, **ASKED) as live:
-        for shown, _ in enumerate(live.over(coming()), 1):
-            assert shown <= len(taken) <= shown + 2
+        for shown, _ in enumerate(live.over(coming(), ahead=ahead), 1):
+            assert len(taken) == min(shown - 1 + ahead, len(frames))
+
+
+def test_no_frame_under_way_is_refused(pipe: Img2Img, frames: list[Image.Image]) -> None:
+    with (
+        pipe.live(PROMPT, **ASKED) as live,
+        pytest.raises(UsageError, match="ahead: expected 1 or more frames under way, got 0"),
+    ):
+        list(live.over(frames, ahead=0))
 
 
 @pytest.mark.parametrize("sampler", ["lcm", "euler", "dpmpp-2m"])

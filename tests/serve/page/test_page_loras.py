@@ -11,6 +11,8 @@ from tests.random_lora import random_lora
 from tests.serve.engine import fake_served
 from tests.serve.page.conftest import Open
 from tests.serve.page.easel import Easel
+from tests.serve.page.test_page_live import asked as told
+from tests.serve.page.test_page_live import begun, frames, settled
 from tests.serve.running import Running, serving
 
 from overpaint.serve.config import Config
@@ -57,6 +59,20 @@ def test_a_slider_repaints_with_the_same_seed(inked: Running, visit: Open) -> No
     back = easel.finished()
     assert "lora" not in asked(easel)
     assert np.array_equal(base, back)
+
+
+def test_a_slider_turns_what_is_drawn_live(inked: Running, visit: Open) -> None:
+    easel = begun(visit(inked.url))
+    plain = settled(easel)
+    known = frames(easel)[1]
+    slide(easel, 2)
+    assert not np.array_equal(plain, settled(easel, known))
+    known = frames(easel)[1]
+    slide(easel, 0)
+    settled(easel, known)
+    weights = [said["lora"] for said in told(easel)]
+    assert (weights[0], weights[-1], {"ink": 2} in weights) == ({}, {}, True)
+    assert easel.jobs == []
 
 
 def test_a_slider_before_the_first_picture_paints_nothing(inked: Running, visit: Open) -> None:

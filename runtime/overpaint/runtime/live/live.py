@@ -25,7 +25,7 @@ from overpaint.runtime.image import ImageLike, read
 from overpaint.runtime.request import Request
 
 from .frame import decode, encode, framed, repaint
-from .line import over
+from .line import AHEAD, over
 from .scene import Scene, scene
 
 REMEMBERED: Final = 4096
@@ -123,17 +123,24 @@ class Live(Closing):
 
         Raises UsageError, ImageError, SessionError.
         """
-        [shown] = self.over([frame])
+        [shown] = self.over([frame], ahead=1)
         return shown
 
-    def over(self, frames: Iterable[ImageLike]) -> Iterator[Image.Image]:
-        """Each of `frames` repainted, in order; while one is decoded the next is in the denoiser
-        and the one after that is encoded.
+    def over(self, frames: Iterable[ImageLike], *, ahead: int = AHEAD) -> Iterator[Image.Image]:
+        """Each of `frames` repainted, in order, each stage on a thread of its own: reading and
+        encoding, the denoiser, decoding.
 
-        Raises as a call does, where the frame that it happened to would have come out.
+        ahead: frames that are under way at once. 1: each comes out before the next is taken, the
+        least latency. 2: while one is decoded the next is in the denoiser. 3: and the one after
+        that is encoded, the most frames a second where an engine leaves the machine idle.
+
+        Raises UsageError for less than 1; else as a call does, where the frame that it happened to
+        would have come out.
         """
+        if ahead < 1:
+            raise UsageError(f"ahead: expected 1 or more frames under way, got {ahead}")
         with self._engines(self._request).alone():
-            yield from over(frames, (self._enter, self._repaint, self._leave))
+            yield from over(frames, (self._enter, self._repaint, self._leave), ahead=ahead)
 
     def close(self) -> None:
         """End it; the pipeline stays open. May be repeated."""

@@ -140,10 +140,7 @@ def check(order: Order, model: ModelCapabilities) -> None:
             raise UsageError(
                 f"ip_adapter_image: {model.name}, where it is served, has no adapter to see it"
             )
-        for name in order.lora_weights():
-            if name not in model.loras:
-                known = f"it has {', '.join(model.loras)}" if model.loras else "it has none"
-                raise UsageError(f"lora: {model.name} has no {name!r}; {known}")
+        check_loras(order, model)
         _check_control(order, model)
         resolved = resolve(settings, model.defaults, with_image=with_image)
         if resolved.steps > model.max_steps:
@@ -159,6 +156,14 @@ def check(order: Order, model: ModelCapabilities) -> None:
         check_memory(order, model)
     except UsageError as error:
         raise invalid(error, field) from None
+
+
+def check_loras(order: Order, model: ModelCapabilities) -> None:
+    """Raises UsageError for a LoRA that is not this model's."""
+    for name in order.lora_weights():
+        if name not in model.loras:
+            known = f"it has {', '.join(model.loras)}" if model.loras else "it has none"
+            raise UsageError(f"lora: {model.name} has no {name!r}; {known}")
 
 
 def _check_control(order: Order, model: ModelCapabilities) -> None:

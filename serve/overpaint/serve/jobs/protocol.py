@@ -175,8 +175,9 @@ class FrameError(OverpaintError):
 class LiveRun(Protocol):
     """Frames repainted one after the other, between a provider's jobs."""
 
-    def ask(self, prompt: str, strength: float | None) -> None:
-        """What frames become from the next one on."""
+    def ask(self, order: Order) -> None:
+        """What frames become from the next one on: another prompt, strength or LoRAs' weights than
+        when it began, and nothing else."""
         ...
 
     async def repaint(self, latest: Callable[[], bytes]) -> Image.Image:

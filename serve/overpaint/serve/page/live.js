@@ -9,7 +9,7 @@ const REFUSED = [4429, 4503];
 const AGAIN = 3000; // milliseconds after which somebody may have left
 
 /**
- * {begin, end, touch}. `asked()` is the first message, of which prompt and strength may change; `take()` promises
+ * {begin, end, touch}. `asked()` is the first message, of which prompt, strength and lora may change; `take()` promises
  * the frame as a blob; `show(blob, picture)` has what became of it, and `tell(phase, words)` how the connection is:
  * connecting, live, idle, refused, lost, or error.
  */
@@ -20,13 +20,17 @@ export function createLive(api, { asked, take, show, tell }) {
   let tries = 0;
   let changed = false; // since the last frame
   let taking = false;
-  let sent, answered, told, picture, reason;
+  let sent, answered, picture, reason;
+  let told; // of what may change, as it was sent
 
   function connect() {
     const here = api.live();
-    [socket, sent, answered, told, reason, again] = [here, 0, 0, asked(), "", 0];
+    const first = asked();
+    const { prompt, strength, lora } = first;
+    told = JSON.stringify({ prompt, strength, lora });
+    [socket, sent, answered, reason, again] = [here, 0, 0, "", 0];
     tell("connecting");
-    here.onopen = () => here.send(JSON.stringify(told));
+    here.onopen = () => here.send(JSON.stringify(first));
     here.onmessage = ({ data }) => here === socket && hear(data);
     here.onclose = ({ code }) => here === socket && lost(code);
   }
@@ -58,9 +62,10 @@ export function createLive(api, { asked, take, show, tell }) {
     const frame = await (await take()).arrayBuffer();
     taking = false;
     if (here !== socket) return touch();
-    const { prompt, strength } = asked();
-    if (prompt !== told.prompt || strength !== told.strength) here.send(JSON.stringify({ prompt, strength }));
-    told = { prompt, strength };
+    const { prompt, strength, lora } = asked();
+    const change = JSON.stringify({ prompt, strength, lora });
+    if (change !== told) here.send(change);
+    told = change;
     here.send(frame);
     sent += 1;
     pump();

@@ -20,8 +20,8 @@ export function requestOf(state, seed) {
   const request = { model: model.name, prompt: form.prompt.trim(), n, seed, sampler, ...Object.fromEntries(further) };
   if (masked && feather > 0) request.mask_blur = feather;
   if (referencesOf(state).length > 0) request.ip_adapter_scale = form.seen;
-  const turned = Object.entries(form.loras).filter(([name]) => model.loras?.includes(name));
-  if (turned.length > 0) request.lora = Object.fromEntries(turned);
+  const turned = turnedOf(state);
+  if (Object.keys(turned).length > 0) request.lora = turned;
   const shown = Object.entries(form.control ?? {}).filter(([name]) => controlsOf(state).includes(name));
   if (shown.length > 0) request.control = Object.fromEntries(shown);
   if (form.avoid.trim()) request.negative_prompt = form.avoid.trim();
@@ -36,6 +36,11 @@ export function requestOf(state, seed) {
     steps: form.steps,
     guidance_scale: form.guidance,
   };
+}
+
+/** The weights of the model's LoRAs, by name: of those that have one. */
+export function turnedOf({ form, model }) {
+  return Object.fromEntries(Object.entries(form.loras).filter(([name]) => model.loras?.includes(name)));
 }
 
 /** The reference pictures that the job goes by: none where the model sees none. */

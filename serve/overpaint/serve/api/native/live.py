@@ -2,9 +2,9 @@
 
 The first message is JSON and says what frames become; the answer is `ready`. After that each binary
 message is a frame, and each binary answer its picture, with a `picture` line before it that says
-whose. JSON changes prompt and strength at any time. Nothing queues: the newest frame takes the
-place of one that waits, which is counted. What is wrong is one `error` line, and the session goes
-on.
+whose. JSON changes prompt, strength and LoRAs' weights at any time. Nothing queues: the newest
+frame takes the place of one that waits, which is counted. What is wrong is one `error` line, and
+the session goes on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from overpaint.bundle.errors import ImageError, UsageError
 from overpaint.runtime.resolved import random_seed
-from overpaint.serve.api.orders import find_model, invalid
+from overpaint.serve.api.orders import check_loras, find_model, invalid
 from overpaint.serve.http.guard import SUBPROTOCOL
 from overpaint.serve.http.problems import ApiError, invalid_request
 from overpaint.serve.http.strict_json import loads
@@ -120,7 +120,7 @@ class Session:
     async def run(self) -> None:
         """Until the client goes, is idle, or the server shuts down. Raises WebSocketDisconnect and
         EndError for that."""
-        asked, order = await self._begun()
+        asked, model, order = await self._begun()
         try:
             run = self._state.jobs.begin_live(order)
         except NoProviderError as nobody:
@@ -133,7 +133,11 @@ class Session:
             seed=order.settings.seed,
             format=asked.format,
         )
-        loops = (self._hear(order, run), self._read_frames(), self._repaint(run, asked.format))
+        loops = (
+            self._hear(order, model, run),
+            self._read_frames(),
+            self._repaint(run, asked.format),
+        )
         tasks = [asyncio.ensure_future(one) for one in (*loops, self._state.leaving.wait())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -145,8 +149,8 @@ class Session:
             task.result()
         raise EndError(GOING_AWAY, "draining", "the server is shutting down")
 
-    async def _begun(self) -> tuple[LiveRequest, Order]:
-        """The first message that says what frames become."""
+    async def _begun(self) -> tuple[LiveRequest, ModelCapabilities, Order]:
+        """The first message that says what frames become, and of which model."""
         while True:
             message = await self._next()
             try:
@@ -155,14 +159,13 @@ class Session:
                     raise ApiError(422, "invalid_request", wanted)
                 asked = _parsed(LiveRequest, message["text"])
                 model = await find_model(self._state, asked.model)
-                return asked, _order(asked, model)
+                return asked, model, _order(asked, model)
             except NoProviderError as nobody:
                 raise EndError(UNAVAILABLE, nobody.reason, str(nobody)) from None
             except ApiError as problem:
                 await self._tell(problem)
 
-    async def _hear(self, order: Order, run: LiveRun) -> None:
-        prompt, strength = order.prompt, order.settings.strength
+    async def _hear(self, order: Order, model: ModelCapabilities, run: LiveRun) -> None:
         while True:
             message = await self._next()
             if message.get("text") is None:
@@ -171,13 +174,11 @@ class Session:
                     self._state.metrics.frames.labels("dropped").inc()
                 continue
             try:
-                change = _parsed(LiveChange, message["text"])
+                order = _changed(order, _parsed(LiveChange, message["text"]), model)
             except ApiError as problem:
                 await self._tell(problem)
                 continue
-            prompt = prompt if change.prompt is None else change.prompt
-            strength = strength if change.strength is None else change.strength
-            run.ask(prompt, strength)
+            run.ask(order)
 
     async def _read_frames(self) -> None:
         """Frames as pictures, bounded as an upload is."""
@@ -286,7 +287,9 @@ def _order(asked: LiveRequest, model: ModelCapabilities) -> Order:
             model=model.name,
             prompt=asked.prompt,
             settings=replace(said, seed=seed, size=size),
+            lora=asked.lora or {},
         )
+        check_loras(order, model)
         if said.sampler is not None and said.sampler not in model.samplers:
             known = ", ".join(model.samplers)
             raise UsageError(
@@ -297,3 +300,19 @@ def _order(asked: LiveRequest, model: ModelCapabilities) -> Order:
     except UsageError as error:
         raise invalid(error) from None
     return order
+
+
+def _changed(order: Order, change: LiveChange, model: ModelCapabilities) -> Order:
+    """What frames become from now on. Raises ApiError 422 for a LoRA that is not the model's."""
+    strength = order.settings.strength if change.strength is None else change.strength
+    changed = replace(
+        order,
+        prompt=order.prompt if change.prompt is None else change.prompt,
+        settings=replace(order.settings, strength=strength),
+        lora=order.lora if change.lora is None else change.lora,
+    )
+    try:
+        check_loras(changed, model)
+    except UsageError as error:
+        raise invalid(error) from None
+    return changed

@@ -157,6 +157,7 @@ class Live(Closed):
 
     prompt: Prompt
     model: str | None = None
+    lora: LoraWeights | None = None
     format: Literal["jpeg", "png"] = "jpeg"
 
     def settings(self) -> Settings:
@@ -171,6 +172,7 @@ class LiveChange(Closed):
 
     prompt: Prompt | None = None
     strength: Strength | None = None
+    lora: LoraWeights | None = None
 
 
 def _live_fields() -> dict[str, Any]:

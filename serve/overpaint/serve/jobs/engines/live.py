@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from PIL import Image
@@ -28,9 +27,8 @@ class LocalLive(LiveRun):
         self._live: Live | None = None
         self._pipeline: Pipeline | None = None
 
-    def ask(self, prompt: str, strength: float | None) -> None:
-        settings = replace(self._order.settings, strength=strength)
-        self._order = replace(self._order, prompt=prompt, settings=settings)
+    def ask(self, order: Order) -> None:
+        self._order = order
 
     async def repaint(self, latest: Callable[[], bytes]) -> Image.Image:
         def begin() -> Paint:
@@ -44,10 +42,12 @@ class LocalLive(LiveRun):
         live, settings = self._live, order.settings
         if live is None or pipeline is not self._pipeline:
             said: Any = {name: getattr(settings, name) for name in options()}
-            live = self._live = pipeline.live(order.prompt, **said)
+            live = self._live = pipeline.live(order.prompt, lora=order.lora, **said)
             self._pipeline = pipeline
         if order.prompt != live.prompt:
             live.prompt = order.prompt
         if settings.strength is not None and settings.strength != live.strength:
             live.strength = settings.strength
+        if order.lora != live.lora:
+            live.lora = order.lora
         return live(frame)

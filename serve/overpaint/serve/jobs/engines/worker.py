@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from threading import Event as Flag
 from typing import Any, Protocol, Unpack
 
@@ -26,7 +26,13 @@ class Pipeline(Protocol):
 
     def events(self, request: Request, cancel: Flag) -> Iterator[EngineStep | Complete]: ...
 
-    def live(self, prompt: str, **options: Unpack[Options]) -> Live: ...
+    def live(
+        self,
+        prompt: str,
+        *,
+        lora: Mapping[str, float] | None = None,
+        **options: Unpack[Options],
+    ) -> Live: ...
 
     def wait(self) -> Any: ...
 

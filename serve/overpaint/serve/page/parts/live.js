@@ -4,6 +4,7 @@ import { $, list, makeButton, element, set } from "../dom.js";
 import { createLive } from "../live.js";
 import { asSentence, say } from "../messages.js";
 import { planned } from "../plan.js";
+import { turnedOf } from "../request.js";
 import { brushKeys, otherTool } from "./brush_keys.js";
 import { sheet } from "./live_sheet.js";
 
@@ -31,14 +32,15 @@ export function live(store, api, album) {
   let shown = null; // {blob, url} on the right
   let times = []; // of the last pictures
   let count = 0;
-  let begun = null; // {model, prompt, strength} of the session
+  let begun = null; // {model, said} of the session, what it was told last
 
   const asked = () => {
     const { form, model } = store.state;
     const { width, height } = model.sizes.default;
     const seed = form.locked && form.seed !== "" ? Number(form.seed) : null;
     const size = `${width}x${height}`;
-    return { model: model.name, size, seed, prompt: form.prompt, strength: strengthOf(store.state) };
+    const lora = turnedOf(store.state);
+    return { model: model.name, size, seed, prompt: form.prompt, strength: strengthOf(store.state), lora };
   };
   const connection = createLive(api, {
     asked,
@@ -105,7 +107,8 @@ export function live(store, api, album) {
     $("live-camera").hidden = !navigator.mediaDevices?.getUserMedia;
     for (const one of ["picture", "camera"]) $(`live-${one}`).setAttribute("aria-pressed", String(ground === one));
     paper.draw(state);
-    follow(on && model ? { model: model.name, prompt: form.prompt, strength: strengthOf(state) } : null);
+    const said = on && model ? JSON.stringify([form.prompt, strengthOf(state), turnedOf(state)]) : null;
+    follow(said && { model: model.name, said });
   };
 
   /** Begin and end the session, and tell it what is new in the form. */
@@ -115,7 +118,7 @@ export function live(store, api, album) {
     if (before?.model !== wanted?.model) {
       if (before) connection.end();
       if (wanted) connection.begin();
-    } else if (wanted && (before.prompt !== wanted.prompt || before.strength !== wanted.strength)) connection.touch();
+    } else if (before && before.said !== wanted.said) connection.touch();
   }
 }
 

@@ -11,8 +11,8 @@ export function loras(store, runner) {
     store.changeForm({ loras: weight === 0 ? others : { ...others, [name]: weight } });
   };
   const again = () => {
-    const { form, results, model } = store.state;
-    if (results.length === 0 || form.seed === "" || !model) return;
+    const { form, results, model, live } = store.state;
+    if (live.on || results.length === 0 || form.seed === "" || !model) return;
     store.changeForm({ locked: true });
     runner.repaint();
   };
