@@ -75,6 +75,22 @@ def paint(bundle: str, orders: str) -> None:
     print(json.dumps([*told, _counts()]))
 
 
+def live(bundle: str, asked: str, prompts: str) -> None:
+    """What each frame of one live run costs, its prompt set before it where that is another one."""
+    told = []
+    with Img2Img.open(bundle, device="cuda") as pipe:
+        [first, *_] = said = json.loads(prompts)
+        with pipe.live(first, **json.loads(asked)) as run:
+            for prompt in said:
+                if prompt != run.prompt:
+                    run.prompt = prompt
+                before = _counts()
+                run(str(PICTURE))
+                after = _counts()
+                told.append({name: after[name] - before[name] for name in COUNTS})
+    print(json.dumps(told))
+
+
 def step(bundle: str) -> None:
     """Medians over pictures of 512x512 in one step without guidance, as SD-Turbo is used. Nothing
     computes: what the engine's call takes is our part, ONNX Runtime's, and three small copies."""
@@ -96,4 +112,4 @@ def _counts() -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    {"take": take, "paint": paint, "step": step}[sys.argv[1]](*sys.argv[2:])
+    {"take": take, "paint": paint, "live": live, "step": step}[sys.argv[1]](*sys.argv[2:])

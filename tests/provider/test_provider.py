@@ -123,6 +123,19 @@ def test_a_size_that_was_captured_is_only_replayed(half: str, environment: Path)
     assert closed["live"] < held / 5  # what the provider itself keeps
 
 
+def test_between_live_frames_nothing_but_captured_graphs_runs(half: str, environment: Path) -> None:
+    steps = 2
+    asked = {"steps": steps, "strength": 0.5, "seed": 1}
+    prompts = ["winter"] * 5 + ["summer"] * 4
+    frames = ask(environment, "live", half, json.dumps(asked), json.dumps(prompts))
+    print(frames)
+    for one in (*frames[2:5], *frames[6:]):  # as they are first, then captured; a new text is read
+        assert (one["launches"], one["captures"], one["allocations"], one["live"]) == (0, 0, 0, 0)
+        assert one["replays"] == one["downloads"] == steps + 2  # encoder, steps, decoder
+        # Latents and timestep of each step; picture, latents for the decoder.
+        assert one["uploads"] == 2 * steps + 2
+
+
 def test_ever_new_sizes_do_not_take_ever_more_memory(half: str, environment: Path) -> None:
     orders = [{"size": (side, 64), "steps": 2} for side in range(64, 64 + 8 * 12, 8)]
     assert len(orders) > KEPT
