@@ -1,6 +1,6 @@
 """`python -m pocket.pictures`: the example and every picture of the documentation, from the
-bundle that ships: the input and two repaintings, strength by prompt, a denoising as it runs, and a
-drawing that is repainted as it is drawn."""
+bundle that ships: the input and three repaintings that keep its outlines, strength by prompt, a
+denoising as it runs, and a drawing that is repainted as it is drawn."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from overpaint.runtime import Img2Img, Step
+from overpaint.runtime import Control, Img2Img, Step
 from pocket import drawing
 from pocket.painter import paint
 from pocket.scene import HELD_OUT, Scene
@@ -30,6 +30,11 @@ PROMPTS = (
     "desert mountains at noon",
     "summer mountains with a lake, watercolour",
 )
+KEPT = (
+    "autumn mountains at noon, with a house",
+    "summer mountains at sunset, with a house",
+    "summer mountains at night, with a house",
+)
 STRENGTHS = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 1.0)
 SEED = 7
 DRAWING = 48
@@ -45,8 +50,9 @@ def main() -> None:
     EXAMPLES.mkdir(parents=True, exist_ok=True)
     summer = paint(EXAMPLE)
     Image.fromarray(summer).save(EXAMPLES / "summer.png")
+    with Img2Img.open(control=["edges"]) as pipe:
+        save("before-after", row([summer, *(kept(pipe, summer, p) for p in KEPT)]), 2)
     with Img2Img.open() as pipe:
-        save("before-after", row([summer, *(repaint(pipe, summer, p) for p in PROMPTS[:2])]), 2.5)
         save("strength", strength_grid(pipe, summer), 1.5)
         frames = denoising(pipe, summer, "winter mountains at night, watercolour")
         drawn = drawn_live(pipe, "autumn mountains at sunset, a house, flat poster")
@@ -59,6 +65,13 @@ def repaint(pipe: Img2Img, picture: Picture, prompt: str, strength: float | None
     """One repainting at the bundle's own defaults."""
     image = Image.fromarray(picture)
     return np.asarray(pipe(image, prompt, strength=strength, seed=SEED).images[0].convert("RGB"))
+
+
+def kept(pipe: Img2Img, picture: Picture, prompt: str) -> Picture:
+    """One repainting whose outlines the embedded control network keeps."""
+    control = {"edges": Control(preprocessor="canny")}
+    made = pipe(Image.fromarray(picture), prompt, strength=0.5, seed=SEED, control=control)
+    return np.asarray(made.images[0].convert("RGB"))
 
 
 def strength_grid(pipe: Img2Img, picture: Picture) -> Picture:
