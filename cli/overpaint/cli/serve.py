@@ -97,7 +97,9 @@ def serve(
     fallback: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="URL", help="Another, for jobs that find the provider full. Repeatable."
+            metavar="URL",
+            help="Another, for jobs that find the provider full; openai+https://HOST is any server "
+            "that speaks OpenAI's image edits. Repeatable.",
         ),
     ] = None,
     fallback_token: Annotated[
