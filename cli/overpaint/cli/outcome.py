@@ -117,9 +117,14 @@ def _passed_over(paths: Sequence[Path]) -> str:
 
 def _how(result: Result) -> str:
     return (
-        f"{result.steps_run} of {result.parameters.resolved.steps} steps, "
+        f"{result.steps_run} of {result.parameters.resolved.steps} steps{_fewer(result)}, "
         f"{result.timings.total:.2f} s on {result.device}{_quality(result)}"
     )
+
+
+def _fewer(result: Result) -> str:
+    computed, exact = result.evaluations, result.exact_evaluations
+    return f" ({computed} of {exact} evaluations)" if computed < exact else ""
 
 
 def _quality(result: Result) -> str:
@@ -141,6 +146,8 @@ def _as_data(
         **parameters,
         "devices": result.devices,
         "version": version("overpaint"),
+        "evaluations": result.evaluations,
+        "exact_evaluations": result.exact_evaluations,
         "passed_over": result.passed_over,
         "psnr_db": result.decision.psnr_db if result.decision else None,
         "timings": {**asdict(result.timings), "denoise": result.timings.denoise},

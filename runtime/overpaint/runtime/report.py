@@ -33,6 +33,8 @@ def result(stages: Sequence[Stage], images: Sequence[Image.Image], log: Log) -> 
         images=tuple(Painting.of(*pair) for pair in zip(images, parameters, strict=True)),
         seeds=base.job.resolved.seeds,
         steps_run=parameters[0].steps_run,
+        evaluations=log.tally.evaluations,
+        exact_evaluations=sum(stage.evaluations for stage in stages),
         timings=Timings(
             total=log.watch.total,
             load=seconds.get("load", 0.0),

@@ -28,7 +28,8 @@ class StepTime:
 class Timings:
     """Seconds by stage. `load`: waiting for engines. `read`: opening and fitting the picture.
 
-    `steps` holds one entry for each call of the denoiser; `denoise` is their sum. `total` is the
+    `steps` holds one entry for each row of the schedule, be it computed or foretold; `denoise` is
+    their sum. `total` is the
     whole run but the time that the caller of a stream took between two events.
     """
 
@@ -50,13 +51,17 @@ class Result:
     """Finished images, and everything needed to make them again.
 
     Saving one of `images` as PNG, JPEG or WEBP writes its parameters into the file. `steps_run`
-    counts denoising steps executed, which strength makes fewer than those requested. `devices`
+    counts denoising steps executed, which strength makes fewer than those requested. `evaluations`
+    counts the denoiser's, one for each branch of guidance of each image in each call;
+    `exact_evaluations` are those of the same run at fidelity "exact". `devices`
     says what ran each component, `decision` why, and why not something better.
     """
 
     images: tuple[Painting, ...]
     seeds: tuple[int, ...]
     steps_run: int
+    evaluations: int
+    exact_evaluations: int
     timings: Timings
     devices: dict[str, str]
     decision: Decision | None

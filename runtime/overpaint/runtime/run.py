@@ -14,23 +14,18 @@ from PIL import Image
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.families import FAMILIES
-from overpaint.bundle.lora.branches import SCALE
-from overpaint.engines.session.session import Session
 
 from . import latents
 from .cancel import Cancel, check
-from .controlled import encode_hints, open_networks, steering
-from .denoiser import Denoiser
-from .denoiser.engine import EngineCalls
-from .denoiser.guidance import guided, unguided
-from .denoiser.guidance_embedding import guidance_embedding
-from .engines import SEEING, Engines, turned_by
+from .controlled import encode_hints, open_networks
+from .engines import SEEING, Engines
 from .feed import as_feed
 from .image import from_pixels
-from .ip_adapter.tokens import encode_references, reference_inputs
+from .ip_adapter.tokens import encode_references
 from .loop import denoise
 from .masks.keeping import Keeping
 from .memory import check_memory
+from .predicting import denoiser_of
 from .prepare import VAE_LATENTS, Job, check_context, prepare
 from .refine import base_request, refiner_job
 from .report import result
@@ -181,30 +176,27 @@ def _denoise(
         networks = open_networks(stage, hints, used, log.watch)
         for start_of in range(0, len(x), job.batch):
             some = slice(start_of, start_of + job.batch)
-            branches = 2 if job.guided else 1
-            constants = _constants(stage, len(x[some]), seen)
-            calls = EngineCalls(
+            denoiser = denoiser_of(
+                stage,
                 session,
-                FAMILIES[manifest.family].denoiser,
-                constants,
-                job.schedule,
                 x[some].shape,
-                branches=branches,
+                log.tally,
+                seen=seen,
                 channels=None if channels is None else channels[some],
-                further=steering(stage, session, networks, constants, (branches, *x[some].shape)),
+                networks=networks,
             )
             keeping = _keeping(stage, begun, some, first)
             rows = denoise(
-                _denoiser(calls, job),
+                denoiser,
                 x[some],
                 job.schedule,
                 draw=functools.partial(fill, begun.generators[some]),
                 hold=keeping.hold if keeping else None,
                 cancel=cancel,
             )
-            before = 0.0
+            before = log.tally.seconds
             for done, row in enumerate(rows, 1):
-                engine, before = calls.seconds - before, calls.seconds
+                engine, before = log.tally.seconds - before, log.tally.seconds
                 log.steps.append(StepTime(engine=engine, host=row.seconds - engine))
                 x[some] = row.state.x
                 with log.watch.away():
@@ -234,47 +226,6 @@ def _keeping(stage: Stage, begun: Start, some: slice, first: int) -> Keeping | N
         soft=masking.soft,
         first=first,
     )
-
-
-def _denoiser(calls: EngineCalls, job: Job) -> Denoiser:
-    """What the loop calls: the engine, and around it what was asked for."""
-    if not job.guided:
-        return unguided(calls)
-    settings = job.resolved.settings
-    return guided(calls, job.resolved.guidance_scale, rescaled=settings.guidance_rescale)
-
-
-def denoiser_of(stage: Stage, session: Session, shape: tuple[int, ...]) -> Denoiser:
-    """What the loop calls for latents of `shape` (B,C,h,w), bound once."""
-    branches, constants = 2 if stage.job.guided else 1, _constants(stage, shape[0])
-    calls = EngineCalls(
-        session,
-        FAMILIES[stage.engines.bundle.manifest.family].denoiser,
-        constants,
-        stage.job.schedule,
-        shape,
-        branches=branches,
-        further=steering(stage, session, [], constants, (branches, *shape)),
-    )
-    return _denoiser(calls, stage.job)
-
-
-def _constants(
-    stage: Stage, n: int, seen: npt.NDArray[Any] | None = None
-) -> dict[str, npt.NDArray[Any]]:
-    """The denoiser's inputs that stay the same through the loop, for n images."""
-    constants, engines = stage.conditioning.batch(n), stage.engines
-    manifest = engines.bundle.manifest
-    width = manifest.guidance_embedding_width
-    if width is not None:
-        embedding = guidance_embedding(stage.job.resolved.guidance_scale, width)
-        constants["timestep_cond"] = np.repeat(embedding, n, axis=0)
-    scale = engines.lora_scale(stage.job.lora)
-    if scale is not None and manifest.denoiser in turned_by(engines.bundle):
-        constants[SCALE] = scale
-    if seen is not None and stage.job.references is not None:
-        constants |= reference_inputs(seen, stage.job.references, n)
-    return constants
 
 
 def _decode(stage: Stage, x: Array, log: Log) -> list[Image.Image]:

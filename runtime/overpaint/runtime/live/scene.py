@@ -11,9 +11,10 @@ from overpaint.bundle.facts import Latents
 from overpaint.engines.session.session import Session
 from overpaint.runtime.denoiser import Denoiser
 from overpaint.runtime.engines import Engines
+from overpaint.runtime.predicting import denoiser_of
 from overpaint.runtime.prepare import Job, prepare
 from overpaint.runtime.request import Request
-from overpaint.runtime.run import denoiser_of, encode_text
+from overpaint.runtime.run import encode_text
 from overpaint.runtime.stage import Log, Stage
 
 
@@ -57,7 +58,7 @@ def scene(engines: Engines, request: Request, residual_guidance: float) -> Scene
         job=job,
         scale=manifest.latents,
         encoder=encoder,
-        denoiser=denoiser_of(stage, session, shape),
+        denoiser=denoiser_of(stage, session, shape, log.tally),
         decoder=decoder,
         prediction=manifest.prediction,
         residual_guidance=residual_guidance,
