@@ -19,6 +19,7 @@ from overpaint.bundle.files.hashing import Progress
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.tiny_vae.attach import with_tiny_vae
 from overpaint.engines.choose import Decision, choose
 from overpaint.engines.session.closing import Closing
 
@@ -71,6 +72,7 @@ class Img2Img(Closing):
         like: str | None = None,
         ip_adapter: str | os.PathLike[str] | None = None,
         control: Sequence[str | os.PathLike[str]] = (),
+        tiny_vae: str | os.PathLike[str] | None = None,
         device: str = "auto",
         precision: str = "f32",
         gpu_memory: int | None = None,
@@ -93,6 +95,8 @@ class Img2Img(Closing):
         control: control networks, each a folder that `overpaint export` or `overpaint import` made
             of a ControlNet and called by its name. The bundle that runs with them is made in the
             user's cache, its weights linked.
+        tiny_vae: a tiny autoencoder (diffusers' AutoencoderTiny, TAESD), its folder or its
+            `.safetensors` file: previews come from it, and with the option vae "tiny" pictures.
         device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt",
             "tensorrt-rtx" and "openvino" insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
@@ -112,7 +116,10 @@ class Img2Img(Closing):
         fused, live = _fused_and_live(lora, lora_mode)
         folder = None if lora_folder is None else Path(lora_folder)
         made = bundle_to_open(bundle, fused, like, lora_folder=folder)
-        base = open_bundle(made, progress=progress)
+        own = open_bundle(made, progress=progress)
+        base = own
+        if tiny_vae is not None:
+            base = open_bundle(with_tiny_vae(own, Path(tiny_vae), progress), progress=progress)
         opened = with_control(base, control, progress)
         decision = choose(opened, device, precision, gpu_memory)
         if decision.precision == "bf16":
@@ -132,7 +139,7 @@ class Img2Img(Closing):
         pipe = cls(
             Engines.of(opened, components, decision, seeing),
             lora_folder=folder,
-            embedded=base.folder == EMBEDDED,
+            embedded=own.folder == EMBEDDED,
         )
         if live:
             pipe.loras.add(live, progress)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,9 @@ from overpaint.engines.choose import Decision
 from .engines import SEEING
 from .latents import preview
 from .metadata import Painting, Parameters
+
+Look: TypeAlias = Callable[[npt.NDArray[np.float32]], Image.Image]
+"""Latents (C,h,w) -> the picture that they stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +95,13 @@ class Step:
     total: int
     prediction: npt.NDArray[np.float32] = field(repr=False)
     factors: tuple[tuple[float, ...], ...] | None = field(default=None, repr=False)
+    look: Look | None = field(default=None, repr=False)
 
     def preview(self, image: int = 0) -> Image.Image:
-        """The picture as it is foreseen now, one pixel a latent cell; no decoder is run."""
+        """The picture as it is foreseen now, one pixel a latent cell, and no decoder is run; with a
+        tiny autoencoder open, at its full size."""
+        if self.look is not None:
+            return self.look(self.prediction[image])
         return preview(self.prediction[image], self.factors)
 
 

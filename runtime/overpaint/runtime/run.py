@@ -13,7 +13,10 @@ from PIL import Image
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
+from overpaint.bundle.facts import Latents
 from overpaint.bundle.families import FAMILIES
+from overpaint.bundle.tiny_vae.attach import has_tiny_vae
+from overpaint.engines.session.session import Session
 
 from . import latents
 from .cancel import Cancel, check
@@ -30,7 +33,7 @@ from .prepare import VAE_LATENTS, Job, check_context, prepare
 from .refine import base_request, refiner_job
 from .report import result
 from .request import Request
-from .result import Complete, Step, StepTime
+from .result import Complete, Look, Step, StepTime
 from .stage import Log, Stage
 from .start import Moments, Start, fill, start, starts_from_noise
 from .text import CONDITION, Conditioning, Prompting, Prompts
@@ -79,6 +82,8 @@ def run(
 def _read(engines: Engines, request: Request) -> list[tuple[Engines, Job]]:
     """Who does what: one job, or the base's and the refiner's."""
     refiner = request.refiner
+    for one in (engines, *([] if refiner is None else [refiner.engines])):
+        one.vae(request.settings.vae)  # refused before anything is computed
     if request.ip_adapter_image and engines.adapters is not None:
         raise UsageError(
             "ip_adapter_image: LoRAs that turn and reference pictures do not go together; open the "
@@ -125,7 +130,8 @@ def _encode_picture(stages: list[Stage], log: Log) -> Moments:
     pixels = job.pixels if any(held) or not starts_from_noise(job) else None
     if pixels is None and not inpaints:
         return Moments(picture=None, masked=None)
-    with stage.engines.components.use(layout.VAE_ENCODER, log.watch) as session:
+    encoder, _ = stage.engines.vae(job.resolved.settings.vae)
+    with stage.engines.components.use(encoder, log.watch) as session:
 
         def moments(sample: Array) -> Array:
             return latents.moments(session.run(as_feed(session, {"sample": sample})))
@@ -174,6 +180,7 @@ def _denoise(
     with contextlib.ExitStack() as used:
         session = used.enter_context(stage.engines.components.use(name, log.watch))
         networks = open_networks(stage, hints, used, log.watch)
+        look = _looking(stage, log, used)
         for start_of in range(0, len(x), job.batch):
             some = slice(start_of, start_of + job.batch)
             denoiser = denoiser_of(
@@ -206,6 +213,7 @@ def _denoise(
                         total=total,
                         prediction=keeping.shown(prediction, done) if keeping else prediction,
                         factors=manifest.preview,
+                        look=look,
                     )
 
 
@@ -232,9 +240,26 @@ def _decode(stage: Stage, x: Array, log: Log) -> list[Image.Image]:
     """One image at a time: the decoder is where memory peaks, and batches do not speed it up."""
     images: list[Image.Image] = []
     masking, scale = stage.job.masking, stage.engines.bundle.manifest.latents
-    with stage.engines.components.use(layout.VAE_DECODER, log.watch) as session:
+    _, decoder = stage.engines.vae(stage.job.resolved.settings.vae)
+    with stage.engines.components.use(decoder, log.watch) as session:
         for z in x:
-            sample = latents.decode(z[None], scale)
-            [image] = from_pixels(session.run(as_feed(session, {VAE_LATENTS: sample}))["sample"])
+            image = decoded(session, z, scale)
             images.append(masking.paste(image) if masking and masking.paste else image)
     return images
+
+
+def decoded(session: Session, z: Array, scale: Latents) -> Image.Image:
+    """The picture that a VAE's decoder makes of latents (C,h,w)."""
+    sample = latents.decode(z[None], scale)
+    [image] = from_pixels(session.run(as_feed(session, {VAE_LATENTS: sample}))["sample"])
+    return image
+
+
+def _looking(stage: Stage, log: Log, used: contextlib.ExitStack) -> Look | None:
+    """What previews are decoded by, while `used` is open: a tiny decoder, where there is one and
+    engines stay open."""
+    components, manifest = stage.engines.components, stage.engines.bundle.manifest
+    if components.low_memory or not has_tiny_vae(manifest):
+        return None
+    session = used.enter_context(components.use(layout.TINY_VAE_DECODER, log.watch))
+    return lambda z: decoded(session, z, manifest.latents)

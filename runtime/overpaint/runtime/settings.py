@@ -21,6 +21,7 @@ from .choices import (
     RNGS,
     SIGMAS,
     STEPS_MODES,
+    VAES,
 )
 from .fidelity import EXACT, LEVELS
 from .option import Declared, declared, option
@@ -82,6 +83,8 @@ class Settings:
         of it the negative prompt is not computed.
     adaptive_guidance: nor is it any more once it says the same as the prompt: once the cosine
         between the two predictions is so large.
+    vae: "tiny" is the tiny autoencoder that the pipeline was opened with, for the picture that is
+        read and for the one that is made; no level brings it.
 
     guess_mode: control networks act on the prompt's half of guidance alone; refused without one.
 
@@ -144,6 +147,9 @@ class Settings:
     )
     adaptive_guidance: float | None = option(
         None, "Guide until both predictions are so alike; 0.99 or so", low=0, high=1
+    )
+    vae: str = option(
+        "own", "tiny: the tiny autoencoder that was opened beside it", choices=lambda: VAES
     )
     negative_prompt: str | None = option(None, "What the picture should not show")
     sampler: str | None = option(
@@ -248,6 +254,7 @@ class Options(TypedDict, total=False):
     guidance_start: float | None
     guidance_end: float | None
     adaptive_guidance: float | None
+    vae: str
     negative_prompt: str | None
     sampler: str | None
     sigmas: str | None

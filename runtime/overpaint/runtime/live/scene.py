@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.facts import Latents
 from overpaint.engines.session.session import Session
@@ -48,10 +47,11 @@ def scene(engines: Engines, request: Request, residual_guidance: float) -> Scene
     job = prepare(engines.bundle, request)
     stage = Stage(engines, job, encode_text(engines, job, log))
     plain = engines.denoiser(controlled=False)
+    eyes, brush = engines.vae(request.settings.vae)
     with contextlib.ExitStack() as used:
         encoder, session, decoder = (
             used.enter_context(engines.components.use(name, log.watch))
-            for name in (layout.VAE_ENCODER, plain, layout.VAE_DECODER)
+            for name in (eyes, plain, brush)
         )
     shape = 1, *job.latent_shape(manifest.latents)
     return Scene(
