@@ -17,6 +17,7 @@ from fidelity import GUIDANCE, MOST_DB, STEPS, painted
 
 from overpaint.runtime import Img2Img, predicting
 from overpaint.runtime.denoiser import Array, Branches
+from overpaint.runtime.denoiser.forecast import forecast as ours
 from overpaint.runtime.denoiser.forecast import noise_to_signal
 from overpaint.runtime.image.compare import psnr
 from overpaint.runtime.schedule import Row
@@ -101,12 +102,6 @@ def easy_cache(tolerance: float) -> Callable[[Branches, Collection[int]], Branch
                 way = np.abs(seen - state["x"]).mean()
                 state["rate"] = np.abs(m - state["m"]).mean() / max(way, 1e-9)
             state.update(m=m, x=seen.copy(), last=seen.copy(), added=m - seen, error=0.0)
-                "m": m,
-                "x": seen.copy(),
-                "last": seen.copy(),
-                "added": m - seen,
-                "error": 0.0,
-            }
             return m
 
         return predicted
@@ -122,9 +117,8 @@ def _sigma(row: Row) -> float:
     return row.sigma
 
 
-OURS: Final = predicting.forecast
 FORECASTS: Final[Mapping[str, tuple[Forecast, tuple[int, ...]]]] = {
-    "ours": (OURS, (1, 2)),
+    "ours": (ours, (1, 2)),
     "line over σ": (_by(line, _sigma), (1, 2)),
     "line over σ/α": (_by(line), (1, 2)),
     "parabola over σ/α": (_by(parabola, kept=3), (1,)),
@@ -145,7 +139,7 @@ def main() -> None:
                 asked = {"steps": steps, "steps_mode": "exact", "guidance_scale": guidance}
                 exact, _, _ = painted(pipe, asked)
                 for name, (forecast, each) in FORECASTS.items():
-                    predicting.forecast = forecast  # type: ignore[assignment]
+                    vars(predicting)["forecast"] = forecast
                     for n in each:
                         pictures, calls, _ = painted(pipe, {**asked, "forecast": n})
                         pairs = zip(pictures, exact, strict=True)
