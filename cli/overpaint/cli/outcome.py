@@ -128,10 +128,12 @@ def _fewer(result: Result) -> str:
 
 
 def _quality(result: Result) -> str:
-    decision = result.decision
-    if decision is None or decision.psnr_db is None:
-        return ""
-    return f" ({decision.psnr_db:.1f} dB against f32)"
+    decision, told = result.decision, []
+    if decision is not None and decision.psnr_db is not None:
+        told.append(f"{decision.psnr_db:.1f} dB against f32")
+    if result.fidelity_db is not None:
+        told.append(f"{result.fidelity_db:.1f} dB against exact")
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _as_data(
@@ -148,6 +150,7 @@ def _as_data(
         "version": version("overpaint"),
         "evaluations": result.evaluations,
         "exact_evaluations": result.exact_evaluations,
+        "fidelity_db": result.fidelity_db,
         "passed_over": result.passed_over,
         "psnr_db": result.decision.psnr_db if result.decision else None,
         "timings": {**asdict(result.timings), "denoise": result.timings.denoise},

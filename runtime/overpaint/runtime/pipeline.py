@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias, Unpack, cast
 
@@ -29,6 +30,8 @@ from .control.control import Control
 from .control.opening import with_control
 from .default_bundle import EMBEDDED, bundle_to_open
 from .engines import PLAIN, Engines
+from .fidelity import EXACT
+from .fidelity_gate import judge
 from .image import ImageLike
 from .ip_adapter.open import names_with_references, open_seeing, opener
 from .live.asked import live_request
@@ -60,6 +63,7 @@ class Img2Img(Closing):
         whether they are the embedded model's, which has LoRAs of its own."""
         self.engines = engines
         self.loras = LiveLoras(engines, folder=lora_folder, embedded=embedded)
+        self._judged: dict[str, float] = {}
 
     @classmethod
     def open(
@@ -282,8 +286,22 @@ class Img2Img(Closing):
         raise AssertionError("a run ends in Complete or an error")
 
     def events(self, request: Request, cancel: Cancel | None = None) -> Iterator[Step | Complete]:
-        """A stream in one piece."""
-        return run(self.loras.engines(request.lora_weights()), request, cancel)
+        """A stream in one piece; a level of fidelity is compared with exact before its first."""
+        level = request.settings.fidelity
+        if level != EXACT and level not in self._judged:
+            self._judged[level] = judge(self.engines, level)
+        events = run(self.loras.engines(request.lora_weights()), request, cancel)
+        return self._told(events, self._judged.get(level))
+
+    def _told(
+        self, events: Iterator[Step | Complete], decibels: float | None
+    ) -> Iterator[Step | Complete]:
+        """`events`, whose result says how far its level of fidelity is from exact."""
+        for event in events:
+            if isinstance(event, Complete) and decibels is not None:
+                yield Complete(replace(event.result, fidelity_db=decibels))
+            else:
+                yield event
 
     def add_lora(self, name: str, file: str | os.PathLike[str]) -> None:
         """Open a LoRA, so that calls may give it a weight; the bundle's own engines stay open.

@@ -58,8 +58,9 @@ class Result:
     Saving one of `images` as PNG, JPEG or WEBP writes its parameters into the file. `steps_run`
     counts denoising steps executed, which strength makes fewer than those requested. `evaluations`
     counts the denoiser's, one for each branch of guidance of each image in each call;
-    `exact_evaluations` are those of the same run at fidelity "exact". `devices`
-    says what ran each component, `decision` why, and why not something better.
+    `exact_evaluations` are those of the same run at fidelity "exact"; `fidelity_db` is how far a
+    picture of this bundle at the level is from its exact one, PSNR in dB, None at "exact".
+    `devices` says what ran each component, `decision` why, and why not something better.
     """
 
     images: tuple[Painting, ...]
@@ -72,6 +73,7 @@ class Result:
     decision: Decision | None
     warnings: tuple[str, ...]
     parameters: Parameters
+    fidelity_db: float | None = None
 
     @property
     def device(self) -> str:
