@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
-from fidelity import GUIDANCE, MOST_DB, STEPS, painted
+from fidelity import GUIDANCE, MOST_DB, painted
 
 from overpaint.runtime import Img2Img, predicting
-from overpaint.runtime.denoiser import Array, Branches
+from overpaint.runtime.denoiser import Array, Denoiser
 from overpaint.runtime.denoiser.forecast import forecast as ours
 from overpaint.runtime.denoiser.forecast import noise_to_signal
 from overpaint.runtime.image.compare import psnr
@@ -24,19 +24,19 @@ from overpaint.runtime.schedule import Row
 
 Point: TypeAlias = tuple[float, Array]
 Guess: TypeAlias = Callable[[list[Point], float], Array]
-Forecast: TypeAlias = Callable[[Branches, Collection[int]], Branches]
+Forecast: TypeAlias = Callable[[Denoiser, Collection[int]], Denoiser]
 
 
 def _by(guess: Guess, level: Callable[[Row], float] = noise_to_signal, kept: int = 2) -> Forecast:
     """A forecast that makes a `guess` of the last points, `kept` of them, at a row's level."""
 
-    def forecast(predict: Branches, foretold: Collection[int]) -> Branches:
+    def forecast(denoiser: Denoiser, foretold: Collection[int]) -> Denoiser:
         points: list[Point] = []
 
         def predicted(x: Array, row: Row) -> Array:
             if id(row) in foretold:
                 return guess(points, level(row))
-            points.append((level(row), np.array(predict(x, row))))
+            points.append((level(row), np.array(denoiser(x, row))))
             del points[:-kept]
             return points[-1][1]
 
@@ -56,17 +56,6 @@ def line(points: list[Point], at: float) -> Array:
     return np.asarray(newer + np.float32((at - last) / (last - before)) * (newer - older))
 
 
-def parabola(points: list[Point], at: float) -> Array:
-    """Through the last three."""
-    levels = [level for level, _ in points]
-    weights = [
-        np.prod([(at - other) / (own - other) for other in levels if other != own])
-        for own in levels
-    ]
-    terms = (np.float32(w) * m for w, (_, m) in zip(weights, points, strict=True))
-    return np.asarray(sum(terms))
-
-
 def spectrum(points: list[Point], at: float) -> Array:
     """Chebyshev polynomials of degree 3 by ridge regression (1) over the last six, 0.4 of it
     beside 0.6 of a line; over time, which Spectrum counts in steps (stable-diffusion.cpp's
@@ -81,12 +70,12 @@ def spectrum(points: list[Point], at: float) -> Array:
     return np.asarray(np.float32(0.4) * fitted + np.float32(0.6) * line(points, at))
 
 
-def easy_cache(tolerance: float) -> Callable[[Branches, Collection[int]], Branches]:
+def easy_cache(tolerance: float) -> Callable[[Denoiser, Collection[int]], Denoiser]:
     """x and what the last output added to it, until the change that is estimated adds up to
     `tolerance` (Zhou et al. 2025, "Less is Enough", 2507.02860). It chooses its rows itself; those
     at the ends, which are never foretold, are told by `foretold`."""
 
-    def forecast(predict: Branches, foretold: Collection[int]) -> Branches:
+    def forecast(denoiser: Denoiser, foretold: Collection[int]) -> Denoiser:
         state: dict[str, Any] = {}
 
         def predicted(x: Array, row: Row) -> Array:
@@ -97,7 +86,7 @@ def easy_cache(tolerance: float) -> Callable[[Branches, Collection[int]], Branch
                 if state["error"] < tolerance:
                     state["last"] = seen.copy()
                     return np.asarray(seen + state["added"])
-            m = np.array(predict(x, row))
+            m = np.array(denoiser(x, row))
             if "m" in state:
                 way = np.abs(seen - state["x"]).mean()
                 state["rate"] = np.abs(m - state["m"]).mean() / max(way, 1e-9)
@@ -117,15 +106,14 @@ def _sigma(row: Row) -> float:
     return row.sigma
 
 
+STEPS: Final = (8, 18)
 FORECASTS: Final[Mapping[str, tuple[Forecast, tuple[int, ...]]]] = {
     "ours": (ours, (1, 2)),
-    "line over σ": (_by(line, _sigma), (1, 2)),
+    "line over σ": (_by(line, _sigma), (1,)),
     "line over σ/α": (_by(line), (1, 2)),
-    "parabola over σ/α": (_by(parabola, kept=3), (1,)),
     "the last output": (_by(again), (1, 2)),
     "Spectrum": (_by(spectrum, _time, kept=6), (1, 2)),
     # In place of any calls but those at the ends, and every ninth.
-    "EasyCache 0.05": (easy_cache(0.05), (8,)),
     "EasyCache 0.1": (easy_cache(0.1), (8,)),
     "EasyCache 0.2": (easy_cache(0.2), (8,)),
 }

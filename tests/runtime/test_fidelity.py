@@ -17,8 +17,13 @@ from overpaint.bundle.errors import CancelledError, UsageError
 from overpaint.runtime import Img2Img, Result, Step
 from overpaint.runtime.denoiser import Array
 from overpaint.runtime.denoiser.adaptive import adaptive
-from overpaint.runtime.denoiser.forecast import forecast, foretold_rows, noise_to_signal
-from overpaint.runtime.denoiser.guidance import guided
+from overpaint.runtime.denoiser.forecast import (
+    continued,
+    forecast,
+    foretold_rows,
+    noise_to_signal,
+)
+from overpaint.runtime.denoiser.guidance import guided, unguided
 from overpaint.runtime.denoiser.interval import interval
 from overpaint.runtime.denoiser.zero_star import optimised
 from overpaint.runtime.image.compare import psnr
@@ -67,10 +72,10 @@ def test_a_forecast_continues_a_line_over_the_noise_exactly(config: dict[str, ob
     rows = schedule(config=config)
     start, slope = noise(1), noise(2)
     engine = Counted(lambda row: start + np.float32(noise_to_signal(row)) * slope)
-    predict = forecast(engine, foretold_rows(rows, 1))
+    predict = forecast(unguided(engine), foretold_rows(rows, 1))
     for row in rows.rows[1:]:
         exact = start + np.float32(noise_to_signal(row)) * slope
-        np.testing.assert_allclose(predict(noise(0), row)[0], exact, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(predict(noise(0), row), exact, rtol=1e-4, atol=1e-3)
     assert len(engine.rows) == 9 - 3
 
 
@@ -100,26 +105,21 @@ def test_guidance_in_an_interval_computes_the_negative_half_there_only() -> None
     assert (len(both.rows), len(alone.rows)) == (4, 6)
 
 
-def test_a_forecast_across_the_end_of_guidance_takes_the_branch_that_both_points_have() -> None:
-    rows = schedule(10)
-    both = Counted(lambda row: np.full(SHAPE, noise_to_signal(row), np.float32), 2)
-    alone = Counted(both.told)
-    inner = interval(both, alone, rows.rows, 0.0, 0.4)
-    predict = forecast(inner, foretold_rows(rows, 1))
-    for row in rows.rows:
-        np.testing.assert_allclose(predict(noise(0), row)[-1], both.told(row), rtol=1e-4)
-    assert [rows.rows.index(row) for row in both.rows] == [0, 1, 2]
-    assert [rows.rows.index(row) for row in alone.rows] == [4, 6, 8, 9]
+def test_a_forecast_trusts_a_line_as_far_as_it_held_image_by_image() -> None:
+    """One image moves along a line; the other jumps, as where guidance ends: what it gave last is
+    given again."""
+    line = noise(1)
+    jump = line * 2 + noise(2)
+    points = [(3.0, line * 3), (2.0, line * 2), (1.0, line * 1)]
+    points[2][1][1] = jump[1]
+    told = continued(points, 0.5)
+    np.testing.assert_allclose(told[0], line[0] * 0.5, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(told[1], jump[1], atol=1e-5)
 
 
-def test_a_row_is_computed_where_guidance_has_only_begun() -> None:
-    """A line's newer point has two branches then, and the older one."""
-    rows = schedule(10)
-    both = Counted(lambda row: noise(1), 2)
-    inner = interval(both, Counted(lambda row: noise(1)), rows.rows, 0.2, 1)
-    predict = forecast(inner, foretold_rows(rows, 1))
-    assert [len(predict(noise(0), row)) for row in rows.rows] == [1, 1, *[2] * 8]
-    assert rows.rows[3] in both.rows
+def test_from_pure_noise_which_has_no_level_no_line_is_drawn() -> None:
+    points = [(np.inf, noise(1)), (4.0, noise(2))]
+    assert (continued(points, 2.0) == points[1][1]).all()
 
 
 def test_guidance_ends_when_both_predictions_say_the_same_for_each_image_by_itself() -> None:

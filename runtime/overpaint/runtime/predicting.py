@@ -73,17 +73,22 @@ def _composed(calls: Callable[[int], Branches], stage: Stage) -> Denoiser:
         predict = interval(predict, calls(1), schedule.rows, start, end)
     if job.guided and resolved.adaptive_guidance is not None:
         predict = adaptive(predict, calls(1), schedule.rows[0], resolved.adaptive_guidance)
+    denoiser = _guided(predict, stage) if job.guided else unguided(predict)
     if foretold := foretold_rows(schedule, resolved.forecast):
-        predict = forecast(predict, foretold)
-    if not job.guided:
-        return unguided(predict)
-    settings, zero_star = resolved.settings, resolved.settings.cfg_zero_star
-    flows = stage.engines.bundle.manifest.prediction == "flow"
-    if zero_star:
+        denoiser = forecast(denoiser, foretold)
+    return denoiser
+
+
+def _guided(predict: Branches, stage: Stage) -> Denoiser:
+    """Guidance by both branches of `predict`."""
+    settings, first = stage.job.resolved.settings, stage.job.schedule.rows[0]
+    if settings.cfg_zero_star:
         predict = optimised(predict)
-    denoiser = guided(predict, resolved.guidance_scale, rescaled=settings.guidance_rescale)
-    if zero_star and flows and not schedule.rows[0].alpha:
-        denoiser = still_at_first(denoiser, schedule.rows[0])
+    scale = stage.job.resolved.guidance_scale
+    denoiser = guided(predict, scale, rescaled=settings.guidance_rescale)
+    flows = stage.engines.bundle.manifest.prediction == "flow"
+    if settings.cfg_zero_star and flows and not first.alpha:  # pure noise
+        denoiser = still_at_first(denoiser, first)
     return denoiser
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.schedule import Row, Schedule
 
-from . import Array, Branches
+from . import Array, Denoiser
 
 COMPUTED_FIRST: Final = 3
 COMPUTED_LAST: Final = 2
@@ -22,12 +22,9 @@ Point: TypeAlias = tuple[float, Array]
 """The ratio of noise to signal, and what was computed there."""
 
 
-def forecast(predict: Branches, foretold: Collection[int]) -> Branches:
-    """`predict`, but in the rows `foretold` (as `foretold_rows` gives them) what its last outputs
+def forecast(denoiser: Denoiser, foretold: Collection[int]) -> Denoiser:
+    """`denoiser`, but in the rows `foretold` (as `foretold_rows` gives them) what its last outputs
     lead to: see `continued`.
-
-    A forecast has the branches of the newest point. Where the one before lacks them, as when
-    guidance has just begun, the row is computed.
 
     Outputs move smoothly along a run: Liu et al. 2025, "From Reusing to Forecasting" (TaylorSeer,
     2503.06923). What was tried beside this: docs/decisions/0024-forecasts.md.
@@ -36,9 +33,9 @@ def forecast(predict: Branches, foretold: Collection[int]) -> Branches:
 
     def predicted(x: Array, row: Row) -> Array:
         at = noise_to_signal(row)
-        if id(row) in foretold and (told := continued(points, at)) is not None:
-            return told
-        computed = np.array(predict(x, row))
+        if id(row) in foretold:
+            return continued(points, at)
+        computed = np.array(denoiser(x, row))
         if points and points[-1][0] == at:  # a second look from the same level
             points.pop()
         points.append((at, computed))
@@ -48,35 +45,34 @@ def forecast(predict: Branches, foretold: Collection[int]) -> Branches:
     return predicted
 
 
-def continued(points: list[Point], at: float) -> Array | None:
-    """The line through the last two of `points` at the level `at`, as far as a line has held.
+def continued(points: Sequence[Point], at: float) -> Array:
+    """What the last of `points` lead to at the level `at`: their line, as far as a line has held.
 
-    How far is read off the point before: the line through the first two foretold some of the way
-    to the third, and that share of its slope, none to all, image by image, is trusted again. So
-    where a run bends, the last output is repeated, and where it is straight the line goes on.
-
-    None where there is no line.
+    How far is read off the point before: the line through the first two foretold the third, and the
+    share of that last move which it explained, none to all, image by image, is the share of the
+    slope that is trusted. So where a run is straight the line goes on, and where it bends or jumps,
+    as it does where guidance ends, the last output is given again.
     """
+    *_, (last, newest) = points
     usable = [point for point in points if math.isfinite(point[0])]
-    if len(usable) < 2 or len(usable[-2][1]) < len(usable[-1][1]):
-        return None
-    (before, older), (last, newest) = usable[-2:]
-    branches = len(newest)
-    moved = newest - older[-branches:]
+    if len(usable) < 2:
+        return newest
+    before, older = usable[-2]
+    moved = newest - older
     share: Array = np.ones(1, np.float32)
-    if len(usable) == 3 and len(usable[0][1]) >= branches:
+    if len(usable) == 3:
         first, oldest = usable[0]
         ahead = np.float32((last - before) / (before - first))
-        share = _held(ahead * (older[-branches:] - oldest[-branches:]), moved)
+        share = explained(ahead * (older - oldest), moved)
     return np.asarray(newest + share * np.float32((at - last) / (last - before)) * moved)
 
 
-def _held(foretold: Array, moved: Array) -> Array:
-    """How much of a move was foretold, 0 to 1, by least squares: (branches,B,1,1,1)."""
-    rest = (2, 3, 4)
-    along = (foretold * moved).sum(axis=rest, keepdims=True)
-    square = np.square(foretold).sum(axis=rest, keepdims=True)
-    return np.asarray(np.clip(along / np.maximum(square, 1e-12), 0, 1))
+def explained(foretold: Array, moved: Array) -> Array:
+    """The share of a move that was foretold, 0 to 1: R², image by image, (B,1,1,1)."""
+    missed, whole = (
+        np.square(one).sum(axis=(1, 2, 3), keepdims=True) for one in (moved - foretold, moved)
+    )
+    return np.asarray(np.clip(1 - missed / np.maximum(whole, 1e-12), 0, 1))
 
 
 def noise_to_signal(row: Row) -> float:
