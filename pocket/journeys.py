@@ -5,6 +5,7 @@ what the tests state and the model card quotes. `python -m pocket.journeys` prin
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +102,7 @@ def repainted(
 ) -> Picture:
     """The journey's picture at a strength, with its own prompt where none is given. `calls` of the
     denoiser by a consistency model's sampler; absent, what strength leaves of `STEPS`."""
-    few = {} if calls is None else {"sampler": "tcd", "steps_mode": "lcm"}
+    few: dict[str, Any] = {} if calls is None else {"sampler": "tcd", "steps_mode": "lcm"}
     result = pipe()(
         Image.fromarray(paint(journey.origin)),
         journey.prompt if prompt is None else prompt,

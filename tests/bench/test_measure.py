@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -73,6 +74,17 @@ def test_a_contender_whose_picture_differs_is_not_comparable(tmp_path: Path) -> 
     assert run.psnr_db < 40
     assert run.latency_ms is None
     assert run.ratio is None
+
+
+def test_a_level_of_our_own_says_how_far_it_is_and_how_long_it_takes(tmp_path: Path) -> None:
+    """A peer whose picture were as far off would not be compared."""
+    log = tmp_path / "log"
+    draft = replace(fake(f"{OURS} draft", log, "other", evaluations=2), fidelity="draft")
+    run = measured(fake(OURS, log), draft)[f"{OURS} draft"]
+    assert (run.status, run.fidelity, run.evaluations) == ("ok", "draft", 2)
+    assert run.psnr_db is not None
+    assert run.psnr_db < 40
+    assert run.ratio is not None
 
 
 @pytest.mark.parametrize(

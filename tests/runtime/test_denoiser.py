@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 from PIL import Image
 from tests.doubles.engines import fake_pipeline
 
-from overpaint.runtime import run as running
-from overpaint.runtime.denoiser import Array, Denoiser
+from overpaint.runtime import predicting
+from overpaint.runtime.denoiser import Array, Branches, Denoiser
 from overpaint.runtime.denoiser.guidance import guided, unguided
 from overpaint.runtime.engines import Engines
 from overpaint.runtime.loop import denoise
-from overpaint.runtime.prepare import Job
 from overpaint.runtime.schedule import Row, Schedule, make_schedule, read_scheduler_config
+from overpaint.runtime.stage import Stage
 
 SHAPE = (2, 4, 6, 8)
 CONFIG = {"_class_name": "EulerDiscreteScheduler", "beta_schedule": "scaled_linear"}
@@ -48,15 +49,15 @@ def test_a_part_around_the_engine_may_answer_in_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop, the engines and the schedule do not know of it: a few lines are the whole of it."""
-    inner = running._denoiser
+    inner = predicting._composed
 
-    def with_forecast(calls: running.EngineCalls, job: Job) -> Denoiser:
-        return every_other(inner(calls, job))
+    def with_forecast(calls: Callable[[int], Branches], stage: Stage) -> Denoiser:
+        return every_other(inner(calls, stage))
 
     pipe, engines = fake_pipeline(tmp_path)
     exact = pipe(BLUE, "red", strength=1, steps=8, seed=1).images[0]
     assert engines.runs("unet") == 8
-    monkeypatch.setattr(running, "_denoiser", with_forecast)
+    monkeypatch.setattr(predicting, "_composed", with_forecast)
     forecast = pipe(BLUE, "red", strength=1, steps=8, seed=1).images[0]
     assert engines.runs("unet") == 8 + 4
     difference = np.abs(np.asarray(exact, float) - np.asarray(forecast, float)).mean()

@@ -12,6 +12,7 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.choose import choose
 from overpaint.runtime.default_bundle import bundle_to_open
+from overpaint.runtime.fidelity import EXACT
 from overpaint.runtime.settings import Settings
 
 from .compare import check_machine, compare, read_report
@@ -30,7 +31,8 @@ from .task import Task, own_size
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """The command line. An empty tuple in `axes` takes the bundle's own value."""
+    """The command line. An empty tuple in `axes` takes the bundle's own value. `fidelity`: levels
+    that are measured beside exact."""
 
     bundle: Path | None
     image: Path | None
@@ -49,6 +51,7 @@ class Asked:
     compare: Path | None
     plot: Path | None
     live: bool = False
+    fidelity: tuple[str, ...] = ()
 
 
 def bench(asked: Asked, progress: Progress) -> Report | LiveReport:
@@ -57,7 +60,9 @@ def bench(asked: Asked, progress: Progress) -> Report | LiveReport:
     Raises:
         UsageError, MissingExtraError, BundleError, OverpaintError.
     """
-    contenders = [ours(), *(peer(name, asked.optimum_python) for name in asked.against)]
+    levels = (ours(level) for level in asked.fidelity if level != EXACT)
+    peers = (peer(name, asked.optimum_python) for name in asked.against)
+    contenders = [ours(), *levels, *peers]
     old = read_report(asked.compare) if asked.compare else None
     if asked.plot:
         import_matplotlib()
@@ -135,6 +140,10 @@ def _check(asked: Asked, axes: Axes, bundle: Bundle) -> None:
     besides = (asked.limits, asked.footprint, asked.compare, asked.plot)
     if asked.live and any(besides):
         raise UsageError("--live: leave --limits, --footprint, --compare and --plot out")
+    if asked.live and asked.fidelity:
+        raise UsageError("--live: frames are exact; leave --fidelity out")
+    for level in asked.fidelity:
+        Settings(fidelity=level)
     for name, value in (("--repeats", asked.repeats), ("--cold", asked.cold)):
         if value < 1:
             raise UsageError(f"{name}: expected 1 or more, got {value}")

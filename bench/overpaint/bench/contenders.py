@@ -11,6 +11,7 @@ from typing import Final
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.installed import install_command
+from overpaint.runtime.fidelity import EXACT
 
 OURS: Final = "overpaint"
 PEERS: Final = ("diffusers", "compile", "optimum")
@@ -26,15 +27,19 @@ _PEER_PROCESS: Final = Path(__file__).with_name("peer_process.py")
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """`command` starts it; `install` is what brings it."""
+    """`command` starts it; `install` is what brings it. `fidelity`: at which of our levels it
+    paints; peers have none but exact."""
 
     name: str
     command: tuple[str, ...]
     install: str | None
+    fidelity: str = EXACT
 
 
-def ours() -> Contender:
-    return Contender(OURS, (sys.executable, "-m", "overpaint.bench.own_process"), None)
+def ours(fidelity: str = EXACT) -> Contender:
+    name = OURS if fidelity == EXACT else f"{OURS} {fidelity}"
+    command = (sys.executable, "-m", "overpaint.bench.own_process")
+    return Contender(name, command, None, fidelity)
 
 
 def peer(name: str, optimum_python: str | None) -> Contender:

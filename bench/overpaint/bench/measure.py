@@ -110,6 +110,7 @@ def _open(
     threads = usable_cores()
     picture = image.with_name(f"{contender.name}.png")
     asked = job(task, plan.bundle, plan.checkpoint, image, picture, threads)
+    asked["fidelity"] = contender.fidelity
     starts: list[Opened] = []
     for i in range(plan.cold):
         talk = Conversation(contender, asked, threads)
@@ -126,6 +127,8 @@ def _open(
         status="ok",
         device=last.did.get("device", torch_device(task)),
         work=work,
+        fidelity=contender.fidelity,
+        evaluations=last.did.get("evaluations"),
         versions=last.versions,
         resident_mb=round(last.resident, 1),
         cold_start=ColdStart(
@@ -138,11 +141,14 @@ def _open(
 
 
 def _agreeing(run: Run, base: Run, folder: Path, bundle: Bundle) -> Run:
-    """`run` with its picture's distance from ours, and not_comparable if it is another one."""
+    """`run` with its picture's distance from ours, and not_comparable if it is another one and was
+    not asked to be."""
     decibels, largest = psnr(folder / f"{base.peer}.png", folder / f"{run.peer}.png")
     changes: dict[str, object] = {"psnr_db": decibels, "max_difference": largest}
     assert run.work is not None
     assert base.work is not None
+    if run.fidelity != base.fidelity:  # which is to say how far they are apart
+        return msgspec.structs.replace(run, **changes)
     limit = LIMITS_DB[base.work.precision[bundle.manifest.denoiser]]
     if unlike := differences(base.work, run.work):
         changes |= {"status": "not_comparable", "why": "; ".join(unlike)}

@@ -26,6 +26,7 @@ def load() -> Callable[[dict[str, Any]], Contender]:
             seed=job["seed"],
             n=job["images"],
             steps_mode=job["steps_mode"],
+            fidelity=job["fidelity"],
         )
         request = Request(Path(job["image"]), job["prompt"], settings)
         results: list[Result] = []
@@ -47,11 +48,12 @@ def load() -> Callable[[dict[str, Any]], Contender]:
 
         def stages() -> dict[str, list[float]]:
             timings = results[0].timings
+            computed = [step.engine for step in timings.steps if step.engine]  # not foretold
             return {
                 "read": [timings.read],
                 "text": [timings.text],
                 "encode": [timings.encode],
-                STEP: [step.engine for step in timings.steps],
+                STEP: computed,
                 "step, host": [step.host for step in timings.steps],
                 "decode": [timings.decode],
             }
@@ -61,6 +63,7 @@ def load() -> Callable[[dict[str, Any]], Contender]:
             embedded = manifest.guidance_embedding_width is not None
             return {
                 "denoiser_calls": len(result.timings.steps),
+                "evaluations": result.evaluations,
                 "guidance": result.parameters.resolved.guidance_scale > 1 and not embedded,
                 "precision": {
                     name: "bfloat16" if job["precision"] == "bf16" else component.compute_dtype

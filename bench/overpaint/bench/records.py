@@ -99,7 +99,11 @@ class Ratio(Record, frozen=True, kw_only=True):
 
 
 class Run(Record, frozen=True, kw_only=True):
-    """One contender. What is skipped says why and how to install it; the rest is then empty."""
+    """One contender. What is skipped says why and how to install it; the rest is then empty.
+
+    `fidelity`: the level it painted at. `evaluations`: of the denoiser, one for each branch of
+    guidance of each picture, where it tells.
+    """
 
     peer: str
     status: Status
@@ -107,6 +111,8 @@ class Run(Record, frozen=True, kw_only=True):
     why: str | None = None
     install: str | None = None
     work: Work | None = None
+    fidelity: str = "exact"
+    evaluations: int | None = None
     latency_ms: Latency | None = None
     stages: tuple[Stage, ...] = ()
     images_per_second: float | None = None

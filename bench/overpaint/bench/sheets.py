@@ -89,7 +89,8 @@ def _grouped(precision: dict[str, str]) -> str:
 def _runs(runs: tuple[Run, ...]) -> Sheet:
     """Contenders side by side; what nobody has is left out."""
     table = Sheet.of("", *(run.peer for run in runs))
-    cells: list[dict[str, str]] = [_cells(run) for run in runs]
+    levels = len({run.fidelity for run in runs}) > 1
+    cells = [({"fidelity": run.fidelity} if levels else {}) | _cells(run) for run in runs]
     for name in dict.fromkeys(name for one in cells for name in one):
         table.add(name, *(one.get(name, "") for one in cells))
     return table
@@ -122,6 +123,8 @@ def _cells(run: Run) -> dict[str, str]:
     ):
         if megabytes is not None:
             cells[name] = f"{megabytes:.0f}"
+    if run.evaluations is not None:
+        cells["evaluations"] = str(run.evaluations)
     if run.psnr_db is not None:
         cells["picture against ours"] = f"{run.psnr_db:.1f} dB, {run.max_difference}/255"
     if run.device:

@@ -14,6 +14,7 @@ from overpaint.bundle.checkpoint.safetensors import read_header
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
+from overpaint.runtime.fidelity import EXACT
 
 from .conversation import Opened
 from .records import Work
@@ -69,6 +70,7 @@ def job(
         "torch_device": torch_device(task),
         "steps_mode": None,
         "ahead": 0,
+        "fidelity": EXACT,
     }
 
 

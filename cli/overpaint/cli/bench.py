@@ -22,6 +22,8 @@ EXAMPLES = """**Examples**
 
 `overpaint bench bundles/sd15 --device openvino --precision f32,bf16`
 
+`overpaint bench bundles/sd15 --fidelity exact,balanced,draft`
+
 `overpaint bench --live --steps 1 --strength 0.5 --repeats 200 --against diffusers`
 
 `overpaint bench --compare last-week.json`
@@ -70,6 +72,12 @@ def bench(
     warmup: Annotated[int, typer.Option(help="Runs that do not count.")] = 2,
     repeats: Annotated[int, typer.Option(help="Runs that do.")] = 20,
     cold: Annotated[int, typer.Option(help="Processes started for the cold start.")] = 3,
+    fidelity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="exact,balanced,draft", help="Our own levels, side by side with exact."
+        ),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(
@@ -147,6 +155,7 @@ def bench(
         compare=compare,
         plot=plot,
         live=live,
+        fidelity=listed("--fidelity", fidelity, str, "exact,balanced,draft"),
     )
     with progress_bar("bench") as advance:
         report = measure(asked, advance)

@@ -12,6 +12,7 @@ from overpaint.bundle.errors import UsageError
 
 from .adapters import import_adapter
 from .options import Force, LoraOption
+from .tiny_vae import refuse_tiny_vae
 
 if TYPE_CHECKING:
     from overpaint.bundle.format.manifest import Component
@@ -53,6 +54,7 @@ def export(
     from overpaint.bundle.control.importing import is_control_folder
     from overpaint.bundle.ip_adapter.make import holds_adapter
 
+    refuse_tiny_vae(checkpoint)
     if holds_adapter(checkpoint):  # whose graphs are written without torch
         if store or lora or parity:
             raise UsageError("--store, --lora, --parity: an IP-Adapter has no use for them")

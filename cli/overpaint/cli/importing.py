@@ -12,6 +12,7 @@ from overpaint.bundle.errors import UsageError
 
 from .adapters import import_adapter
 from .options import Force, LikeOption, LoraOption
+from .tiny_vae import refuse_tiny_vae
 
 EXAMPLES = """**Examples**
 
@@ -55,6 +56,7 @@ def import_(
     from overpaint.bundle.control.importing import import_controlnet, is_control_checkpoint
     from overpaint.bundle.ip_adapter.make import holds_adapter
 
+    refuse_tiny_vae(checkpoint)
     if holds_adapter(checkpoint):
         if lora or like or tokenizer:
             raise UsageError("--lora, --like, --tokenizer: an IP-Adapter has no use for them")

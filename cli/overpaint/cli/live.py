@@ -19,6 +19,7 @@ from .options import (
     LikeOption,
     LoraOption,
     PrecisionOption,
+    TinyVaeOption,
 )
 
 EXAMPLES = """**Examples**
@@ -56,6 +57,7 @@ def live(
     bundle: BundleOption = None,
     lora: LoraOption = None,
     like: LikeOption = None,
+    tiny_vae: TinyVaeOption = None,
     similar: Annotated[
         float | None,
         typer.Option(
@@ -104,6 +106,7 @@ def live(
         bundle=bundle,
         lora=tuple(lora or ()),
         like=like,
+        tiny_vae=tiny_vae,
         device=device,
         precision=precision,
     )

@@ -39,6 +39,13 @@ LikeOption = Annotated[
     str | None,
     typer.Option("--like", metavar="NAME", help="What a single file is, where it does not tell."),
 ]
+TinyVaeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A tiny autoencoder (TAESD), file or folder: for previews, and for --vae tiny.",
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(

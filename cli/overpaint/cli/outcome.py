@@ -117,16 +117,23 @@ def _passed_over(paths: Sequence[Path]) -> str:
 
 def _how(result: Result) -> str:
     return (
-        f"{result.steps_run} of {result.parameters.resolved.steps} steps, "
+        f"{result.steps_run} of {result.parameters.resolved.steps} steps{_fewer(result)}, "
         f"{result.timings.total:.2f} s on {result.device}{_quality(result)}"
     )
 
 
+def _fewer(result: Result) -> str:
+    computed, exact = result.evaluations, result.exact_evaluations
+    return f" ({computed} of {exact} evaluations)" if computed < exact else ""
+
+
 def _quality(result: Result) -> str:
-    decision = result.decision
-    if decision is None or decision.psnr_db is None:
-        return ""
-    return f" ({decision.psnr_db:.1f} dB against f32)"
+    decision, told = result.decision, []
+    if decision is not None and decision.psnr_db is not None:
+        told.append(f"{decision.psnr_db:.1f} dB against f32")
+    if result.fidelity_db is not None:
+        told.append(f"{result.fidelity_db:.1f} dB against exact")
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _as_data(
@@ -141,6 +148,9 @@ def _as_data(
         **parameters,
         "devices": result.devices,
         "version": version("overpaint"),
+        "evaluations": result.evaluations,
+        "exact_evaluations": result.exact_evaluations,
+        "fidelity_db": result.fidelity_db,
         "passed_over": result.passed_over,
         "psnr_db": result.decision.psnr_db if result.decision else None,
         "timings": {**asdict(result.timings), "denoise": result.timings.denoise},

@@ -247,6 +247,7 @@ def _open(options: Options) -> Img2Img:
         return Img2Img.open(
             bundle,
             ip_adapter=options.ip_adapter,
+            tiny_vae=options.tiny_vae,
             lora={name: choice.path for name, choice in options.live.items()},
             lora_mode="live",
             lora_folder=folder,

@@ -58,6 +58,7 @@ def play(
     bundle: Path | None,
     lora: tuple[str, ...],
     like: str | None,
+    tiny_vae: Path | None,
     device: str,
     precision: str,
 ) -> None:
@@ -68,7 +69,9 @@ def play(
         show = opened.enter_context(frames_to(asked.output, rate, force=asked.force))
         with progress_bar("making a bundle") as advance:
             folder = bundle_to_open(bundle, lora, like, advance)
-        pipe = opened.enter_context(Img2Img.open(folder, device=device, precision=precision))
+        pipe = opened.enter_context(
+            Img2Img.open(folder, tiny_vae=tiny_vae, device=device, precision=precision)
+        )
         live = pipe.live(
             asked.prompt,
             similar=asked.similar,

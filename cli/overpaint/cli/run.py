@@ -22,6 +22,7 @@ from .options import (
     LoraModeOption,
     LoraOption,
     PrecisionOption,
+    TinyVaeOption,
 )
 
 EXAMPLES = """**Examples**
@@ -98,6 +99,7 @@ def run(
     mask: Annotated[
         Path | None, typer.Option(metavar="PICTURE", help="White is repainted, black is kept.")
     ] = None,
+    tiny_vae: TinyVaeOption = None,
     ip_adapter: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="An IP-Adapter's bundle, to see references through."),
@@ -196,6 +198,7 @@ def run(
         refiner=refiner,
         hand_over=hand_over,
         mask=mask,
+        tiny_vae=tiny_vae,
         ip_adapter=ip_adapter,
         ip_adapter_image=tuple(ip_adapter_image or ()),
         ip_adapter_mask=tuple(ip_adapter_mask or ()),

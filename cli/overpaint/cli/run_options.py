@@ -30,6 +30,7 @@ class Options:
     hand_over: float | None
     mask: Path | None
     controls: Controls
+    tiny_vae: Path | None = None
     ip_adapter: Path | None = None
     ip_adapter_image: tuple[Path, ...] = ()
     ip_adapter_mask: tuple[Path, ...] = ()

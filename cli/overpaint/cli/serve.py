@@ -9,7 +9,7 @@ import typer
 
 from overpaint.bundle.errors import MissingExtraError
 
-from .options import DeviceOption, GpuMemoryOption, PrecisionOption
+from .options import DeviceOption, GpuMemoryOption, PrecisionOption, TinyVaeOption
 
 EXAMPLES = """**Examples**
 
@@ -78,6 +78,7 @@ def serve(
             "Repeatable.",
         ),
     ] = None,
+    tiny_vae: TinyVaeOption = None,
     queue: Annotated[int, typer.Option(help="Jobs that may wait; one more is answered 429.")] = 16,
     live_sessions: Annotated[
         int, typer.Option(help="Clients that may draw live at once; 0: none.")
@@ -144,6 +145,7 @@ def serve(
         control=control or (),
         warm_up=[parse_size(text) for text in warm_up or ()],
         ip_adapter=ip_adapter or (),
+        tiny_vae=tiny_vae,
         queue=queue,
         live_sessions=live_sessions,
         job_timeout=job_timeout,

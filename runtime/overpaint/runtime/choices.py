@@ -10,6 +10,7 @@ from typing import Final
 STEPS_MODES: Final = ("diffusers", "exact", "lcm")
 SIGMAS: Final = ("default", "karras", "exponential", "beta")
 RNGS: Final = ("torch", "numpy")
+VAES: Final = ("own", "tiny")
 RESIZE_MODES: Final = ("stretch", "crop", "pad")
 MASK_FILLS: Final = ("original", "blur", "noise", "nothing")
 MASK_MODES: Final = ("hard", "soft")

@@ -16,6 +16,7 @@ from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Lora
 from overpaint.bundle.lora.branches import SCALE
+from overpaint.bundle.tiny_vae.attach import has_tiny_vae
 from overpaint.engines.choose import Decision
 
 from .components import Components
@@ -103,6 +104,20 @@ class Engines:
         takes = any(one.name.startswith(layout.RESIDUAL) for one in inputs)
         base = takes and not controlled and self.adapters is None
         return f"{name}{PLAIN}" if base else name
+
+    def vae(self, which: str) -> tuple[str, str]:
+        """What the sessions of an encoder and a decoder are called, "own" or "tiny".
+
+        Raises UsageError where there is no tiny one.
+        """
+        if which == "own":
+            return layout.VAE_ENCODER, layout.VAE_DECODER
+        if not has_tiny_vae(self.bundle.manifest):
+            raise UsageError(
+                f"vae: {self.bundle.manifest.name} was opened without a tiny one; name its file or "
+                "folder with --tiny-vae (tiny_vae in Python)"
+            )
+        return layout.TINY_VAE
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

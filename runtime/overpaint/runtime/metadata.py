@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from overpaint.bundle.errors import ImageError
 from overpaint.bundle.format.manifest import Lora
 
+from .fidelity import EXACT
 from .resolved import Resolved
 
 CHUNK: Final = "overpaint"
@@ -122,6 +123,7 @@ class Parameters:
             "Size": f"{self.size[0]}x{self.size[1]}",
             "Model": _quoted(self.model),
             "Denoising strength": None if strength is None else f"{strength:g}",
+            "Fidelity": None if settings.fidelity == EXACT else settings.fidelity,
             "Eta": f"{settings.eta:g}" if settings.eta else None,
             **_controls(self.control),
             "Refiner": None if self.refiner is None else _quoted(self.refiner),

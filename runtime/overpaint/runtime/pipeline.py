@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias, Unpack, cast
 
@@ -19,6 +20,7 @@ from overpaint.bundle.files.hashing import Progress
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.format.open import open_bundle
+from overpaint.bundle.tiny_vae.attach import with_tiny_vae
 from overpaint.engines.choose import Decision, choose
 from overpaint.engines.session.closing import Closing
 
@@ -28,6 +30,8 @@ from .control.control import Control
 from .control.opening import with_control
 from .default_bundle import EMBEDDED, bundle_to_open
 from .engines import PLAIN, Engines
+from .fidelity import EXACT
+from .fidelity_gate import judge
 from .image import ImageLike
 from .ip_adapter.open import names_with_references, open_seeing, opener
 from .live.asked import live_request
@@ -59,6 +63,7 @@ class Img2Img(Closing):
         whether they are the embedded model's, which has LoRAs of its own."""
         self.engines = engines
         self.loras = LiveLoras(engines, folder=lora_folder, embedded=embedded)
+        self._judged: dict[str, float] = {}
 
     @classmethod
     def open(
@@ -71,6 +76,7 @@ class Img2Img(Closing):
         like: str | None = None,
         ip_adapter: str | os.PathLike[str] | None = None,
         control: Sequence[str | os.PathLike[str]] = (),
+        tiny_vae: str | os.PathLike[str] | None = None,
         device: str = "auto",
         precision: str = "f32",
         gpu_memory: int | None = None,
@@ -93,6 +99,8 @@ class Img2Img(Closing):
         control: control networks, each a folder that `overpaint export` or `overpaint import` made
             of a ControlNet and called by its name. The bundle that runs with them is made in the
             user's cache, its weights linked.
+        tiny_vae: a tiny autoencoder (diffusers' AutoencoderTiny, TAESD), its folder or its
+            `.safetensors` file: previews come from it, and with the option vae "tiny" pictures.
         device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt",
             "tensorrt-rtx" and "openvino" insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
@@ -112,7 +120,10 @@ class Img2Img(Closing):
         fused, live = _fused_and_live(lora, lora_mode)
         folder = None if lora_folder is None else Path(lora_folder)
         made = bundle_to_open(bundle, fused, like, lora_folder=folder)
-        base = open_bundle(made, progress=progress)
+        own = open_bundle(made, progress=progress)
+        base = own
+        if tiny_vae is not None:
+            base = open_bundle(with_tiny_vae(own, Path(tiny_vae), progress), progress=progress)
         opened = with_control(base, control, progress)
         decision = choose(opened, device, precision, gpu_memory)
         if decision.precision == "bf16":
@@ -132,7 +143,7 @@ class Img2Img(Closing):
         pipe = cls(
             Engines.of(opened, components, decision, seeing),
             lora_folder=folder,
-            embedded=base.folder == EMBEDDED,
+            embedded=own.folder == EMBEDDED,
         )
         if live:
             pipe.loras.add(live, progress)
@@ -275,8 +286,22 @@ class Img2Img(Closing):
         raise AssertionError("a run ends in Complete or an error")
 
     def events(self, request: Request, cancel: Cancel | None = None) -> Iterator[Step | Complete]:
-        """A stream in one piece."""
-        return run(self.loras.engines(request.lora_weights()), request, cancel)
+        """A stream in one piece; a level of fidelity is compared with exact before its first."""
+        level = request.settings.fidelity
+        if level != EXACT and level not in self._judged:
+            self._judged[level] = judge(self.engines, level)
+        events = run(self.loras.engines(request.lora_weights()), request, cancel)
+        return self._told(events, self._judged.get(level))
+
+    def _told(
+        self, events: Iterator[Step | Complete], decibels: float | None
+    ) -> Iterator[Step | Complete]:
+        """`events`, whose result says how far its level of fidelity is from exact."""
+        for event in events:
+            if isinstance(event, Complete) and decibels is not None:
+                yield Complete(replace(event.result, fidelity_db=decibels))
+            else:
+                yield event
 
     def add_lora(self, name: str, file: str | os.PathLike[str]) -> None:
         """Open a LoRA, so that calls may give it a weight; the bundle's own engines stay open.

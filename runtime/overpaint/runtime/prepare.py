@@ -20,6 +20,7 @@ from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.tensor import Range
 
 from .control.picture import Controlling, Own, controlling
+from .denoiser.forecast import draws, foretold_rows
 from .image import Sides, place, to_pixels
 from .ip_adapter.references import References, read_references
 from .masks.ground import Ground, check_mask_settings, read_ground
@@ -96,6 +97,7 @@ def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> J
     ground = read_ground(request.image, request) if request.image is not None else None
     size, notes = _size(settings, sides, ground)
     schedule = schedule_for(bundle, resolved, size)
+    resolved = _foretelling(resolved, schedule)
     guided = is_guided(manifest, resolved)
     cells = size[1] // manifest.latents.downscale, size[0] // manifest.latents.downscale
     references = read_references(seeing.manifest if seeing else None, request, size, cells)
@@ -127,6 +129,20 @@ def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> J
         references=references,
         lora=request.lora_weights(),
     )
+
+
+def _foretelling(resolved: Resolved, schedule: Schedule) -> Resolved:
+    """`resolved`, without a forecast that a level brings and the sampler's noise makes vain. Raises
+    UsageError for one that was asked for."""
+    asked = resolved.settings.forecast is not None
+    if not resolved.forecast or not draws(schedule) or asked:
+        foretold_rows(schedule, resolved.forecast)
+        return resolved
+    left_out = (
+        f"fidelity {resolved.settings.fidelity}: without its forecast, because "
+        f"{schedule.sampler} draws fresh noise in its steps"
+    )
+    return replace(resolved, forecast=0, warnings=(*resolved.warnings, left_out))
 
 
 def _controlling(

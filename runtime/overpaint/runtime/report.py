@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from overpaint.bundle import layout
 from overpaint.bundle.format.manifest import Adapter, Lora
 
 from .engines import SEEING
@@ -33,6 +32,8 @@ def result(stages: Sequence[Stage], images: Sequence[Image.Image], log: Log) -> 
         images=tuple(Painting.of(*pair) for pair in zip(images, parameters, strict=True)),
         seeds=base.job.resolved.seeds,
         steps_run=parameters[0].steps_run,
+        evaluations=log.tally.evaluations,
+        exact_evaluations=sum(stage.evaluations for stage in stages),
         timings=Timings(
             total=log.watch.total,
             load=seconds.get("load", 0.0),
@@ -94,7 +95,8 @@ def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> 
 def _device(devices: dict[str, str], base: Stage) -> str:
     """What ran the denoiser, or where it had nothing to do, the VAE."""
     name = SEEING if base.job.references else base.engines.bundle.manifest.denoiser
-    return devices.get(name) or devices[layout.VAE_DECODER]
+    _, decoder = base.engines.vae(base.job.resolved.settings.vae)
+    return devices.get(name) or devices[decoder]
 
 
 def _turned(base: Stage) -> tuple[Lora, ...]:

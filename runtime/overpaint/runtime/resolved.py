@@ -12,6 +12,7 @@ from typing import Any
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.facts import Defaults
 
+from .fidelity import LEVELS
 from .settings import COPY_STRENGTH, MAX_SEED, MODES, PRESETS, Combination, Settings, options
 
 
@@ -24,6 +25,10 @@ class Resolved:
     steps: int
     steps_mode: str
     guidance_scale: float
+    forecast: int
+    guidance_start: float
+    guidance_end: float
+    adaptive_guidance: float | None
     sampler: str
     sigmas: str
     denoising_start: float | None
@@ -65,6 +70,11 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
     if settings.mode == "copy" and settings.preset is not None:
         preset, warnings = Combination(), (f"preset {settings.preset} is ignored in copy mode",)
 
+    def part(name: str) -> Any:
+        """What was said of a part, or what the level brings."""
+        said = getattr(settings, name)
+        return getattr(LEVELS[settings.fidelity], name) if said is None else said
+
     def first(name: str, last: Any) -> Any:
         """The first in line that says anything."""
         found = (getattr(one, name) for one in (settings, preset, mode))
@@ -76,6 +86,10 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
         steps=first("steps", defaults.steps),
         steps_mode=first("steps_mode", "diffusers"),
         guidance_scale=first("guidance_scale", defaults.guidance_scale),
+        forecast=part("forecast"),
+        guidance_start=part("guidance_start"),
+        guidance_end=part("guidance_end"),
+        adaptive_guidance=part("adaptive_guidance"),
         sampler=settings.sampler or defaults.sampler,
         sigmas=settings.sigmas or "default",
         denoising_start=settings.denoising_start,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,9 @@ from overpaint.engines.choose import Decision
 from .engines import SEEING
 from .latents import preview
 from .metadata import Painting, Parameters
+
+Look: TypeAlias = Callable[[npt.NDArray[np.float32]], Image.Image]
+"""Latents (C,h,w) -> the picture that they stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,8 @@ class StepTime:
 class Timings:
     """Seconds by stage. `load`: waiting for engines. `read`: opening and fitting the picture.
 
-    `steps` holds one entry for each call of the denoiser; `denoise` is their sum. `total` is the
+    `steps` holds one entry for each row of the schedule, be it computed or foretold; `denoise` is
+    their sum. `total` is the
     whole run but the time that the caller of a stream took between two events.
     """
 
@@ -50,18 +56,24 @@ class Result:
     """Finished images, and everything needed to make them again.
 
     Saving one of `images` as PNG, JPEG or WEBP writes its parameters into the file. `steps_run`
-    counts denoising steps executed, which strength makes fewer than those requested. `devices`
-    says what ran each component, `decision` why, and why not something better.
+    counts denoising steps executed, which strength makes fewer than those requested. `evaluations`
+    counts the denoiser's, one for each branch of guidance of each image in each call;
+    `exact_evaluations` are those of the same run at fidelity "exact"; `fidelity_db` is how far a
+    picture of this bundle at the level is from its exact one, PSNR in dB, None at "exact".
+    `devices` says what ran each component, `decision` why, and why not something better.
     """
 
     images: tuple[Painting, ...]
     seeds: tuple[int, ...]
     steps_run: int
+    evaluations: int
+    exact_evaluations: int
     timings: Timings
     devices: dict[str, str]
     decision: Decision | None
     warnings: tuple[str, ...]
     parameters: Parameters
+    fidelity_db: float | None = None
 
     @property
     def device(self) -> str:
@@ -85,9 +97,13 @@ class Step:
     total: int
     prediction: npt.NDArray[np.float32] = field(repr=False)
     factors: tuple[tuple[float, ...], ...] | None = field(default=None, repr=False)
+    look: Look | None = field(default=None, repr=False)
 
     def preview(self, image: int = 0) -> Image.Image:
-        """The picture as it is foreseen now, one pixel a latent cell; no decoder is run."""
+        """The picture as it is foreseen now, one pixel a latent cell, and no decoder is run; with a
+        tiny autoencoder open, at its full size."""
+        if self.look is not None:
+            return self.look(self.prediction[image])
         return preview(self.prediction[image], self.factors)
 
 

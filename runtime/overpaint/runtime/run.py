@@ -13,29 +13,27 @@ from PIL import Image
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
+from overpaint.bundle.facts import Latents
 from overpaint.bundle.families import FAMILIES
-from overpaint.bundle.lora.branches import SCALE
+from overpaint.bundle.tiny_vae.attach import has_tiny_vae
 from overpaint.engines.session.session import Session
 
 from . import latents
 from .cancel import Cancel, check
-from .controlled import encode_hints, open_networks, steering
-from .denoiser import Denoiser
-from .denoiser.engine import EngineCalls
-from .denoiser.guidance import guided, unguided
-from .denoiser.guidance_embedding import guidance_embedding
-from .engines import SEEING, Engines, turned_by
+from .controlled import encode_hints, open_networks
+from .engines import SEEING, Engines
 from .feed import as_feed
 from .image import from_pixels
-from .ip_adapter.tokens import encode_references, reference_inputs
+from .ip_adapter.tokens import encode_references
 from .loop import denoise
 from .masks.keeping import Keeping
 from .memory import check_memory
+from .predicting import denoiser_of
 from .prepare import VAE_LATENTS, Job, check_context, prepare
 from .refine import base_request, refiner_job
 from .report import result
 from .request import Request
-from .result import Complete, Step, StepTime
+from .result import Complete, Look, Step, StepTime
 from .stage import Log, Stage
 from .start import Moments, Start, fill, start, starts_from_noise
 from .text import CONDITION, Conditioning, Prompting, Prompts
@@ -84,6 +82,8 @@ def run(
 def _read(engines: Engines, request: Request) -> list[tuple[Engines, Job]]:
     """Who does what: one job, or the base's and the refiner's."""
     refiner = request.refiner
+    for one in (engines, *([] if refiner is None else [refiner.engines])):
+        one.vae(request.settings.vae)  # refused before anything is computed
     if request.ip_adapter_image and engines.adapters is not None:
         raise UsageError(
             "ip_adapter_image: LoRAs that turn and reference pictures do not go together; open the "
@@ -130,7 +130,8 @@ def _encode_picture(stages: list[Stage], log: Log) -> Moments:
     pixels = job.pixels if any(held) or not starts_from_noise(job) else None
     if pixels is None and not inpaints:
         return Moments(picture=None, masked=None)
-    with stage.engines.components.use(layout.VAE_ENCODER, log.watch) as session:
+    encoder, _ = stage.engines.vae(job.resolved.settings.vae)
+    with stage.engines.components.use(encoder, log.watch) as session:
 
         def moments(sample: Array) -> Array:
             return latents.moments(session.run(as_feed(session, {"sample": sample})))
@@ -179,32 +180,30 @@ def _denoise(
     with contextlib.ExitStack() as used:
         session = used.enter_context(stage.engines.components.use(name, log.watch))
         networks = open_networks(stage, hints, used, log.watch)
+        look = _looking(stage, log, used)
         for start_of in range(0, len(x), job.batch):
             some = slice(start_of, start_of + job.batch)
-            branches = 2 if job.guided else 1
-            constants = _constants(stage, len(x[some]), seen)
-            calls = EngineCalls(
+            denoiser = denoiser_of(
+                stage,
                 session,
-                FAMILIES[manifest.family].denoiser,
-                constants,
-                job.schedule,
                 x[some].shape,
-                branches=branches,
+                log.tally,
+                seen=seen,
                 channels=None if channels is None else channels[some],
-                further=steering(stage, session, networks, constants, (branches, *x[some].shape)),
+                networks=networks,
             )
             keeping = _keeping(stage, begun, some, first)
             rows = denoise(
-                _denoiser(calls, job),
+                denoiser,
                 x[some],
                 job.schedule,
                 draw=functools.partial(fill, begun.generators[some]),
                 hold=keeping.hold if keeping else None,
                 cancel=cancel,
             )
-            before = 0.0
+            before = log.tally.seconds
             for done, row in enumerate(rows, 1):
-                engine, before = calls.seconds - before, calls.seconds
+                engine, before = log.tally.seconds - before, log.tally.seconds
                 log.steps.append(StepTime(engine=engine, host=row.seconds - engine))
                 x[some] = row.state.x
                 with log.watch.away():
@@ -214,6 +213,7 @@ def _denoise(
                         total=total,
                         prediction=keeping.shown(prediction, done) if keeping else prediction,
                         factors=manifest.preview,
+                        look=look,
                     )
 
 
@@ -236,54 +236,30 @@ def _keeping(stage: Stage, begun: Start, some: slice, first: int) -> Keeping | N
     )
 
 
-def _denoiser(calls: EngineCalls, job: Job) -> Denoiser:
-    """What the loop calls: the engine, and around it what was asked for."""
-    if not job.guided:
-        return unguided(calls)
-    settings = job.resolved.settings
-    return guided(calls, job.resolved.guidance_scale, rescaled=settings.guidance_rescale)
-
-
-def denoiser_of(stage: Stage, session: Session, shape: tuple[int, ...]) -> Denoiser:
-    """What the loop calls for latents of `shape` (B,C,h,w), bound once."""
-    branches, constants = 2 if stage.job.guided else 1, _constants(stage, shape[0])
-    calls = EngineCalls(
-        session,
-        FAMILIES[stage.engines.bundle.manifest.family].denoiser,
-        constants,
-        stage.job.schedule,
-        shape,
-        branches=branches,
-        further=steering(stage, session, [], constants, (branches, *shape)),
-    )
-    return _denoiser(calls, stage.job)
-
-
-def _constants(
-    stage: Stage, n: int, seen: npt.NDArray[Any] | None = None
-) -> dict[str, npt.NDArray[Any]]:
-    """The denoiser's inputs that stay the same through the loop, for n images."""
-    constants, engines = stage.conditioning.batch(n), stage.engines
-    manifest = engines.bundle.manifest
-    width = manifest.guidance_embedding_width
-    if width is not None:
-        embedding = guidance_embedding(stage.job.resolved.guidance_scale, width)
-        constants["timestep_cond"] = np.repeat(embedding, n, axis=0)
-    scale = engines.lora_scale(stage.job.lora)
-    if scale is not None and manifest.denoiser in turned_by(engines.bundle):
-        constants[SCALE] = scale
-    if seen is not None and stage.job.references is not None:
-        constants |= reference_inputs(seen, stage.job.references, n)
-    return constants
-
-
 def _decode(stage: Stage, x: Array, log: Log) -> list[Image.Image]:
     """One image at a time: the decoder is where memory peaks, and batches do not speed it up."""
     images: list[Image.Image] = []
     masking, scale = stage.job.masking, stage.engines.bundle.manifest.latents
-    with stage.engines.components.use(layout.VAE_DECODER, log.watch) as session:
+    _, decoder = stage.engines.vae(stage.job.resolved.settings.vae)
+    with stage.engines.components.use(decoder, log.watch) as session:
         for z in x:
-            sample = latents.decode(z[None], scale)
-            [image] = from_pixels(session.run(as_feed(session, {VAE_LATENTS: sample}))["sample"])
+            image = decoded(session, z, scale)
             images.append(masking.paste(image) if masking and masking.paste else image)
     return images
+
+
+def decoded(session: Session, z: Array, scale: Latents) -> Image.Image:
+    """The picture that a VAE's decoder makes of latents (C,h,w)."""
+    sample = latents.decode(z[None], scale)
+    [image] = from_pixels(session.run(as_feed(session, {VAE_LATENTS: sample}))["sample"])
+    return image
+
+
+def _looking(stage: Stage, log: Log, used: contextlib.ExitStack) -> Look | None:
+    """What previews are decoded by, while `used` is open: a tiny decoder, where there is one and
+    engines stay open."""
+    components, manifest = stage.engines.components, stage.engines.bundle.manifest
+    if components.low_memory or not has_tiny_vae(manifest):
+        return None
+    session = used.enter_context(components.use(layout.TINY_VAE_DECODER, log.watch))
+    return lambda z: decoded(session, z, manifest.latents)

@@ -21,7 +21,9 @@ from .choices import (
     RNGS,
     SIGMAS,
     STEPS_MODES,
+    VAES,
 )
+from .fidelity import EXACT, LEVELS
 from .option import Declared, declared, option
 
 MAX_SEED: Final = 2**64 - 1
@@ -63,12 +65,27 @@ class Settings:
         (the samplers lcm and tcd) runs `steps` in the range that strength narrows.
     guidance_rescale: how far the guided prediction's deviation is pulled back to that of the
         prompt's own, against washed-out pictures of v-prediction at zero terminal SNR.
+    cfg_zero_star: guidance leads away from as much of the negative prediction only as the
+        positive one holds; a flow model's first step from pure noise is left out.
     negative_prompt: None is an absent one, which is not the empty "".
     denoising_start, denoising_end: the part of the way from noise to picture that is run. With a
         start the picture counts as that far on its way: it gets no noise, and strength has no say.
         With an end the noise that is left is decoded too.
     seed: image i of `n` uses seed + i.
     prompt_weights: as AUTOMATIC1111's web UI reads them.
+
+    fidelity: "exact" computes everything. "balanced" and "draft" bring some of the following, each
+        of which is an option of its own:
+
+    forecast: so many of the denoiser's outputs are foretold after each that is computed, bar the
+        first three and the last two; refused where the sampler draws noise.
+    guidance_start, guidance_end: guidance acts in this part of a denoiser's own steps, and outside
+        of it the negative prompt is not computed.
+    adaptive_guidance: nor is it any more once it says the same as the prompt: once the cosine
+        between the two predictions is so large.
+    vae: "tiny" is the tiny autoencoder that the pipeline was opened with, for the picture that is
+        read and for the one that is made; no level brings it.
+
     guess_mode: control networks act on the prompt's half of guidance alone; refused without one.
 
     What goes with a mask (white is repainted) is refused without one:
@@ -115,6 +132,25 @@ class Settings:
         None, "How strictly the prompt is followed; 1 is off", low=0
     )
     guidance_rescale: float = option(0.0, "Against colours that guidance washes out", low=0, high=1)
+    cfg_zero_star: bool = option(False, "CFG-Zero*: guidance that scales what it leads away from")
+    fidelity: str = option(
+        EXACT, "Less to compute, and further from exact", choices=lambda: tuple(LEVELS)
+    )
+    forecast: int | None = option(
+        None, "Outputs foretold after each that is computed; 0 is none", low=0, high=8
+    )
+    guidance_start: float | None = option(
+        None, "The part of the steps after which guidance begins", low=0, high=1
+    )
+    guidance_end: float | None = option(
+        None, "The part of the steps after which guidance ends", low=0, high=1
+    )
+    adaptive_guidance: float | None = option(
+        None, "Guide until both predictions are so alike; 0.99 or so", low=0, high=1
+    )
+    vae: str = option(
+        "own", "tiny: the tiny autoencoder that was opened beside it", choices=lambda: VAES
+    )
     negative_prompt: str | None = option(None, "What the picture should not show")
     sampler: str | None = option(
         None,
@@ -212,6 +248,13 @@ class Options(TypedDict, total=False):
     steps_mode: str | None
     guidance_scale: float | None
     guidance_rescale: float
+    cfg_zero_star: bool
+    fidelity: str
+    forecast: int | None
+    guidance_start: float | None
+    guidance_end: float | None
+    adaptive_guidance: float | None
+    vae: str
     negative_prompt: str | None
     sampler: str | None
     sigmas: str | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .denoiser.engine import Tally
 from .engines import Engines
 from .prepare import Job
 from .result import StepTime
@@ -21,8 +22,14 @@ class Stage:
 
     @property
     def calls(self) -> int:
-        """How often the denoiser is called: each row once for every batch of images."""
+        """How often the loop asks the denoiser: each row once for every batch of images."""
         return len(self.job.schedule.rows) * -(-len(self.job.resolved.seeds) // self.job.batch)
+
+    @property
+    def evaluations(self) -> int:
+        """What an exact run computes: each branch of guidance of each image in each row."""
+        branches = 2 if self.job.guided else 1
+        return len(self.job.schedule.rows) * branches * len(self.job.resolved.seeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +38,4 @@ class Log:
 
     watch: Stopwatch = field(default_factory=Stopwatch)
     steps: list[StepTime] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)

@@ -35,6 +35,7 @@ def serve(
     control: Sequence[Path] = (),
     warm_up: Sequence[tuple[int, int]] = (),
     ip_adapter: Sequence[Path] = (),
+    tiny_vae: Path | None = None,
     queue: int = 16,
     live_sessions: int = 2,
     job_timeout: float = 600.0,
@@ -56,6 +57,7 @@ def serve(
     device, precision, gpu_memory: as `Img2Img.open` has them, the last as "6GB". warm_up: sizes
     (width, height) that each bundle paints before its first job; none: what `Opening` says.
     ip_adapter: folders; each bundle sees reference pictures through the first that fits it.
+    tiny_vae: the tiny autoencoder of every bundle, for previews and for jobs that ask for it.
     lora_folder: LoRAs that jobs may give weights to.
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
     and memory where that cannot be written. Times are in seconds.
@@ -91,6 +93,7 @@ def serve(
         control=tuple(map(network_folder, control)),
         sizes=tuple(warm_up),
         ip_adapters=tuple(ip_adapter),
+        tiny_vae=tiny_vae,
         lora_folder=lora_folder,
     )
     local = "local" in config.providers

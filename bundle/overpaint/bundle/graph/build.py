@@ -16,7 +16,7 @@ from typing import Final
 from overpaint.bundle.tensor import DType, Tensor
 
 from . import proto as onnx
-from .nodes import Value, constant, node, read_node
+from .nodes import Written, constant, node, read_node
 from .weights import Slot, slot
 from .wire import message, read_fields, string, varint
 
@@ -44,7 +44,7 @@ class Builder:
         self.nodes: list[bytes] = []
         self.tensors: dict[str, bytes] = {}
 
-    def op(self, op: str, *inputs: str, output: str = "", **attributes: Value) -> str:
+    def op(self, op: str, *inputs: str, output: str = "", **attributes: Written) -> str:
         """A node; the name of its output."""
         made = output or f"{self.prefix}{op.lower()}_{len(self.nodes)}"
         self.nodes.append(node(op, list(inputs), made, name="", domain="", **attributes))
@@ -66,6 +66,12 @@ class Builder:
         name = f"{self.prefix}{value!r}"
         self.tensors[name] = constant(name, [], [value])
         return self.computed(name)
+
+    def numbers(self, sides: tuple[int, ...], values: tuple[float, ...]) -> str:
+        """Numbers of float32, in the shape `sides`."""
+        name = f"{self.prefix}{values!r}"
+        self.tensors[name] = constant(name, list(sides), list(values))
+        return name
 
     def computed(self, name: str) -> str:
         """A tensor of float32 as the weights are computed with."""

@@ -10,6 +10,8 @@ from . import proto as onnx
 from .wire import Field, MalformedError, float32, message, read_fields, string, varint
 
 Value: TypeAlias = bytes | int | float | list[int]
+Written: TypeAlias = Value | str
+"""What an attribute may be written as; text is read back as its bytes."""
 
 
 class Node(NamedTuple):
@@ -104,7 +106,7 @@ def node(
     *,
     name: str = "",
     domain: str = "",
-    **attributes: Value,
+    **attributes: Written,
 ) -> bytes:
     """A node as a field of a graph; an attribute of bytes is a graph, as its fields. Its name is
     its output's, unless one is given."""
@@ -177,8 +179,10 @@ def _attribute(field: Field) -> tuple[str, Value]:
     return name, numbers or (value if single is None else single)
 
 
-def _written(name: str, value: Value) -> bytes:
-    if isinstance(value, int):
+def _written(name: str, value: Written) -> bytes:
+    if isinstance(value, str):
+        held = [string(onnx.ATTRIBUTE_STRING, value), varint(onnx.ATTRIBUTE_TYPE, onnx.TYPE_STRING)]
+    elif isinstance(value, int):
         held = [varint(onnx.ATTRIBUTE_INT, value), varint(onnx.ATTRIBUTE_TYPE, onnx.TYPE_INT)]
     elif isinstance(value, float):
         held = [float32(onnx.ATTRIBUTE_FLOAT, value), varint(onnx.ATTRIBUTE_TYPE, onnx.TYPE_FLOAT)]

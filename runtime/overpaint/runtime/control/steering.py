@@ -120,9 +120,8 @@ class _Part:
         bound = {
             name: array[-seen * n :] for name, array in constants.items() if name in session.inputs
         }
-        bound["hint"] = np.repeat(
-            np.broadcast_to(network.hint, (seen, *network.hint.shape[1:])), n, axis=0
-        )
+        hint = network.hint[-seen:]
+        bound["hint"] = np.repeat(np.broadcast_to(hint, (seen, *hint.shape[1:])), n, axis=0)
         if manifest.zero_pooled or manifest.sees_mask:  # as diffusers runs them
             bound["pooled_projections"] = np.zeros_like(bound["pooled_projections"])
         if manifest.types is not None:

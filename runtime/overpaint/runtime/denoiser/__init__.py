@@ -1,6 +1,6 @@
 """What predicts: a function of (x, row), composed of small parts between the loop and the engines.
 
-    predict = EngineCalls(session, constants, schedule, x.shape, branches=2)
+    predict = EngineCalls(session, called, constants, schedule, x.shape, branches=2)
     denoiser = guided(predict, scale=7.5)
     for done in denoise(denoiser, x, schedule, draw=draw): ...
 
@@ -26,4 +26,5 @@ Denoiser: TypeAlias = Callable[[Array, Row], Array]
 m may be a buffer that the next call overwrites."""
 
 Branches: TypeAlias = Callable[[Array, Row], Array]
-"""The same, but guidance is still open: (1,B,C,h,w), or (2,B,C,h,w) with the negative one first."""
+"""The same, but guidance is still open: (2,B,C,h,w) with the negative one first; (1,B,C,h,w), the
+positive one alone, where guidance is off or does not act in this row."""

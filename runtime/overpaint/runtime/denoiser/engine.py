@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeAlias
 
@@ -23,8 +24,17 @@ Further: TypeAlias = Callable[[npt.NDArray[Any], Row], Mapping[str, npt.NDArray[
 and the row, inputs by name."""
 
 
+@dataclass(slots=True)
+class Tally:
+    """What a denoiser's sessions have done: `seconds` in them, and `evaluations`, one for each
+    branch of each image in each call."""
+
+    seconds: float = 0.0
+    evaluations: int = 0
+
+
 class EngineCalls:
-    """Calls a denoiser's session, all branches of guidance at once. `seconds`: spent in it so far.
+    """Calls a denoiser's session, all branches of guidance at once.
 
     Inputs that stay the same are bound here; each call feeds the latents and the timestep.
     """
@@ -40,11 +50,13 @@ class EngineCalls:
         branches: int,
         channels: npt.NDArray[Any] | None = None,
         further: Further | None = None,
+        tally: Tally,
     ) -> None:
         """Bind `constants`, of batch B·branches with the negative ones first, for latents of
         `shape` (B,C,h,w). `called` says what its inputs are called; `channels` (B,E,h,w) are what
         an inpainting denoiser sees behind the latents; `further` gives what it takes besides, in
-        each call. Raises UsageError where a row's timestep is none that the engine takes.
+        each call; `tally` counts the calls. Raises UsageError where a row's timestep is none that
+        the engine takes.
         """
         self._called = called
         [self._output] = session.outputs
@@ -58,7 +70,7 @@ class EngineCalls:
         self._timesteps = timesteps_for(session, called, schedule, len(self._sample))
         self._step = session.bind(as_feed(session, constants))
         self._further = further
-        self.seconds = 0.0
+        self._tally = tally
 
     def __call__(self, x: Array, row: Row) -> Array:
         """The branches' predictions, (branches,B,C,h,w)."""
@@ -71,7 +83,8 @@ class EngineCalls:
         if self._further is not None:
             feed |= self._further(self._branches, row)
         output = self._step(feed)[self._output]
-        self.seconds += perf_counter() - called
+        self._tally.seconds += perf_counter() - called
+        self._tally.evaluations += len(self._sample)
         return output.reshape(self._branches.shape)
 
 

@@ -10,7 +10,8 @@ from . import Array, Branches, Denoiser
 
 
 def guided(predict: Branches, scale: float, *, rescaled: float = 0.0) -> Denoiser:
-    """`predict`'s two branches, negative and positive, as one prediction of float32.
+    """`predict`'s two branches, negative and positive, as one prediction of float32; where it gives
+    the positive one alone, that.
 
     scale: `guidance_scale`, above 1. rescaled: `guidance_rescale`, 0 to 1.
     """
@@ -20,7 +21,10 @@ def guided(predict: Branches, scale: float, *, rescaled: float = 0.0) -> Denoise
         nonlocal out
         if out.shape != x.shape:
             out = np.empty_like(x)
-        negative, positive = predict(x, row)
+        branches = predict(x, row)
+        if len(branches) == 1:
+            return np.asarray(branches[0])
+        negative, positive = branches
         guide(negative, positive, scale, out)
         if rescaled:
             rescale(out, positive, rescaled)

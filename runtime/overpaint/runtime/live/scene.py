@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.facts import Latents
 from overpaint.engines.session.session import Session
 from overpaint.runtime.denoiser import Denoiser
 from overpaint.runtime.engines import Engines
+from overpaint.runtime.predicting import denoiser_of
 from overpaint.runtime.prepare import Job, prepare
 from overpaint.runtime.request import Request
-from overpaint.runtime.run import denoiser_of, encode_text
+from overpaint.runtime.run import encode_text
 from overpaint.runtime.stage import Log, Stage
 
 
@@ -47,17 +47,18 @@ def scene(engines: Engines, request: Request, residual_guidance: float) -> Scene
     job = prepare(engines.bundle, request)
     stage = Stage(engines, job, encode_text(engines, job, log))
     plain = engines.denoiser(controlled=False)
+    eyes, brush = engines.vae(request.settings.vae)
     with contextlib.ExitStack() as used:
         encoder, session, decoder = (
             used.enter_context(engines.components.use(name, log.watch))
-            for name in (layout.VAE_ENCODER, plain, layout.VAE_DECODER)
+            for name in (eyes, plain, brush)
         )
     shape = 1, *job.latent_shape(manifest.latents)
     return Scene(
         job=job,
         scale=manifest.latents,
         encoder=encoder,
-        denoiser=denoiser_of(stage, session, shape),
+        denoiser=denoiser_of(stage, session, shape, log.tally),
         decoder=decoder,
         prediction=manifest.prediction,
         residual_guidance=residual_guidance,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,6 +51,11 @@ class Conditioning:
     positive: Mapping[str, Array]
     negative: Mapping[str, Array] | None
     cut: tuple[str, ...] = ()
+
+    @property
+    def alone(self) -> Conditioning:
+        """The positive side of it."""
+        return replace(self, negative=None)
 
     def batch(self, n: int) -> dict[str, Array]:
         """For n images: n rows, or with guidance 2n, the negative ones first (as diffusers)."""

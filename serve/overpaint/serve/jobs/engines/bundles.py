@@ -53,6 +53,8 @@ class Opening:
     sees reference pictures through the first that fits it. `control`: folders of control networks,
     each opened with the bundles that it is for.
 
+    `tiny_vae`: the tiny autoencoder that is opened beside every bundle.
+
     LoRAs in `lora_folder` are opened when a job gives them a weight.
 
     Raises UsageError where device and precision are unknown or do not go together.
@@ -64,6 +66,7 @@ class Opening:
     control: tuple[Path, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
     ip_adapters: tuple[Path, ...] = ()
+    tiny_vae: Path | None = None
     lora_folder: Path | None = None
 
     def __post_init__(self) -> None:
@@ -187,6 +190,7 @@ def open_warm(
         precision=opening.precision,
         gpu_memory=opening.gpu_memory,
         lora_folder=opening.lora_folder,
+        tiny_vae=opening.tiny_vae,
     )
     try:
         pipeline.wait()

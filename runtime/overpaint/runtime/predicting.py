@@ -1,0 +1,109 @@
+"""What the loop calls: the engine, and around it the parts that were asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from overpaint.bundle.families import FAMILIES
+from overpaint.bundle.lora.branches import SCALE
+from overpaint.engines.session.session import Session
+
+from .control.steering import Network
+from .controlled import steering
+from .denoiser import Branches, Denoiser
+from .denoiser.adaptive import adaptive
+from .denoiser.engine import EngineCalls, Tally
+from .denoiser.forecast import forecast, foretold_rows
+from .denoiser.guidance import guided, unguided
+from .denoiser.guidance_embedding import guidance_embedding
+from .denoiser.interval import interval
+from .denoiser.zero_star import optimised, still_at_first
+from .engines import turned_by
+from .ip_adapter.tokens import reference_inputs
+from .stage import Stage
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+def denoiser_of(
+    stage: Stage,
+    session: Session,
+    shape: tuple[int, ...],
+    tally: Tally,
+    *,
+    seen: Array | None = None,
+    channels: Array | None = None,
+    networks: Sequence[Network] = (),
+) -> Denoiser:
+    """The denoiser of `stage` for latents of `shape` (B,C,h,w), everything bound that stays.
+
+    tally: counts what is computed. seen: tokens of reference pictures. channels: what an inpainting
+    denoiser sees behind the latents. networks: the control networks of the run.
+    """
+
+    @functools.cache
+    def calls(branches: int) -> EngineCalls:
+        constants = _constants(stage, shape[0], seen, branches)
+        return EngineCalls(
+            session,
+            FAMILIES[stage.engines.bundle.manifest.family].denoiser,
+            constants,
+            stage.job.schedule,
+            shape,
+            branches=branches,
+            channels=channels,
+            further=steering(stage, session, networks, constants, (branches, *shape)),
+            tally=tally,
+        )
+
+    return _composed(calls, stage)
+
+
+def _composed(calls: Callable[[int], Branches], stage: Stage) -> Denoiser:
+    """`calls` gives the engine with two branches of guidance bound, or with the positive one."""
+    job, resolved, schedule = stage.job, stage.job.resolved, stage.job.schedule
+    predict = calls(2 if job.guided else 1)
+    start, end = resolved.guidance_start, resolved.guidance_end
+    if job.guided and (start > 0 or end < 1):
+        predict = interval(predict, calls(1), schedule.rows, start, end)
+    if job.guided and resolved.adaptive_guidance is not None:
+        predict = adaptive(predict, calls(1), schedule.rows[0], resolved.adaptive_guidance)
+    denoiser = _guided(predict, stage) if job.guided else unguided(predict)
+    if foretold := foretold_rows(schedule, resolved.forecast):
+        denoiser = forecast(denoiser, foretold)
+    return denoiser
+
+
+def _guided(predict: Branches, stage: Stage) -> Denoiser:
+    """Guidance by both branches of `predict`."""
+    settings, first = stage.job.resolved.settings, stage.job.schedule.rows[0]
+    if settings.cfg_zero_star:
+        predict = optimised(predict)
+    scale = stage.job.resolved.guidance_scale
+    denoiser = guided(predict, scale, rescaled=settings.guidance_rescale)
+    flows = stage.engines.bundle.manifest.prediction == "flow"
+    if settings.cfg_zero_star and flows and not first.alpha:  # pure noise
+        denoiser = still_at_first(denoiser, first)
+    return denoiser
+
+
+def _constants(stage: Stage, n: int, seen: Array | None, branches: int) -> dict[str, Array]:
+    """The denoiser's inputs that stay the same through the loop, for n images."""
+    conditioning = stage.conditioning if branches == 2 else stage.conditioning.alone
+    constants, engines = conditioning.batch(n), stage.engines
+    manifest = engines.bundle.manifest
+    width = manifest.guidance_embedding_width
+    if width is not None:
+        embedding = guidance_embedding(stage.job.resolved.guidance_scale, width)
+        constants["timestep_cond"] = np.repeat(embedding, n, axis=0)
+    scale = engines.lora_scale(stage.job.lora)
+    if scale is not None and manifest.denoiser in turned_by(engines.bundle):
+        constants[SCALE] = scale
+    if seen is not None and stage.job.references is not None:
+        constants |= reference_inputs(seen[-branches:], stage.job.references, n)
+    return constants
