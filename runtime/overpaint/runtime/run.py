@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,8 @@ from overpaint.engines.session.session import Session
 
 from . import latents
 from .cancel import Cancel, check
-from .controlled import encode_hints, open_networks, steering
-from .denoiser import Denoiser
-from .denoiser.engine import EngineCalls
+from .controlled import encode_hints, open_networks
+from .denoiser import Branches, Denoiser
 from .denoiser.guidance import guided, unguided
 from .denoiser.guidance_embedding import guidance_embedding
 from .engines import SEEING, Engines, turned_by
@@ -31,6 +30,7 @@ from .ip_adapter.tokens import encode_references, reference_inputs
 from .loop import denoise
 from .masks.keeping import Keeping
 from .memory import check_memory
+from .predicting import Predicting, seconds
 from .prepare import VAE_LATENTS, Job, check_context, prepare
 from .refine import base_request, refiner_job
 from .report import result
@@ -40,6 +40,7 @@ from .stage import Log, Stage
 from .start import Moments, Start, fill, start, starts_from_noise
 from .text import CONDITION, Conditioning, Prompting, Prompts
 from .text.t5 import with_t5_length
+from .tiles.vae import run_parts
 
 Array = npt.NDArray[np.float32]
 
@@ -65,7 +66,7 @@ def run(
             stages = [Stage(*pair, encode_text(*pair, log)) for pair in jobs]
         check(cancel)
         with log.watch.stage("encode"):
-            moments = _encode_picture(stages, log)
+            moments = _encode_picture(stages, log, cancel)
         with log.watch.stage("encode"):
             tokens = _encode_references(stages[0], log)
             hints = encode_hints(stages[0], log.watch)
@@ -77,7 +78,7 @@ def run(
             yield from _denoise(stage, begun, seen, hints, first, total, log, cancel)
         check(cancel)
         with log.watch.stage("decode"):
-            images = _decode(stages[-1], begun.x, log)
+            images = _decode(stages[-1], begun.x, log, cancel)
         yield Complete(result(stages, images, log))
 
 
@@ -121,7 +122,7 @@ def encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
     return conditioning
 
 
-def _encode_picture(stages: list[Stage], log: Log) -> Moments:
+def _encode_picture(stages: list[Stage], log: Log, cancel: Cancel | None) -> Moments:
     """What the VAE makes of the picture: the same for every image made from it."""
     stage = stages[0]
     job, inpaints = stage.job, any(one.engines.bundle.manifest.inpaints for one in stages)
@@ -130,15 +131,29 @@ def _encode_picture(stages: list[Stage], log: Log) -> Moments:
     pixels = job.pixels if any(held) or not starts_from_noise(job) else None
     if pixels is None and not inpaints:
         return Moments(picture=None, masked=None)
-    with stage.engines.components.use(layout.VAE_ENCODER, log.watch) as session:
-
-        def moments(sample: Array) -> Array:
-            return latents.moments(session.run(as_feed(session, {"sample": sample})))
-
+    with _vae(stage, layout.VAE_ENCODER, "sample", log, cancel) as encode:
         return Moments(
-            picture=None if pixels is None else moments(pixels),
-            masked=moments(job.unmasked_pixels()) if inpaints else None,
+            picture=None if pixels is None else latents.moments(encode(pixels)),
+            masked=latents.moments(encode(job.unmasked_pixels())) if inpaints else None,
         )
+
+
+@contextlib.contextmanager
+def _vae(
+    stage: Stage, half: str, name: str, log: Log, cancel: Cancel | None
+) -> Iterator[Callable[[Array], Mapping[str, npt.NDArray[Any]]]]:
+    """Half of the VAE as a function of its input `name`: at once, or for a picture in tiles part by
+    part."""
+    if stage.job.tile is None:
+        with stage.engines.components.use(half, log.watch) as session:
+            yield lambda given: session.run(as_feed(session, {name: given}))
+        return
+    parts = stage.engines.parts
+    if parts is None:
+        raise UsageError("tile: sessions that were opened elsewhere have no parts of a VAE")
+    cells = stage.job.latent_shape(stage.engines.bundle.manifest.latents)[1:]
+    stage.engines.components.devices[half] = parts.device
+    yield lambda given: run_parts(parts.of(half), parts.open, given, cells, cancel)
 
 
 def _encode_references(stage: Stage, log: Log) -> npt.NDArray[Any] | None:
@@ -181,21 +196,17 @@ def _denoise(
         networks = open_networks(stage, hints, used, log.watch)
         for start_of in range(0, len(x), job.batch):
             some = slice(start_of, start_of + job.batch)
-            branches = 2 if job.guided else 1
-            constants = _constants(stage, len(x[some]), seen)
-            calls = EngineCalls(
-                session,
-                FAMILIES[manifest.family].denoiser,
-                constants,
-                job.schedule,
-                x[some].shape,
-                branches=branches,
+            predicting = Predicting(
+                stage=stage,
+                session=session,
+                networks=networks,
+                constants=_constants(stage, len(x[some]), seen),
                 channels=None if channels is None else channels[some],
-                further=steering(stage, session, networks, constants, (branches, *x[some].shape)),
             )
+            calls = predicting.calls(x[some].shape)
             keeping = _keeping(stage, begun, some, first)
             rows = denoise(
-                _denoiser(calls, job),
+                _denoiser(predicting.branches(calls, x[some].shape, cancel), job),
                 x[some],
                 job.schedule,
                 draw=functools.partial(fill, begun.generators[some]),
@@ -204,7 +215,7 @@ def _denoise(
             )
             before = 0.0
             for done, row in enumerate(rows, 1):
-                engine, before = calls.seconds - before, calls.seconds
+                engine, before = seconds(calls) - before, seconds(calls)
                 log.steps.append(StepTime(engine=engine, host=row.seconds - engine))
                 x[some] = row.state.x
                 with log.watch.away():
@@ -236,27 +247,24 @@ def _keeping(stage: Stage, begun: Start, some: slice, first: int) -> Keeping | N
     )
 
 
-def _denoiser(calls: EngineCalls, job: Job) -> Denoiser:
+def _denoiser(predict: Branches, job: Job) -> Denoiser:
     """What the loop calls: the engine, and around it what was asked for."""
     if not job.guided:
-        return unguided(calls)
+        return unguided(predict)
     settings = job.resolved.settings
-    return guided(calls, job.resolved.guidance_scale, rescaled=settings.guidance_rescale)
+    return guided(predict, job.resolved.guidance_scale, rescaled=settings.guidance_rescale)
 
 
 def denoiser_of(stage: Stage, session: Session, shape: tuple[int, ...]) -> Denoiser:
     """What the loop calls for latents of `shape` (B,C,h,w), bound once."""
-    branches, constants = 2 if stage.job.guided else 1, _constants(stage, shape[0])
-    calls = EngineCalls(
-        session,
-        FAMILIES[stage.engines.bundle.manifest.family].denoiser,
-        constants,
-        stage.job.schedule,
-        shape,
-        branches=branches,
-        further=steering(stage, session, [], constants, (branches, *shape)),
+    predicting = Predicting(
+        stage=stage,
+        session=session,
+        networks=[],
+        constants=_constants(stage, shape[0]),
+        channels=None,
     )
-    return _denoiser(calls, stage.job)
+    return _denoiser(predicting.branches(predicting.calls(shape), shape, None), stage.job)
 
 
 def _constants(
@@ -277,13 +285,12 @@ def _constants(
     return constants
 
 
-def _decode(stage: Stage, x: Array, log: Log) -> list[Image.Image]:
+def _decode(stage: Stage, x: Array, log: Log, cancel: Cancel | None) -> list[Image.Image]:
     """One image at a time: the decoder is where memory peaks, and batches do not speed it up."""
     images: list[Image.Image] = []
     masking, scale = stage.job.masking, stage.engines.bundle.manifest.latents
-    with stage.engines.components.use(layout.VAE_DECODER, log.watch) as session:
+    with _vae(stage, layout.VAE_DECODER, VAE_LATENTS, log, cancel) as decode:
         for z in x:
-            sample = latents.decode(z[None], scale)
-            [image] = from_pixels(session.run(as_feed(session, {VAE_LATENTS: sample}))["sample"])
+            [image] = from_pixels(decode(latents.decode(z[None], scale))["sample"])
             images.append(masking.paste(image) if masking and masking.paste else image)
     return images

@@ -68,6 +68,8 @@ class Settings:
         start the picture counts as that far on its way: it gets no noise, and strength has no say.
         With an end the noise that is left is decoded too.
     seed: image i of `n` uses seed + i.
+    tile: WIDTHxHEIGHT of what is computed at a time, or "auto": what the checkpoint was trained on,
+        where the picture has more than two of it. The picture keeps its size.
     prompt_weights: as AUTOMATIC1111's web UI reads them.
     guess_mode: control networks act on the prompt's half of guidance alone; refused without one.
 
@@ -142,6 +144,11 @@ class Settings:
         "Absent, the picture's own, floored to what the model takes",
         metavar="WIDTHxHEIGHT",
     )
+    tile: str | None = option(
+        None,
+        "Repaint a picture of any size in overlapping tiles",
+        metavar="auto|WIDTHxHEIGHT",
+    )
     resize: str = option("stretch", "How a picture meets the size", choices=lambda: RESIZE_MODES)
     max_sequence_length: int | None = option(
         None, "How many tokens SD 3's T5 reads; absent, 256", low=1, high=512
@@ -182,6 +189,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         from .schedule.strength import check_window  # NumPy, which declaring options needs not
+        from .tiles.tile import check_tile
 
         for name, one in options(type(self)).items():
             one.check(getattr(self, name))
@@ -194,6 +202,7 @@ class Settings:
             if self.denoising_start is not None and getattr(self, name) is not None:
                 raise UsageError(f"{name}: denoising_start says where to begin; give one of them")
         check_window(self.denoising_start, self.denoising_end)
+        check_tile(self.tile)
         if self.mode == "copy" and self.strength is not None and self.strength > COPY_STRENGTH:
             raise UsageError(
                 f"strength: copy mode keeps it at or below {COPY_STRENGTH}, got {self.strength}; "
@@ -222,6 +231,7 @@ class Options(TypedDict, total=False):
     rng: str | None
     n: int
     size: tuple[int, int] | None
+    tile: str | None
     resize: str
     max_sequence_length: int | None
     prompt_chunks: bool

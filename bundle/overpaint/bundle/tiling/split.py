@@ -20,14 +20,19 @@ from overpaint.bundle.graph.build import declared
 from overpaint.bundle.graph.nodes import Node, constant, node, read_node
 from overpaint.bundle.graph.proto import graph_of, with_graph
 from overpaint.bundle.graph.tensors import StoredTensor, read_tensor
-from overpaint.bundle.graph.wire import Field, read_fields
+from overpaint.bundle.graph.wire import Field, message, read_fields, string
 from overpaint.bundle.tensor import DType, Range, Tensor
 
 STATISTICS: Final = "statistics:"
 """How the name of a part's input begins that has mean and variance, (1, groups, 2), of the norm
 that it begins with; the name of the tensor that they are of follows."""
 _MOST: Final = Range(minimum=1, maximum=1 << 20)
+_ATTENTION: Final = "Attention"
+_NORM: Final = "InstanceNormalization"
 _EPSILON: Final = 1e-5
+KEYS: Final = "keys:"
+"""How the name of a part's input begins that is a tensor of the whole picture, for what attends to
+all of it from a window; the tensor's name follows."""
 _ONE: Final = struct.pack("<f", 1)
 
 
@@ -41,27 +46,24 @@ class Part:
 
 @dataclass(slots=True)
 class _Cut:
-    """The nodes of a graph by what they make, and how many norms lie before each."""
+    """A graph's nodes by what they make; `levels`: how many norms lie before each tensor that
+    pictures flow through, which what is made of weights or of sizes alone has none of; `norms` by
+    their levels, and the tensors that they are `of`."""
 
     fields: list[Field]
     stored: dict[str, StoredTensor]
     makers: dict[str, Node] = field(default_factory=dict)
     levels: dict[str, int] = field(default_factory=dict)
     norms: dict[int, Node] = field(default_factory=dict)
-
-    def follows(self, name: str) -> bool:
-        """Whether a tensor is made where it is needed: of weights alone, or a tensor's sizes."""
-        return name not in self.levels or self.makers.get(name, _NONE).op == "Shape"
-
-
-_NONE: Final = Node(0, "", "", [], "", {}, [])
+    of: dict[int, str] = field(default_factory=dict)
 
 
 def split(model: bytes, component: Component, folder: str) -> list[Part]:
     """The parts of a VAE's graph, in the order they run; `folder` is where their graphs will lie,
     beside the model's. One part, the whole, where it has no such norms.
 
-    A tensor that passes from part to part keeps its name.
+    A tensor that passes from part to part keeps its name. What attends sees all of the picture:
+    its part has what it needs for that as inputs whose names begin with KEYS.
 
     Raises:
         BundleError: two norms stand beside each other, and not one behind the other.
@@ -107,22 +109,30 @@ def _read(model: bytes, picture: str) -> _Cut:
     )
     cut = _Cut(fields, {one.name: one for one in stored})
     found = [read_node(one, at) for at, one in enumerate(fields) if one.number == onnx.GRAPH_NODE]
-    laid_out = {one.input(0) for one in found if one.op == "InstanceNormalization"}
+    cut.makers = {one.output: one for one in found}
+    normed = {one.output: _normed_tensor(one, cut.makers) for one in found if one.op == _NORM}
+    beginning = {first for first, _ in normed.values()}
     cut.levels[picture] = 0
     for one in found:
-        cut.makers[one.output] = one
         before = [cut.levels[name] for name in one.inputs if name in cut.levels]
-        if not before:
+        if not before or one.op == "Shape":
             continue
-        level = max(before)
-        if one.op == "Reshape" and one.output in laid_out:  # a norm begins the part behind it
-            level += 1
-        if one.op == "InstanceNormalization":
+        level = max(before) + (one.output in beginning)
+        if one.op == _NORM:
             if level in cut.norms or not _plain(model, one, cut.stored):
                 raise BundleError("its norms are not one behind the other, of groups alone")
-            cut.norms[level] = one
+            cut.norms[level], cut.of[level] = one, normed[one.output][1]
         cut.levels[one.output] = level
     return cut
+
+
+def _normed_tensor(norm: Node, makers: Mapping[str, Node]) -> tuple[str, str]:
+    """Where what a norm is of is first laid out otherwise, for groups or for attention, and the
+    tensor (1, channels, height, width) before that."""
+    first = name = norm.input(0)
+    while name in makers and makers[name].op in ("Reshape", "Transpose"):
+        first, name = name, makers[name].input(0)
+    return first, name
 
 
 def _plain(model: bytes, norm: Node, stored: Mapping[str, StoredTensor]) -> bool:
@@ -141,8 +151,7 @@ def _inside(cut: _Cut, level: int, outputs: Iterable[str]) -> tuple[list[Node], 
         name = ahead.pop()
         if name in nodes:
             continue
-        earlier = name in cut.levels and cut.levels[name] < level and not cut.follows(name)
-        if earlier or (name in cut.levels and name not in cut.makers):
+        if cut.levels.get(name, level) < level or (name in cut.levels and name not in cut.makers):
             wanted[name] = None
         elif name in cut.makers:
             nodes[name] = cut.makers[name]
@@ -160,23 +169,29 @@ def _part(
     made: Sequence[str],
 ) -> Part:
     norm = cut.norms.get(level)
-    of = cut.makers[norm.input(0)].input(0) if norm else ""
+    of = cut.of.get(level, "")
     dtype = whole.compute_dtype
     names = {one.name: one for one in (*whole.inputs, *whole.outputs)}
     sizes: dict[str, Range] = {"batch": Range(minimum=1, maximum=1)}
 
-    def tensor(name: str) -> Tensor:
-        if name in names:
+    def tensor(name: str, prefix: str = "") -> Tensor:
+        if name in names and not prefix:
             known = names[name]
             sizes.update({s: whole.ranges[s] for s in known.shape if isinstance(s, str)})
             return known
+        name = prefix + name
         sides = tuple(f"{name}.{side}" for side in ("channels", "height", "width"))
         sizes.update(dict.fromkeys(sides, _MOST))
         return Tensor(name=name, dtype=dtype, shape=("batch", *sides))
 
     nodes, inputs = list[bytes](), [tensor(name) for name in wanted]
+    twins = _twins(inside, wanted)
     for one in inside:
-        nodes += _normed(one, of, dtype) if one is norm else [cut.fields[one.at].raw]
+        nodes += _normed(one, of, dtype) if one is norm else [_renamed(one, {}, twins)]
+        if one.output in twins:
+            twin = _renamed(one, twins, twins)
+            nodes += _normed(one, of, dtype, KEYS) if one is norm else [twin]
+    inputs += [tensor(name, KEYS) for name in wanted if name in twins]
     if norm is not None:
         groups = cut.stored[norm.input(1)].shape[0]
         inputs.append(Tensor(name=STATISTICS + of, dtype="float32", shape=(1, groups, 2)))
@@ -208,6 +223,41 @@ def _part(
     )
 
 
+def _twins(inside: Sequence[Node], wanted: Sequence[str]) -> dict[str, str]:
+    """Where a part attends, its keys and values are of the whole picture: what leads to them from
+    `wanted`, the part's inputs, stands there twice. What the second of each tensor is called."""
+    makers = {one.output: one for one in inside}
+    flows = set(wanted)
+    for one in inside:
+        if any(name in flows for name in one.inputs):
+            flows.add(one.output)
+    found: dict[str, str] = {}
+    ahead = [name for one in inside if one.op == _ATTENTION for name in one.inputs[1:3]]
+    while ahead:
+        name = ahead.pop()
+        if name in flows and name not in found:
+            found[name] = KEYS + name
+            ahead += makers[name].inputs if name in makers else []
+    return found
+
+
+def _renamed(one: Node, names: Mapping[str, str], twins: Mapping[str, str]) -> bytes:
+    """A node that reads and makes what `names` calls otherwise; an attention's keys and values are
+    the `twins`."""
+    inputs = [names.get(name, name) for name in one.inputs]
+    if one.op == _ATTENTION:
+        inputs[1:3] = (twins.get(name, name) for name in one.inputs[1:3])
+    changed = (onnx.NODE_INPUT, onnx.NODE_OUTPUT, onnx.NODE_NAME)
+    output = names.get(one.output, one.output)
+    return message(
+        onnx.GRAPH_NODE,
+        *(string(onnx.NODE_INPUT, name) for name in inputs),
+        string(onnx.NODE_OUTPUT, output),
+        string(onnx.NODE_NAME, output),
+        *(part.raw for part in one.fields if part.number not in changed),
+    )
+
+
 _BEGIN, _MIDDLE, _END, _AXIS = (f"statistics/{one}" for one in ("begin", "middle", "end", "axis"))
 _CONSTANTS: Final = (
     constant(_BEGIN, [1], [0]),
@@ -217,10 +267,10 @@ _CONSTANTS: Final = (
 )
 
 
-def _normed(norm: Node, of: str, dtype: DType) -> list[bytes]:
+def _normed(norm: Node, of: str, dtype: DType, prefix: str = "") -> list[bytes]:
     """The norm of groups (1, groups, values), with the statistics that are given. The affine part
-    comes after it in the graph."""
-    name, groups = norm.output, norm.input(0)
+    comes after it in the graph. `prefix`: before the names of the second of its kind."""
+    name, groups = prefix + norm.output, prefix + norm.input(0)
     epsilon = cast(float, norm.attributes.get("epsilon", _EPSILON))
     mean, variance, centred = f"{name}:mean", f"{name}:variance", f"{name}:centred"
     wide, made = (groups, name) if dtype == "float32" else (f"{name}:wide", f"{name}:made")
@@ -239,4 +289,3 @@ def _normed(norm: Node, of: str, dtype: DType) -> list[bytes]:
     [number] = (number for number, one in onnx.FLOATS.items() if one == dtype)
     widened = node("Cast", [groups], wide, to=onnx.FLOAT)
     return [widened, *found, node("Cast", [made], name, to=number)]
-

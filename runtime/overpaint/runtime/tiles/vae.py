@@ -5,7 +5,8 @@ what the whole would. A norm sees all of it: its mean and variance are taken of 
 every window before the next part begins. What passes from part to part lies in memory while that is
 little, and in files of the temporary folder where it is much.
 
-A VAE that attends in its middle (Stable Diffusion's) does so within a window of 64 cells a side.
+A VAE that attends in its middle (Stable Diffusion's) does so from a window to all of the picture:
+small windows, for the scores grow with both.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from math import prod
+from dataclasses import dataclass
+from math import isqrt, prod
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -21,7 +23,7 @@ import numpy.typing as npt
 
 from overpaint.bundle.errors import OverpaintError
 from overpaint.bundle.format.manifest import Component
-from overpaint.bundle.tiling.split import STATISTICS
+from overpaint.bundle.tiling.split import KEYS, STATISTICS
 from overpaint.engines.session.session import Session
 from overpaint.runtime.cancel import Cancel, check
 from overpaint.runtime.feed import as_feed
@@ -42,20 +44,38 @@ IN_MEMORY: Final = 1 << 28
 _ROWS: Final = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Windows, and how many cells at their borders count for nothing."""
+
+    windows: Sequence[Window]
+    quiet: int
+
+
+def _attending(cells: tuple[int, int]) -> Grid:
+    """For what sees but its own place and, attending, the whole of so many cells."""
+    side = max(8, min(TILE, isqrt(IN_MEMORY // (4 * prod(cells)))))
+    return Grid(cover(cells, (side, side), 0), 0)
+
+
+def largest_window(cell: int) -> tuple[int, int]:
+    """(width, height) in pixels of what a part sees at a time, with so many pixels a cell."""
+    return TILE * cell, TILE * cell
+
+
 def run_parts(
     parts: Mapping[str, Component],
     open_: Open,
     given: Array,
     cells: tuple[int, int],
     cancel: Cancel | None = None,
-) -> Array:
-    """What the last of `parts` gives for `given` (1,C,H,W), the first one's input; (rows, columns)
-    of latent `cells` are the picture's.
+) -> dict[str, Array]:
+    """What the last of `parts` gives, by name, for `given` (1,C,H,W), the first one's input;
+    (rows, columns) of latent `cells` are the picture's.
 
     Raises CancelledError, SessionError; OverpaintError where the temporary folder is full.
     """
     [first] = next(iter(parts.values())).inputs
-    windows = cover(cells, (TILE, TILE), OVERLAP)
     there: dict[str, Array] = {first.name: given}
     left = list(parts.values())
     for name, part in parts.items():
@@ -67,13 +87,16 @@ def run_parts(
                 assert isinstance(groups, int)
                 of = there[tensor.name.removeprefix(STATISTICS)]
                 feeds[tensor.name] = statistics(of, groups)
+            elif tensor.name.startswith(KEYS):
+                feeds[tensor.name] = there[tensor.name.removeprefix(KEYS)]
+        attends = any(name.startswith(KEYS) for name in feeds)
+        grid = _attending(cells) if attends else Grid(cover(cells, (TILE, TILE), OVERLAP), QUIET)
         read = [tensor.name for tensor in part.inputs if tensor.name in there]
         with open_(name) as session:
-            made = _through(session, {one: there[one] for one in read}, feeds, windows, cells, cancel)
-        needed = {tensor.name for later in left for tensor in later.inputs}
+            made = _through(session, {one: there[one] for one in read}, feeds, grid, cells, cancel)
+        needed = {tensor.name.removeprefix(KEYS) for later in left for tensor in later.inputs}
         there = {one: array for one, array in (there | made).items() if one in needed} or made
-    [whole] = there.values()
-    return whole
+    return there
 
 
 def statistics(x: Array, groups: int) -> Array:
@@ -96,14 +119,14 @@ def _through(
     session: Session,
     read: Mapping[str, Array],
     constants: Mapping[str, Array],
-    windows: Sequence[Window],
+    grid: Grid,
     cells: tuple[int, int],
     cancel: Cancel | None,
 ) -> dict[str, Array]:
     """What a part gives for the whole picture."""
     made: dict[str, Array] = {}
     weights: dict[int, list[npt.NDArray[np.float32]]] = {}
-    for at, window in enumerate(windows):
+    for at, window in enumerate(grid.windows):
         check(cancel)
         feed = {
             name: np.ascontiguousarray(array[window.of(array.shape[2] // cells[0])])
@@ -114,7 +137,7 @@ def _through(
             if name not in made:
                 made[name] = room((*output.shape[:2], cells[0] * scale, cells[1] * scale))
             if scale not in weights:
-                weights[scale] = blend(windows, cells, quiet=QUIET, scale=scale)
+                weights[scale] = blend(grid.windows, cells, quiet=grid.quiet, scale=scale)
             made[name][window.of(scale)] += output * weights[scale][at]
     return made
 

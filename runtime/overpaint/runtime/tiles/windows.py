@@ -1,13 +1,14 @@
 """Overlapping windows over a grid of cells, and weights that blend what is computed in each.
 
-    for window, weight in zip(windows, blend(windows, (h, w)), strict=True):
-        whole[window.of()] += weight * computed(x[window.of()])
+for window, weight in zip(windows, blend(windows, (h, w)), strict=True):
+    whole[window.of()] += weight * computed(x[window.of()])
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import TypeAlias
 
 import numpy as np
@@ -25,7 +26,7 @@ class Window:
     height: int
     width: int
 
-    def of(self, scale: int = 1) -> tuple[object, slice, slice]:
+    def of(self, scale: int = 1) -> tuple[EllipsisType, slice, slice]:
         """The index of it in an array (..., h, w) with `scale` places a side for each cell."""
         return (
             Ellipsis,
