@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import sys
 import threading
 import time
 from pathlib import Path
@@ -78,11 +79,18 @@ def main() -> None:
             tile=given.tile,
         )
     took = result.timings
-    print(f"{result.images[0].width}x{result.images[0].height}, {result.steps_run} steps")
-    print(f"encode {took.encode:.1f} s, denoise {took.denoise:.1f} s, decode {took.decode:.1f} s")
-    print(f"all {took.total:.1f} s, {time.process_time() - began:.1f} s of processors")
+    sys.stdout.write(
+        f"{result.images[0].width}x{result.images[0].height}, {result.steps_run} steps" + "\n"
+    )
+    sys.stdout.write(
+        f"encode {took.encode:.1f} s, denoise {took.denoise:.1f} s, decode {took.decode:.1f} s"
+        + "\n"
+    )
+    sys.stdout.write(
+        f"all {took.total:.1f} s, {time.process_time() - began:.1f} s of processors" + "\n"
+    )
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"peak {most / 1e9:.2f} GB, anonymous {peak.end() / 1e9:.2f} GB")
+    sys.stdout.write(f"peak {most / 1e9:.2f} GB, anonymous {peak.end() / 1e9:.2f} GB" + "\n")
     if given.figure:
         result.images[0].save(given.figure)
 

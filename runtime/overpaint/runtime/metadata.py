@@ -84,6 +84,7 @@ class Parameters:
     precision: str
     device: str
     passed_over: tuple[str, ...] = ()
+    variation_seed: int | None = None
     ip_adapter: str | None = None
     ip_adapter_sha256: str | None = None
     ip_adapter_image_sha256: tuple[str, ...] = ()
@@ -119,9 +120,14 @@ class Parameters:
             "Schedule type": None if run.sigmas == "default" else run.sigmas.capitalize(),
             "CFG scale": f"{run.guidance_scale:g}",
             "Seed": self.seed,
+            "Variation seed": self.variation_seed,
+            "Variation seed strength": f"{settings.variation_strength:g}"
+            if settings.variation_strength
+            else None,
             "Size": f"{self.size[0]}x{self.size[1]}",
             "Model": _quoted(self.model),
             "Denoising strength": None if strength is None else f"{strength:g}",
+            "Clip skip": settings.clip_skip + 1 if settings.clip_skip else None,
             "Eta": f"{settings.eta:g}" if settings.eta else None,
             **_controls(self.control),
             "Refiner": None if self.refiner is None else _quoted(self.refiner),

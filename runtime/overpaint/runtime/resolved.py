@@ -29,13 +29,23 @@ class Resolved:
     denoising_start: float | None
     denoising_end: float | None
     seed: int
+    variation_seed: int | None
     rng: str
     warnings: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One a picture: seed, seed + 1, …"""
+        """One a picture: seed, seed + 1, …; the same for all where they are variations of it."""
+        if self.settings.variation_strength:
+            return (self.seed,) * self.settings.n
         return seeds(self.seed, self.settings.n)
+
+    @property
+    def variation_seeds(self) -> tuple[int | None, ...]:
+        """One a picture: variation_seed, variation_seed + 1, …; None where nothing is varied."""
+        if self.variation_seed is None:
+            return (None,) * self.settings.n
+        return seeds(self.variation_seed, self.settings.n)
 
     def options(self) -> dict[str, Any]:
         """Every option of Settings by name, as it is run."""
@@ -48,6 +58,13 @@ class Resolved:
 def seeds(first: int, n: int) -> tuple[int, ...]:
     """The seeds of n pictures: first, first + 1, …, and after the last there is 0 again."""
     return tuple((first + i) & MAX_SEED for i in range(n))
+
+
+def variation_seed(settings: Settings, seed: int) -> int | None:
+    """The first picture's, with `seed` for its own; None where nothing is varied."""
+    if not settings.variation_strength:
+        return None
+    return seeds(seed, 2)[1] if settings.variation_seed is None else settings.variation_seed
 
 
 def random_seed() -> int:
@@ -70,6 +87,7 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
         found = (getattr(one, name) for one in (settings, preset, mode))
         return next((value for value in found if value is not None), last)
 
+    seed = random_seed() if settings.seed is None else settings.seed
     return Resolved(
         settings=settings,
         strength=_strength(settings, mode, defaults) if with_image else None,
@@ -80,7 +98,8 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
         sigmas=settings.sigmas or "default",
         denoising_start=settings.denoising_start,
         denoising_end=settings.denoising_end,
-        seed=random_seed() if settings.seed is None else settings.seed,
+        seed=seed,
+        variation_seed=variation_seed(settings, seed),
         rng=settings.rng or "torch",
         warnings=warnings,
     )

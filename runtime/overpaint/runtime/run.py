@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
+from overpaint.bundle.facts import TextEncoder
 from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.lora.branches import SCALE
 from overpaint.engines.session.session import Session
@@ -39,6 +41,7 @@ from .result import Complete, Step, StepTime
 from .stage import Log, Stage
 from .start import Moments, Start, fill, start, starts_from_noise
 from .text import CONDITION, Conditioning, Prompting, Prompts
+from .text.conditioning import Embedding
 from .text.t5 import with_t5_length
 from .tiles.vae import run_parts
 
@@ -105,17 +108,26 @@ def encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
         guided=job.guided,
         size=job.size,
     )
-    prompting = Prompting(chunks=settings.prompt_chunks, weights=settings.prompt_weights)
+    prompting = Prompting(
+        chunks=settings.prompt_chunks,
+        weights=settings.prompt_weights,
+        clip_skip=settings.clip_skip,
+    )
     both = [prompts.prompt, *([prompts.negative_prompt or ""] if prompts.guided else [])]
     wanted = with_t5_length(manifest.text, settings.max_sequence_length)
     chunks = text.chunks(wanted, both, prompting)
-    encode = functools.partial(
-        text.encode,
-        watch=log.watch,
-        prompting=prompting,
-        chunks=chunks,
-        lora_scale=engines.lora_scale(job.lora),
-    )
+    unskipped = prompting if settings.clip_skip_negative else replace(prompting, clip_skip=0)
+
+    def encode(encoder: TextEncoder, prompt: str, /, *, negative: bool = False) -> Embedding:
+        return text.encode(
+            encoder,
+            prompt,
+            watch=log.watch,
+            prompting=unskipped if negative else prompting,
+            chunks=chunks,
+            lora_scale=engines.lora_scale(job.lora),
+        )
+
     conditioning = CONDITION[manifest.family](wanted, prompts, encode)
     context = FAMILIES[manifest.family].denoiser.context
     check_context(manifest, conditioning.positive[context].shape[1])

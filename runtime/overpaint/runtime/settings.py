@@ -68,8 +68,12 @@ class Settings:
         start the picture counts as that far on its way: it gets no noise, and strength has no say.
         With an end the noise that is left is decoded too.
     seed: image i of `n` uses seed + i.
+    variation_strength: how far the noise is turned towards that of variation_seed. Picture i of `n`
+        uses seed, and variation_seed + i.
     tile: WIDTHxHEIGHT of what is computed at a time, or "auto": what the checkpoint was trained on,
         where the picture has more than two of it. The picture keeps its size.
+    clip_skip: as diffusers counts, 1 is the layer before; AUTOMATIC1111's web UI calls that 2, and
+        skips for the negative prompt too, as clip_skip_negative does.
     prompt_weights: as AUTOMATIC1111's web UI reads them.
     guess_mode: control networks act on the prompt's half of guidance alone; refused without one.
 
@@ -137,6 +141,12 @@ class Settings:
         between=True,
     )
     seed: int | None = option(None, "Absent, a random one, which is told", low=0, high=MAX_SEED)
+    variation_seed: int | None = option(
+        None, "Whose noise varies the seed's; absent, the next one", low=0, high=MAX_SEED
+    )
+    variation_strength: float = option(
+        0.0, "How much of the variation seed's noise; n pictures are n variations", low=0, high=1
+    )
     rng: str | None = option(None, "Whose random numbers", choices=lambda: RNGS)
     n: int = option(1, "Pictures from each; picture i has seed + i", low=1, short="-n")
     size: tuple[int, int] | None = option(
@@ -153,6 +163,10 @@ class Settings:
     max_sequence_length: int | None = option(
         None, "How many tokens SD 3's T5 reads; absent, 256", low=1, high=512
     )
+    clip_skip: int = option(
+        0, "Take CLIP's context so many layers before its usual one", low=0, high=30
+    )
+    clip_skip_negative: bool = option(False, "Likewise for the negative prompt")
     prompt_chunks: bool = option(False, "Chunk a long prompt instead of cutting it")
     prompt_weights: bool = option(False, "Read (word:1.2), [word] and BREAK")
     guess_mode: bool = option(False, "Let control networks lead, even without a prompt")
@@ -203,6 +217,8 @@ class Settings:
                 raise UsageError(f"{name}: denoising_start says where to begin; give one of them")
         check_window(self.denoising_start, self.denoising_end)
         check_tile(self.tile)
+        if self.variation_seed is not None and not self.variation_strength:
+            raise UsageError("variation_seed: say how much of it, with variation_strength above 0")
         if self.mode == "copy" and self.strength is not None and self.strength > COPY_STRENGTH:
             raise UsageError(
                 f"strength: copy mode keeps it at or below {COPY_STRENGTH}, got {self.strength}; "
@@ -228,12 +244,16 @@ class Options(TypedDict, total=False):
     denoising_start: float | None
     denoising_end: float | None
     seed: int | None
+    variation_seed: int | None
+    variation_strength: float
     rng: str | None
     n: int
     size: tuple[int, int] | None
     tile: str | None
     resize: str
     max_sequence_length: int | None
+    clip_skip: int
+    clip_skip_negative: bool
     prompt_chunks: bool
     prompt_weights: bool
     guess_mode: bool

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from overpaint.runtime.choices import SIGMAS
 from overpaint.runtime.metadata import A1111_SAMPLERS
+from overpaint.runtime.resolved import random_seed
 from overpaint.runtime.schedule import SAMPLERS
 from overpaint.runtime.settings import MAX_SEED, Settings
 from overpaint.serve.api.native.schema import LIMITS, Prompt
@@ -29,6 +30,7 @@ SCHEDULERS = {"automatic": "Automatic"} | {
 RESIZE: tuple[Literal["stretch", "crop", "pad"], ...] = ("stretch", "crop", "pad", "stretch")
 FILLS = ("blur", "original", "noise", "nothing")
 RANDOM_SEED = -1
+LAST_LAYERS = 12
 
 
 Blur = Annotated[float, Field(ge=0, le=256, allow_inf_nan=False)]
@@ -42,6 +44,8 @@ class Generation(BaseModel):
     prompt: Prompt = ""
     negative_prompt: Prompt = ""
     seed: Annotated[int, Field(ge=-1, le=MAX_SEED)] = RANDOM_SEED
+    subseed: Annotated[int, Field(ge=-1, le=MAX_SEED)] = RANDOM_SEED
+    subseed_strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     steps: Annotated[int, Field(ge=1, le=LIMITS.steps)] = 50
     cfg_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 7.0
     width: Annotated[int, Field(ge=1, le=16_384)] = 512
@@ -65,6 +69,8 @@ class Generation(BaseModel):
         return Settings(
             negative_prompt=self.negative_prompt,
             seed=None if self.seed == RANDOM_SEED else self.seed,
+            variation_seed=self._variation_seed(),
+            variation_strength=self.subseed_strength,
             steps=self.steps,
             guidance_scale=self.cfg_scale,
             size=(self.width, self.height),
@@ -73,7 +79,22 @@ class Generation(BaseModel):
             sigmas=sigmas,
             prompt_weights=True,  # as there: (word:1.2), [word] and BREAK are always read
             guess_mode=guesses(units_of(self.alwayson_scripts)),
+            clip_skip=self._clip_skip(),
+            clip_skip_negative=True,  # as there
         )
+
+    def _variation_seed(self) -> int | None:
+        if not self.subseed_strength:
+            return None
+        return random_seed() if self.subseed == RANDOM_SEED else self.subseed
+
+    def _clip_skip(self) -> int:
+        """Layers that are skipped; that server counts the one that it stops at, from the last."""
+        stop = (self.override_settings or {}).get("CLIP_stop_at_last_layers", 1)
+        if type(stop) is not int or not 1 <= stop <= LAST_LAYERS:
+            message = f"CLIP_stop_at_last_layers: expected 1 to {LAST_LAYERS}, got {stop!r}"
+            raise ApiError(422, "invalid_request", message, field="override_settings")
+        return stop - 1
 
     def refuse_scripts(self) -> None:
         """Raises ApiError 422: a script changes the picture, so leaving it out is no option."""
