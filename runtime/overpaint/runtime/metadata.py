@@ -19,7 +19,8 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from overpaint.bundle.errors import ImageError
 from overpaint.bundle.format.manifest import Lora
 
-from .resolved import Resolved
+from .resolved import HIRES_STRENGTH, Resolved
+from .settings import Settings
 
 CHUNK: Final = "overpaint"
 INFOTEXT: Final = "parameters"
@@ -128,6 +129,7 @@ class Parameters:
             "Model": _quoted(self.model),
             "Denoising strength": None if strength is None else f"{strength:g}",
             "Clip skip": settings.clip_skip + 1 if settings.clip_skip else None,
+            **_hires(settings, text=run.strength is None),
             "Eta": f"{settings.eta:g}" if settings.eta else None,
             **_controls(self.control),
             "Refiner": None if self.refiner is None else _quoted(self.refiner),
@@ -211,6 +213,19 @@ class Painting(Image.Image):
         text = _cut(self.parameters.infotext()).encode("utf-16-be", "replace")
         exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
         return exif
+
+
+def _hires(settings: Settings, *, text: bool) -> dict[str, Any]:
+    """What the web UI says of a second pass."""
+    if settings.upscale is None or not text:
+        return {}
+    strength = HIRES_STRENGTH if settings.upscale_strength is None else settings.upscale_strength
+    return {
+        "Denoising strength": f"{strength:g}",
+        "Hires upscale": f"{settings.upscale:g}",
+        "Hires steps": settings.upscale_steps,
+        "Hires upscaler": "Lanczos",
+    }
 
 
 def _controls(control: tuple[dict[str, Any], ...]) -> dict[str, str]:

@@ -28,6 +28,7 @@ from .control.control import Control
 from .control.opening import with_control
 from .default_bundle import EMBEDDED, bundle_to_open
 from .engines import PLAIN, Engines
+from .hires import is_hires, run_hires
 from .image import ImageLike
 from .ip_adapter.open import names_with_references, open_seeing, opener
 from .live.asked import live_request
@@ -276,7 +277,10 @@ class Img2Img(Closing):
 
     def events(self, request: Request, cancel: Cancel | None = None) -> Iterator[Step | Complete]:
         """A stream in one piece."""
-        return run(self.loras.engines(request.lora_weights()), request, cancel)
+        engines = self.loras.engines(request.lora_weights())
+        if is_hires(request):
+            return run_hires(engines, request, cancel)
+        return run(engines, request, cancel)
 
     def add_lora(self, name: str, file: str | os.PathLike[str]) -> None:
         """Open a LoRA, so that calls may give it a weight; the bundle's own engines stay open.

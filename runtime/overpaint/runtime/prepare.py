@@ -29,7 +29,7 @@ from .request import Request
 from .resolved import Resolved, resolve
 from .schedule import Schedule, brought_up_to_date, make_schedule, read_scheduler_config
 from .settings import Settings
-from .tiles.tile import tile_for, untiled
+from .tiles.tile import tile_asked, tile_for, untiled
 
 MAX_OWN_PIXELS: Final = 2048 * 2048  # more is repainted smaller, unless a size asks for it
 REPAINTED_PIXELS: Final = 1024 * 1024
@@ -101,10 +101,13 @@ def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> J
     _check_text("negative_prompt", settings.negative_prompt or "")
     check_mask_settings(settings, masked=request.mask is not None, image=request.image is not None)
     resolved = resolve(settings, manifest.defaults, with_image=request.image is not None)
+    if settings.upscale is not None and (request.mask is not None or settings.mask_from_alpha):
+        raise UsageError("upscale: a mask keeps the picture's own size; leave one of them out")
     sides = image_sides(manifest)
     ground = read_ground(request.image, request) if request.image is not None else None
-    size, notes = _size(settings, sides if settings.tile is None else untiled(sides), ground)
-    tile = tile_for(bundle, settings.tile, size, sides)
+    asked = tile_asked(settings.tile, settings.upscale)
+    size, notes = _size(settings, sides if asked is None else untiled(sides), ground)
+    tile = tile_for(bundle, asked, size, sides)
     seen = tile or size
     schedule = schedule_for(bundle, resolved, seen)
     guided = is_guided(manifest, resolved)
@@ -168,6 +171,10 @@ def _size(
     if settings.size:
         return sides.check(settings.size), notes
     assert ground is not None  # resolve() refuses text to image without a size
+    if settings.upscale is not None:
+        width, height = ground.picture.size
+        larger = round(width * settings.upscale), round(height * settings.upscale)
+        return sides.nearest(larger), notes
     if settings.tile is not None:
         return sides.floor(ground.picture.size), notes
     size, shrunk = _own_size(ground.picture.size, sides)

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.facts import Defaults
 
 from .settings import COPY_STRENGTH, MAX_SEED, MODES, PRESETS, Combination, Settings, options
+
+HIRES_STRENGTH: Final = 0.4
+"""Of text to image's second pass, where nothing says another."""
+UPSCALE_STRENGTH: Final = 0.3
+"""Of a picture that is enlarged, where nothing says another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +112,7 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
 
 def check_text_to_image(settings: Settings) -> None:
     """Raise UsageError if `settings` speak of an image, or name no size."""
-    for name in ("strength", "reference_strength", "mode", "denoising_start"):
+    for name in ("strength", "reference_strength", "mode", "denoising_start", "match_colour"):
         if getattr(settings, name) is not None:
             raise UsageError(f"{name} needs an image to start from; text to image has none")
     if settings.size is None:
@@ -121,4 +126,6 @@ def _strength(settings: Settings, mode: Combination, defaults: Defaults) -> floa
         # Rounded so that 1 - 0.7 is the 0.3 that was meant and not 0.30000000000000004.
         asked = round(1 - settings.reference_strength, 12)
         return min(asked, COPY_STRENGTH) if settings.mode == "copy" else asked
+    if settings.upscale is not None and mode.strength is None:
+        return UPSCALE_STRENGTH
     return float(defaults.strength if mode.strength is None else mode.strength)

@@ -28,6 +28,7 @@ from .denoiser.guidance_embedding import guidance_embedding
 from .engines import SEEING, Engines, turned_by
 from .feed import as_feed
 from .image import from_pixels
+from .image.match import matched
 from .ip_adapter.tokens import encode_references, reference_inputs
 from .loop import denoise
 from .masks.keeping import Keeping
@@ -81,7 +82,7 @@ def run(
             yield from _denoise(stage, begun, seen, hints, first, total, log, cancel)
         check(cancel)
         with log.watch.stage("decode"):
-            images = _decode(stages[-1], begun.x, log, cancel)
+            images = _decode(stages[-1], begun.x, stages[0].job.pixels, log, cancel)
         yield Complete(result(stages, images, log))
 
 
@@ -297,12 +298,18 @@ def _constants(
     return constants
 
 
-def _decode(stage: Stage, x: Array, log: Log, cancel: Cancel | None) -> list[Image.Image]:
-    """One image at a time: the decoder is where memory peaks, and batches do not speed it up."""
+def _decode(
+    stage: Stage, x: Array, pixels: Array | None, log: Log, cancel: Cancel | None
+) -> list[Image.Image]:
+    """One image at a time: the decoder is where memory peaks, and batches do not speed it up.
+    `pixels`: the input's."""
     images: list[Image.Image] = []
     masking, scale = stage.job.masking, stage.engines.bundle.manifest.latents
+    how = stage.job.resolved.settings.match_colour
     with _vae(stage, layout.VAE_DECODER, VAE_LATENTS, log, cancel) as decode:
         for z in x:
             [image] = from_pixels(decode(latents.decode(z[None], scale))["sample"])
+            if how is not None and pixels is not None:
+                image = matched(image, from_pixels(pixels)[0], how)
             images.append(masking.paste(image) if masking and masking.paste else image)
     return images

@@ -14,6 +14,7 @@ from typing import Final, TypedDict
 from overpaint.bundle.errors import UsageError
 
 from .choices import (
+    COLOURS,
     MASK_CELLS,
     MASK_FILLS,
     MASK_MODES,
@@ -72,6 +73,11 @@ class Settings:
         uses seed, and variation_seed + i.
     tile: WIDTHxHEIGHT of what is computed at a time, or "auto": what the checkpoint was trained on,
         where the picture has more than two of it. The picture keeps its size.
+    upscale: a picture is enlarged with Lanczos and repainted, at strength 0.3 and in tiles ("auto")
+        where nothing else is said. Text to image is painted at `size` first, then enlarged and
+        repainted with upscale_strength and upscale_steps: two passes.
+    match_colour: the input's colours in L*a*b*, by mean and deviation, or by histogram without the
+        brightness, as AUTOMATIC1111's colour correction has it.
     clip_skip: as diffusers counts, 1 is the layer before; AUTOMATIC1111's web UI calls that 2, and
         skips for the negative prompt too, as clip_skip_negative does.
     prompt_weights: as AUTOMATIC1111's web UI reads them.
@@ -159,7 +165,19 @@ class Settings:
         "Repaint a picture of any size in overlapping tiles",
         metavar="auto|WIDTHxHEIGHT",
     )
+    upscale: float | None = option(
+        None, "Enlarge so many times, and repaint a little, in tiles", low=1, high=8
+    )
+    upscale_strength: float | None = option(
+        None, "Of text to image's second pass; absent, 0.4", low=0, high=1
+    )
+    upscale_steps: int | None = option(
+        None, "Steps that the second pass runs; absent, as many as the first", low=1
+    )
     resize: str = option("stretch", "How a picture meets the size", choices=lambda: RESIZE_MODES)
+    match_colour: str | None = option(
+        None, "Give the result the input's colours", choices=lambda: COLOURS
+    )
     max_sequence_length: int | None = option(
         None, "How many tokens SD 3's T5 reads; absent, 256", low=1, high=512
     )
@@ -217,6 +235,11 @@ class Settings:
                 raise UsageError(f"{name}: denoising_start says where to begin; give one of them")
         check_window(self.denoising_start, self.denoising_end)
         check_tile(self.tile)
+        for name in ("upscale_strength", "upscale_steps"):
+            if getattr(self, name) is not None and self.upscale is None:
+                raise UsageError(
+                    f"{name}: it is about upscale; say how many times, or leave it out"
+                )
         if self.variation_seed is not None and not self.variation_strength:
             raise UsageError("variation_seed: say how much of it, with variation_strength above 0")
         if self.mode == "copy" and self.strength is not None and self.strength > COPY_STRENGTH:
@@ -250,7 +273,11 @@ class Options(TypedDict, total=False):
     n: int
     size: tuple[int, int] | None
     tile: str | None
+    upscale: float | None
+    upscale_strength: float | None
+    upscale_steps: int | None
     resize: str
+    match_colour: str | None
     max_sequence_length: int | None
     clip_skip: int
     clip_skip_negative: bool

@@ -37,6 +37,11 @@ def check_tile(tile: str | None) -> None:
         raise UsageError(f"tile: expected {AUTO}, or WIDTHxHEIGHT as in 512x512, got {tile!r}")
 
 
+def tile_asked(tile: str | None, upscale: float | None) -> str | None:
+    """What is asked for: a picture that is enlarged is tiled as it needs."""
+    return AUTO if tile is None and upscale is not None else tile
+
+
 def untiled(sides: Sides) -> Sides:
     """The sides that a picture may have in tiles, where an engine takes `sides`."""
     return replace(sides, maximum=LARGEST // sides.multiple * sides.multiple)

@@ -112,12 +112,29 @@ class Generation(BaseModel):
 
 class TextToImage(Generation):
     enable_hr: bool = False
+    hr_scale: Annotated[float, Field(ge=1, le=4, allow_inf_nan=False)] = 2.0
+    hr_second_pass_steps: Annotated[int, Field(ge=0, le=LIMITS.steps)] = 0
+    hr_resize_x: int = 0
+    hr_resize_y: int = 0
+    denoising_strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.75
+
+    def settings(self) -> Settings:
+        """As the one that it extends; with the fix, in two passes."""
+        settings = super().settings()
+        if not self.enable_hr:
+            return settings
+        return replace(
+            settings,
+            upscale=self.hr_scale,
+            upscale_strength=self.denoising_strength,
+            upscale_steps=self.hr_second_pass_steps or None,
+        )
 
     def refuse_scripts(self) -> None:
         super().refuse_scripts()
-        if self.enable_hr:
-            message = "enable_hr: there is no high-resolution fix here; ask for the size itself"
-            raise ApiError(422, "unsupported", message, field="enable_hr")
+        if self.enable_hr and (self.hr_resize_x or self.hr_resize_y):
+            message = "hr_resize_x, hr_resize_y: say how many times larger, with hr_scale"
+            raise ApiError(422, "unsupported", message, field="hr_resize_x")
 
 
 class ImageToImage(Generation):
@@ -141,8 +158,12 @@ class ImageToImage(Generation):
             super().settings(),
             strength=self.denoising_strength,
             resize=RESIZE[self.resize_mode],
+            match_colour="histogram" if self._corrects_colours() else None,
         )
         return replace(settings, **self._masking()) if self.mask else settings
+
+    def _corrects_colours(self) -> bool:
+        return (self.override_settings or {}).get("img2img_color_correction") is True
 
     def _masking(self) -> dict[str, Any]:
         if self.mask_blur is None and self.mask_blur_x != self.mask_blur_y:
