@@ -78,4 +78,4 @@ def _by_rank(own: Array, theirs: Array) -> Array:
     made = np.interp(parts[0], parts[1], levels) / _STEPS
     # Between two levels a value stays where it was.
     shift = (made - found / _STEPS).astype(np.float32)
-    return own + shift[where].reshape(own.shape)
+    return np.asarray(own + shift[where].reshape(own.shape), np.float32)
