@@ -44,3 +44,14 @@ def controls(component: str) -> str | None:
     `controlnet-canny` and of `hint-canny`."""
     kind, dash, name = component.partition("-")
     return name if dash and name and kind in (CONTROLNET, HINT) else None
+
+
+def is_part(component: str) -> bool:
+    """Whether a component of an extended bundle is one of a VAE's parts."""
+    whole, dash, number = component.rpartition("-part-")
+    return bool(dash) and whole in (VAE_ENCODER, VAE_DECODER) and number.isdecimal()
+
+
+def part(component: str, number: int) -> str:
+    """What one of a VAE's parts is called: `vae_decoder-part-03`."""
+    return f"{component}-part-{number:02d}"

@@ -10,6 +10,9 @@ from typer.core import TyperGroup
 
 COMMANDS: Final = {
     "run": "run.run",
+    "grid": "grid.grid",
+    "watch": "watch.watch",
+    "png-info": "png_info.png_info",
     "live": "live.live",
     "export": "export.export",
     "import": "importing.import_",

@@ -18,7 +18,7 @@ from overpaint.runtime.masks.ground import check_mask_settings
 from overpaint.runtime.masks.read import read_mask
 from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.request import HAND_OVER, Refiner, Request
-from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds
+from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds, variation_seed
 from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings
 
@@ -129,7 +129,9 @@ def _plan(
     settings = replace(settings, seed=seed)
     also_read = [*options.controls.files, *([options.mask] if options.mask else [])]
     also_read += [*options.ip_adapter_image, *options.ip_adapter_mask]
-    tasks = plan_outputs(work, seeds(seed, settings.n), options.output, also_read=also_read)
+    varied = variation_seed(settings, seed)
+    told = seeds(seed if varied is None else varied, settings.n)  # what tells the pictures apart
+    tasks = plan_outputs(work, told, options.output, also_read=also_read)
     run = _folder_run(work, settings, options, tasks, mask, references) if several else None
     if then is not None and run is not None:
         refuse_another(then, run, options.output)

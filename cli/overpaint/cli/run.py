@@ -57,6 +57,8 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "a harbour" --ip-adapter ipa/ --ip-adapter-image monet.jpg -o o.png`
 
+`overpaint run photo.jpg "winter" --tile auto --strength 0.3 -o out.png`
+
 `overpaint run --repeat painted.png photo.jpg -o again.png`
 
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from overpaint.bundle import layout
 from overpaint.bundle.control.extend import networks_of
+from overpaint.bundle.errors import UsageError
 from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.format.controlnet import ControlNet
 from overpaint.engines.session.session import Session
@@ -89,6 +90,8 @@ def _hint(
     if layout.HINT in network.components:
         with components.use(f"{layout.HINT}-{one.name}", watch) as session:
             return np.array(session.run(as_feed(session, {"picture": one.map}))["hint"])
+    if stage.job.tile is not None:
+        raise UsageError(f"control {one.name}: it sees its picture at once; leave tile out")
     scale = stage.engines.bundle.manifest.latents
     if network.zero_pooled and one.kept is None:
         scale = msgspec.structs.replace(scale, shift=0.0)

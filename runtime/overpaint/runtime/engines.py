@@ -21,6 +21,7 @@ from overpaint.engines.choose import Decision
 
 from .components import Components
 from .text import TextEncoders
+from .tiles.parts import Parts
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
@@ -70,7 +71,7 @@ PLAIN: Final = ":plain"
 class Engines:
     """A bundle, its sessions, its text encoders and what they remember. `adapters`: the LoRAs that
     stand beside its layers, where it has such. `seeing`: the same bundle with an IP-Adapter, whose
-    denoiser sees reference pictures."""
+    denoiser sees reference pictures. `parts`: its VAE for pictures in tiles."""
 
     bundle: Bundle
     components: Components
@@ -78,6 +79,7 @@ class Engines:
     decision: Decision | None
     adapters: Adapters | None = None
     seeing: Bundle | None = None
+    parts: Parts | None = None
     _running: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
@@ -90,7 +92,8 @@ class Engines:
     ) -> Engines:
         """The engines of `bundle`, with text encoders that remember nothing yet."""
         text = TextEncoders(bundle.folder, components)
-        return cls(bundle, components, text, decision, seeing=seeing)
+        parts = None if decision is None else Parts(bundle, decision)
+        return cls(bundle, components, text, decision, seeing=seeing, parts=parts)
 
     def lora_scale(self, weights: Mapping[str, float]) -> Array | None:
         """What the branches are fed, (N,); None where there are none."""

@@ -33,11 +33,14 @@ from overpaint.engines.host.memory import memory_limit
 
 from .engines import Engines
 from .prepare import Job
+from .tiles.vae import IN_MEMORY, largest_window
 
 BASE: Final = 130e6
 """Python, the libraries and an engine runtime."""
 VAE: Final = 0.7
 DENOISER: Final = 1.2
+HELD: Final = 48
+"""Bytes for each pixel of a picture in tiles: what is read, and what is made of it."""
 
 
 def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
@@ -54,19 +57,21 @@ def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
         if device is None or not BACKENDS[device].in_host_memory:
             return
         manifest = engines.bundle.manifest
-        points = prod(job.latent_shape(manifest.latents)[1:])
+        points = prod(job.seen) // manifest.latents.downscale**2
         batch = job.batch * (2 if job.guided else 1)
         scores = attention(engines.bundle, points) if device == "cpu" else 0
         seeing = engines.seeing if job.references else None
         needed += estimate(
             weights(seeing or engines.bundle),
             denoiser=manifest.denoiser,
-            size=job.size,
+            size=job.size if job.tile is None else largest_window(manifest.latents.downscale),
             points=points * batch,
             scores=scores * batch,
             encodes=job.pixels is not None,
             low_memory=engines.components.low_memory,
         )
+        if job.tile is not None:
+            needed += HELD * prod(job.size) + 3 * IN_MEMORY
     if needed > limit:
         job = stages[0][1]
         raise UsageError(

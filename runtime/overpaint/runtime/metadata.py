@@ -20,7 +20,8 @@ from overpaint.bundle.errors import ImageError
 from overpaint.bundle.format.manifest import Lora
 
 from .fidelity import EXACT
-from .resolved import Resolved
+from .resolved import HIRES_STRENGTH, Resolved
+from .settings import Settings
 
 CHUNK: Final = "overpaint"
 INFOTEXT: Final = "parameters"
@@ -85,6 +86,7 @@ class Parameters:
     precision: str
     device: str
     passed_over: tuple[str, ...] = ()
+    variation_seed: int | None = None
     ip_adapter: str | None = None
     ip_adapter_sha256: str | None = None
     ip_adapter_image_sha256: tuple[str, ...] = ()
@@ -120,10 +122,16 @@ class Parameters:
             "Schedule type": None if run.sigmas == "default" else run.sigmas.capitalize(),
             "CFG scale": f"{run.guidance_scale:g}",
             "Seed": self.seed,
+            "Variation seed": self.variation_seed,
+            "Variation seed strength": f"{settings.variation_strength:g}"
+            if settings.variation_strength
+            else None,
             "Size": f"{self.size[0]}x{self.size[1]}",
             "Model": _quoted(self.model),
             "Denoising strength": None if strength is None else f"{strength:g}",
             "Fidelity": None if settings.fidelity == EXACT else settings.fidelity,
+            "Clip skip": settings.clip_skip + 1 if settings.clip_skip else None,
+            **_hires(settings, text=run.strength is None),
             "Eta": f"{settings.eta:g}" if settings.eta else None,
             **_controls(self.control),
             "Refiner": None if self.refiner is None else _quoted(self.refiner),
@@ -207,6 +215,19 @@ class Painting(Image.Image):
         text = _cut(self.parameters.infotext()).encode("utf-16-be", "replace")
         exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text
         return exif
+
+
+def _hires(settings: Settings, *, text: bool) -> dict[str, Any]:
+    """What the web UI says of a second pass."""
+    if settings.upscale is None or not text:
+        return {}
+    strength = HIRES_STRENGTH if settings.upscale_strength is None else settings.upscale_strength
+    return {
+        "Denoising strength": f"{strength:g}",
+        "Hires upscale": f"{settings.upscale:g}",
+        "Hires steps": settings.upscale_steps,
+        "Hires upscaler": "Lanczos",
+    }
 
 
 def _controls(control: tuple[dict[str, Any], ...]) -> dict[str, str]:

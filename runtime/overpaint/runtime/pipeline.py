@@ -32,6 +32,7 @@ from .default_bundle import EMBEDDED, bundle_to_open
 from .engines import PLAIN, Engines
 from .fidelity import EXACT
 from .fidelity_gate import judge
+from .hires import is_hires, run_hires
 from .image import ImageLike
 from .ip_adapter.open import names_with_references, open_seeing, opener
 from .live.asked import live_request
@@ -290,7 +291,9 @@ class Img2Img(Closing):
         level = request.settings.fidelity
         if level != EXACT and level not in self._judged:
             self._judged[level] = judge(self.engines, level)
-        events = run(self.loras.engines(request.lora_weights()), request, cancel)
+        engines = self.loras.engines(request.lora_weights())
+        painting = run_hires if is_hires(request) else run
+        events = painting(engines, request, cancel)
         return self._told(events, self._judged.get(level))
 
     def _told(

@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.lora.branches import SCALE
 from overpaint.engines.session.session import Session
 
+from .binding import Binding
+from .cancel import Cancel
 from .control.steering import Network
-from .controlled import steering
 from .denoiser import Branches, Denoiser
 from .denoiser.adaptive import adaptive
-from .denoiser.engine import EngineCalls, Tally
+from .denoiser.engine import Tally
 from .denoiser.forecast import forecast, foretold_rows
 from .denoiser.guidance import guided, unguided
 from .denoiser.guidance_embedding import guidance_embedding
@@ -39,6 +39,7 @@ def denoiser_of(
     seen: Array | None = None,
     channels: Array | None = None,
     networks: Sequence[Network] = (),
+    cancel: Cancel | None = None,
 ) -> Denoiser:
     """The denoiser of `stage` for latents of `shape` (B,C,h,w), everything bound that stays.
 
@@ -47,19 +48,17 @@ def denoiser_of(
     """
 
     @functools.cache
-    def calls(branches: int) -> EngineCalls:
-        constants = _constants(stage, shape[0], seen, branches)
-        return EngineCalls(
-            session,
-            FAMILIES[stage.engines.bundle.manifest.family].denoiser,
-            constants,
-            stage.job.schedule,
-            shape,
+    def calls(branches: int) -> Branches:
+        return Binding(
+            stage=stage,
+            session=session,
+            shape=shape,
             branches=branches,
+            constants=_constants(stage, shape[0], seen, branches),
+            networks=networks,
             channels=channels,
-            further=steering(stage, session, networks, constants, (branches, *shape)),
             tally=tally,
-        )
+        ).predict(cancel)
 
     return _composed(calls, stage)
 

@@ -30,6 +30,8 @@ from .request import Request
 from .resolved import Resolved, resolve
 from .schedule import Schedule, brought_up_to_date, make_schedule, read_scheduler_config
 from .settings import Settings
+from .tiles.tile import OVERLAP, tile_asked, tile_for, untiled
+from .tiles.windows import Window, cover
 
 MAX_OWN_PIXELS: Final = 2048 * 2048  # more is repainted smaller, unless a size asks for it
 REPAINTED_PIXELS: Final = 1024 * 1024
@@ -44,6 +46,8 @@ VAE_LATENTS: Final = "latent_sample"  # what VAE decoders call their input
 class Job:
     """A request with nothing left open.
 
+    tile: (width, height) of what the denoiser sees at a time, None where it is the whole.
+
     pixels: (1,3,H,W) float32 in [-1,1], or None for text to image. size: (width, height) of the
     run. image_sha256, mask_sha256: of the picture and the mask as they were read.
     controlling: what each control network is shown. masking: None where all of the picture is
@@ -55,6 +59,7 @@ class Job:
     prompt: str
     resolved: Resolved
     size: tuple[int, int]
+    tile: tuple[int, int] | None
     pixels: npt.NDArray[np.float32] | None
     image_sha256: str | None
     mask_sha256: str | None
@@ -72,10 +77,22 @@ class Job:
         back after each step."""
         return manifest.inpaints or any(one.kept is not None for one in self.controlling)
 
+    @property
+    def seen(self) -> tuple[int, int]:
+        """(width, height) of what the denoiser sees at a time."""
+        return self.tile or self.size
+
     def latent_shape(self, latents: Latents) -> tuple[int, int, int]:
         """(C,h,w) of one image."""
         width, height = self.size
         return latents.channels, height // latents.downscale, width // latents.downscale
+
+    def windows(self, latents: Latents) -> tuple[Window, ...] | None:
+        """What the denoiser sees of the latents, one after the other; None where that is all."""
+        if self.tile is None:
+            return None
+        tile = self.tile[1] // latents.downscale, self.tile[0] // latents.downscale
+        return cover(self.latent_shape(latents)[1:], tile, min(tile) // OVERLAP)
 
     def unmasked_pixels(self) -> npt.NDArray[np.float32]:
         """What an inpainting denoiser is shown of the picture, (1,3,H,W): grey under the mask, and
@@ -93,13 +110,22 @@ def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> J
     _check_text("negative_prompt", settings.negative_prompt or "")
     check_mask_settings(settings, masked=request.mask is not None, image=request.image is not None)
     resolved = resolve(settings, manifest.defaults, with_image=request.image is not None)
+    if settings.upscale is not None and (request.mask is not None or settings.mask_from_alpha):
+        raise UsageError("upscale: a mask keeps the picture's own size; leave one of them out")
     sides = image_sides(manifest)
     ground = read_ground(request.image, request) if request.image is not None else None
-    size, notes = _size(settings, sides, ground)
-    schedule = schedule_for(bundle, resolved, size)
+    asked = tile_asked(settings.tile, settings.upscale)
+    size, notes = _size(settings, sides if asked is None else untiled(sides), ground)
+    tile = tile_for(bundle, asked, size, sides)
+    seen = tile or size
+    schedule = schedule_for(bundle, resolved, seen)
     resolved = _foretelling(resolved, schedule)
     guided = is_guided(manifest, resolved)
-    cells = size[1] // manifest.latents.downscale, size[0] // manifest.latents.downscale
+    if tile is not None and settings.vae == "tiny":
+        raise UsageError("vae: a tiny one sees a picture at once; leave it or the tile out")
+    cells = seen[1] // manifest.latents.downscale, seen[0] // manifest.latents.downscale
+    if tile is not None and request.ip_adapter_mask:
+        raise UsageError("ip_adapter_mask: reference pictures are seen by every tile; leave it out")
     references = read_references(seeing.manifest if seeing else None, request, size, cells)
     if settings.guess_mode and not request.control:
         raise UsageError("guess_mode: there is no control; give one, or leave guess_mode out")
@@ -117,6 +143,7 @@ def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> J
         prompt=request.prompt,
         resolved=resolved,
         size=size,
+        tile=tile,
         pixels=None if canvas is None else to_pixels(canvas),
         image_sha256=ground.image_sha256 if ground else None,
         mask_sha256=ground.mask_sha256 if ground else None,
@@ -170,6 +197,12 @@ def _size(
     if settings.size:
         return sides.check(settings.size), notes
     assert ground is not None  # resolve() refuses text to image without a size
+    if settings.upscale is not None:
+        width, height = ground.picture.size
+        larger = round(width * settings.upscale), round(height * settings.upscale)
+        return sides.nearest(larger), notes
+    if settings.tile is not None:
+        return sides.floor(ground.picture.size), notes
     size, shrunk = _own_size(ground.picture.size, sides)
     return size, (*notes, *shrunk)
 
@@ -207,7 +240,7 @@ def _own_size(size: tuple[int, int], sides: Sides) -> tuple[tuple[int, int], tup
         return sides.floor(size), ()
     return smaller, (
         f"the picture is {width}x{height}, more than {why}: it is repainted at "
-        f"{smaller[0]}x{smaller[1]}; ask for a size to have another",
+        f"{smaller[0]}x{smaller[1]}; ask for a size to have another, or for tile auto to keep it",
     )
 
 

@@ -37,7 +37,7 @@ def refiner_job(base: Bundle, job: Job, refiner: Refiner) -> Job:
             f"channels, scaled by {theirs.scaling}); those of {bundle.manifest.name} are "
             f"{ours.channels}, scaled by {ours.scaling}"
         )
-    image_sides(bundle.manifest).check(job.size)
+    image_sides(bundle.manifest).check(job.seen)
     resolved = replace(
         job.resolved,
         steps=job.schedule.requested,
@@ -45,7 +45,7 @@ def refiner_job(base: Bundle, job: Job, refiner: Refiner) -> Job:
         denoising_start=refiner.hand_over,
         denoising_end=None,
     )
-    schedule = schedule_for(bundle, resolved, job.size)
+    schedule = schedule_for(bundle, resolved, job.seen)
     if schedule.sampler != job.schedule.sampler:
         raise UsageError(
             f"sampler: {base.manifest.name} would run {job.schedule.sampler} and the refiner "

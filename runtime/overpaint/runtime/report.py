@@ -19,7 +19,11 @@ def result(stages: Sequence[Stage], images: Sequence[Image.Image], log: Log) -> 
     """The Result of `stages`: a base's, and a refiner's where there is one."""
     base, seconds = stages[0], log.watch.stages
     devices = _devices(stages)
-    parameters = [_parameters(stages, devices, seed) for seed in base.job.resolved.seeds]
+    resolved = base.job.resolved
+    parameters = [
+        _parameters(stages, devices, *pair)
+        for pair in zip(resolved.seeds, resolved.variation_seeds, strict=True)
+    ]
     warnings = [
         warning
         for stage in stages
@@ -59,7 +63,9 @@ def _devices(stages: Sequence[Stage]) -> dict[str, str]:
     return devices
 
 
-def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> Parameters:
+def _parameters(
+    stages: Sequence[Stage], devices: dict[str, str], seed: int, variation_seed: int | None
+) -> Parameters:
     base = stages[0]
     manifest, decision = base.engines.bundle.manifest, base.engines.decision
     references = base.job.references
@@ -69,6 +75,7 @@ def _parameters(stages: Sequence[Stage], devices: dict[str, str], seed: int) -> 
         prompt=base.job.prompt,
         resolved=base.job.resolved,
         seed=seed,
+        variation_seed=variation_seed,
         image_sha256=base.job.image_sha256,
         mask_sha256=base.job.mask_sha256,
         ip_adapter=seeing.name if seeing else None,

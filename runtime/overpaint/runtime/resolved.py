@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.facts import Defaults
 
 from .fidelity import LEVELS
 from .settings import COPY_STRENGTH, MAX_SEED, MODES, PRESETS, Combination, Settings, options
+
+HIRES_STRENGTH: Final = 0.4
+"""Of text to image's second pass, where nothing says another."""
+UPSCALE_STRENGTH: Final = 0.3
+"""Of a picture that is enlarged, where nothing says another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +39,23 @@ class Resolved:
     denoising_start: float | None
     denoising_end: float | None
     seed: int
+    variation_seed: int | None
     rng: str
     warnings: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One a picture: seed, seed + 1, …"""
+        """One a picture: seed, seed + 1, …; the same for all where they are variations of it."""
+        if self.settings.variation_strength:
+            return (self.seed,) * self.settings.n
         return seeds(self.seed, self.settings.n)
+
+    @property
+    def variation_seeds(self) -> tuple[int | None, ...]:
+        """One a picture: variation_seed, variation_seed + 1, …; None where nothing is varied."""
+        if self.variation_seed is None:
+            return (None,) * self.settings.n
+        return seeds(self.variation_seed, self.settings.n)
 
     def options(self) -> dict[str, Any]:
         """Every option of Settings by name, as it is run."""
@@ -53,6 +68,13 @@ class Resolved:
 def seeds(first: int, n: int) -> tuple[int, ...]:
     """The seeds of n pictures: first, first + 1, …, and after the last there is 0 again."""
     return tuple((first + i) & MAX_SEED for i in range(n))
+
+
+def variation_seed(settings: Settings, seed: int) -> int | None:
+    """The first picture's, with `seed` for its own; None where nothing is varied."""
+    if not settings.variation_strength:
+        return None
+    return seeds(seed, 2)[1] if settings.variation_seed is None else settings.variation_seed
 
 
 def random_seed() -> int:
@@ -80,6 +102,7 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
         found = (getattr(one, name) for one in (settings, preset, mode))
         return next((value for value in found if value is not None), last)
 
+    seed = random_seed() if settings.seed is None else settings.seed
     return Resolved(
         settings=settings,
         strength=_strength(settings, mode, defaults) if with_image else None,
@@ -94,7 +117,8 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
         sigmas=settings.sigmas or "default",
         denoising_start=settings.denoising_start,
         denoising_end=settings.denoising_end,
-        seed=random_seed() if settings.seed is None else settings.seed,
+        seed=seed,
+        variation_seed=variation_seed(settings, seed),
         rng=settings.rng or "torch",
         warnings=warnings,
     )
@@ -102,7 +126,7 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
 
 def check_text_to_image(settings: Settings) -> None:
     """Raise UsageError if `settings` speak of an image, or name no size."""
-    for name in ("strength", "reference_strength", "mode", "denoising_start"):
+    for name in ("strength", "reference_strength", "mode", "denoising_start", "match_colour"):
         if getattr(settings, name) is not None:
             raise UsageError(f"{name} needs an image to start from; text to image has none")
     if settings.size is None:
@@ -116,4 +140,6 @@ def _strength(settings: Settings, mode: Combination, defaults: Defaults) -> floa
         # Rounded so that 1 - 0.7 is the 0.3 that was meant and not 0.30000000000000004.
         asked = round(1 - settings.reference_strength, 12)
         return min(asked, COPY_STRENGTH) if settings.mode == "copy" else asked
+    if settings.upscale is not None and mode.strength is None:
+        return UPSCALE_STRENGTH
     return float(defaults.strength if mode.strength is None else mode.strength)

@@ -5,38 +5,37 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from overpaint.bundle import layout
 from overpaint.bundle.errors import UsageError
-from overpaint.bundle.facts import Latents
+from overpaint.bundle.facts import TextEncoder
 from overpaint.bundle.families import FAMILIES
-from overpaint.bundle.tiny_vae.attach import has_tiny_vae
-from overpaint.engines.session.session import Session
 
-from . import latents
+from .autoencoder import decoder, encoder, looking
 from .cancel import Cancel, check
 from .controlled import encode_hints, open_networks
 from .engines import SEEING, Engines
-from .feed import as_feed
 from .image import from_pixels
+from .image.match import matched
 from .ip_adapter.tokens import encode_references
 from .loop import denoise
 from .masks.keeping import Keeping
 from .memory import check_memory
 from .predicting import denoiser_of
-from .prepare import VAE_LATENTS, Job, check_context, prepare
+from .prepare import Job, check_context, prepare
 from .refine import base_request, refiner_job
 from .report import result
 from .request import Request
-from .result import Complete, Look, Step, StepTime
+from .result import Complete, Step, StepTime
 from .stage import Log, Stage
 from .start import Moments, Start, fill, start, starts_from_noise
 from .text import CONDITION, Conditioning, Prompting, Prompts
+from .text.conditioning import Embedding
 from .text.t5 import with_t5_length
 
 Array = npt.NDArray[np.float32]
@@ -63,7 +62,7 @@ def run(
             stages = [Stage(*pair, encode_text(*pair, log)) for pair in jobs]
         check(cancel)
         with log.watch.stage("encode"):
-            moments = _encode_picture(stages, log)
+            moments = _encode_picture(stages, log, cancel)
         with log.watch.stage("encode"):
             tokens = _encode_references(stages[0], log)
             hints = encode_hints(stages[0], log.watch)
@@ -75,7 +74,7 @@ def run(
             yield from _denoise(stage, begun, seen, hints, first, total, log, cancel)
         check(cancel)
         with log.watch.stage("decode"):
-            images = _decode(stages[-1], begun.x, log)
+            images = _decode(stages[-1], begun.x, stages[0].job.pixels, log, cancel)
         yield Complete(result(stages, images, log))
 
 
@@ -104,24 +103,33 @@ def encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
         guided=job.guided,
         size=job.size,
     )
-    prompting = Prompting(chunks=settings.prompt_chunks, weights=settings.prompt_weights)
+    prompting = Prompting(
+        chunks=settings.prompt_chunks,
+        weights=settings.prompt_weights,
+        clip_skip=settings.clip_skip,
+    )
     both = [prompts.prompt, *([prompts.negative_prompt or ""] if prompts.guided else [])]
     wanted = with_t5_length(manifest.text, settings.max_sequence_length)
     chunks = text.chunks(wanted, both, prompting)
-    encode = functools.partial(
-        text.encode,
-        watch=log.watch,
-        prompting=prompting,
-        chunks=chunks,
-        lora_scale=engines.lora_scale(job.lora),
-    )
+    unskipped = prompting if settings.clip_skip_negative else replace(prompting, clip_skip=0)
+
+    def encode(encoder: TextEncoder, prompt: str, /, *, negative: bool = False) -> Embedding:
+        return text.encode(
+            encoder,
+            prompt,
+            watch=log.watch,
+            prompting=unskipped if negative else prompting,
+            chunks=chunks,
+            lora_scale=engines.lora_scale(job.lora),
+        )
+
     conditioning = CONDITION[manifest.family](wanted, prompts, encode)
     context = FAMILIES[manifest.family].denoiser.context
     check_context(manifest, conditioning.positive[context].shape[1])
     return conditioning
 
 
-def _encode_picture(stages: list[Stage], log: Log) -> Moments:
+def _encode_picture(stages: list[Stage], log: Log, cancel: Cancel | None) -> Moments:
     """What the VAE makes of the picture: the same for every image made from it."""
     stage = stages[0]
     job, inpaints = stage.job, any(one.engines.bundle.manifest.inpaints for one in stages)
@@ -130,12 +138,7 @@ def _encode_picture(stages: list[Stage], log: Log) -> Moments:
     pixels = job.pixels if any(held) or not starts_from_noise(job) else None
     if pixels is None and not inpaints:
         return Moments(picture=None, masked=None)
-    encoder, _ = stage.engines.vae(job.resolved.settings.vae)
-    with stage.engines.components.use(encoder, log.watch) as session:
-
-        def moments(sample: Array) -> Array:
-            return latents.moments(session.run(as_feed(session, {"sample": sample})))
-
+    with encoder(stage, log, cancel) as moments:
         return Moments(
             picture=None if pixels is None else moments(pixels),
             masked=moments(job.unmasked_pixels()) if inpaints else None,
@@ -180,7 +183,7 @@ def _denoise(
     with contextlib.ExitStack() as used:
         session = used.enter_context(stage.engines.components.use(name, log.watch))
         networks = open_networks(stage, hints, used, log.watch)
-        look = _looking(stage, log, used)
+        look = looking(stage, log, used)
         for start_of in range(0, len(x), job.batch):
             some = slice(start_of, start_of + job.batch)
             denoiser = denoiser_of(
@@ -191,6 +194,7 @@ def _denoise(
                 seen=seen,
                 channels=None if channels is None else channels[some],
                 networks=networks,
+                cancel=cancel,
             )
             keeping = _keeping(stage, begun, some, first)
             rows = denoise(
@@ -236,30 +240,17 @@ def _keeping(stage: Stage, begun: Start, some: slice, first: int) -> Keeping | N
     )
 
 
-def _decode(stage: Stage, x: Array, log: Log) -> list[Image.Image]:
-    """One image at a time: the decoder is where memory peaks, and batches do not speed it up."""
+def _decode(
+    stage: Stage, x: Array, pixels: Array | None, log: Log, cancel: Cancel | None
+) -> list[Image.Image]:
+    """One image at a time: the decoder is where memory peaks, and batches do not speed it up.
+    `pixels`: the input's."""
     images: list[Image.Image] = []
-    masking, scale = stage.job.masking, stage.engines.bundle.manifest.latents
-    _, decoder = stage.engines.vae(stage.job.resolved.settings.vae)
-    with stage.engines.components.use(decoder, log.watch) as session:
+    masking, how = stage.job.masking, stage.job.resolved.settings.match_colour
+    with decoder(stage, log, cancel) as decode:
         for z in x:
-            image = decoded(session, z, scale)
+            image = decode(z)
+            if how is not None and pixels is not None:
+                image = matched(image, from_pixels(pixels)[0], how)
             images.append(masking.paste(image) if masking and masking.paste else image)
     return images
-
-
-def decoded(session: Session, z: Array, scale: Latents) -> Image.Image:
-    """The picture that a VAE's decoder makes of latents (C,h,w)."""
-    sample = latents.decode(z[None], scale)
-    [image] = from_pixels(session.run(as_feed(session, {VAE_LATENTS: sample}))["sample"])
-    return image
-
-
-def _looking(stage: Stage, log: Log, used: contextlib.ExitStack) -> Look | None:
-    """What previews are decoded by, while `used` is open: a tiny decoder, where there is one and
-    engines stay open."""
-    components, manifest = stage.engines.components, stage.engines.bundle.manifest
-    if components.low_memory or not has_tiny_vae(manifest):
-        return None
-    session = used.enter_context(components.use(layout.TINY_VAE_DECODER, log.watch))
-    return lambda z: decoded(session, z, manifest.latents)

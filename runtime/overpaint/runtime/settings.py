@@ -14,6 +14,7 @@ from typing import Final, TypedDict
 from overpaint.bundle.errors import UsageError
 
 from .choices import (
+    COLOURS,
     MASK_CELLS,
     MASK_FILLS,
     MASK_MODES,
@@ -72,6 +73,17 @@ class Settings:
         start the picture counts as that far on its way: it gets no noise, and strength has no say.
         With an end the noise that is left is decoded too.
     seed: image i of `n` uses seed + i.
+    variation_strength: how far the noise is turned towards that of variation_seed. Picture i of `n`
+        uses seed, and variation_seed + i.
+    tile: WIDTHxHEIGHT of what is computed at a time, or "auto": what the checkpoint was trained on,
+        where the picture has more than two of it. The picture keeps its size.
+    upscale: a picture is enlarged with Lanczos and repainted, at strength 0.3 and in tiles ("auto")
+        where nothing else is said. Text to image is painted at `size` first, then enlarged and
+        repainted with upscale_strength and upscale_steps: two passes.
+    match_colour: the input's colours in L*a*b*, by mean and deviation, or by histogram without the
+        brightness, as AUTOMATIC1111's colour correction has it.
+    clip_skip: as diffusers counts, 1 is the layer before; AUTOMATIC1111's web UI calls that 2, and
+        skips for the negative prompt too, as clip_skip_negative does.
     prompt_weights: as AUTOMATIC1111's web UI reads them.
 
     fidelity: "exact" computes everything. "balanced" and "draft" bring some of the following, each
@@ -171,6 +183,12 @@ class Settings:
         between=True,
     )
     seed: int | None = option(None, "Absent, a random one, which is told", low=0, high=MAX_SEED)
+    variation_seed: int | None = option(
+        None, "Whose noise varies the seed's; absent, the next one", low=0, high=MAX_SEED
+    )
+    variation_strength: float = option(
+        0.0, "How much of the variation seed's noise; n pictures are n variations", low=0, high=1
+    )
     rng: str | None = option(None, "Whose random numbers", choices=lambda: RNGS)
     n: int = option(1, "Pictures from each; picture i has seed + i", low=1, short="-n")
     size: tuple[int, int] | None = option(
@@ -178,10 +196,31 @@ class Settings:
         "Absent, the picture's own, floored to what the model takes",
         metavar="WIDTHxHEIGHT",
     )
+    tile: str | None = option(
+        None,
+        "Repaint a picture of any size in overlapping tiles",
+        metavar="auto|WIDTHxHEIGHT",
+    )
+    upscale: float | None = option(
+        None, "Enlarge so many times, and repaint a little, in tiles", low=1, high=8
+    )
+    upscale_strength: float | None = option(
+        None, "Of text to image's second pass; absent, 0.4", low=0, high=1
+    )
+    upscale_steps: int | None = option(
+        None, "Steps that the second pass runs; absent, as many as the first", low=1
+    )
     resize: str = option("stretch", "How a picture meets the size", choices=lambda: RESIZE_MODES)
+    match_colour: str | None = option(
+        None, "Give the result the input's colours", choices=lambda: COLOURS
+    )
     max_sequence_length: int | None = option(
         None, "How many tokens SD 3's T5 reads; absent, 256", low=1, high=512
     )
+    clip_skip: int = option(
+        0, "Take CLIP's context so many layers before its usual one", low=0, high=30
+    )
+    clip_skip_negative: bool = option(False, "Likewise for the negative prompt")
     prompt_chunks: bool = option(False, "Chunk a long prompt instead of cutting it")
     prompt_weights: bool = option(False, "Read (word:1.2), [word] and BREAK")
     guess_mode: bool = option(False, "Let control networks lead, even without a prompt")
@@ -218,6 +257,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         from .schedule.strength import check_window  # NumPy, which declaring options needs not
+        from .tiles.tile import check_tile
 
         for name, one in options(type(self)).items():
             one.check(getattr(self, name))
@@ -230,6 +270,14 @@ class Settings:
             if self.denoising_start is not None and getattr(self, name) is not None:
                 raise UsageError(f"{name}: denoising_start says where to begin; give one of them")
         check_window(self.denoising_start, self.denoising_end)
+        check_tile(self.tile)
+        for name in ("upscale_strength", "upscale_steps"):
+            if getattr(self, name) is not None and self.upscale is None:
+                raise UsageError(
+                    f"{name}: it is about upscale; say how many times, or leave it out"
+                )
+        if self.variation_seed is not None and not self.variation_strength:
+            raise UsageError("variation_seed: say how much of it, with variation_strength above 0")
         if self.mode == "copy" and self.strength is not None and self.strength > COPY_STRENGTH:
             raise UsageError(
                 f"strength: copy mode keeps it at or below {COPY_STRENGTH}, got {self.strength}; "
@@ -262,11 +310,20 @@ class Options(TypedDict, total=False):
     denoising_start: float | None
     denoising_end: float | None
     seed: int | None
+    variation_seed: int | None
+    variation_strength: float
     rng: str | None
     n: int
     size: tuple[int, int] | None
+    tile: str | None
+    upscale: float | None
+    upscale_strength: float | None
+    upscale_steps: int | None
     resize: str
+    match_colour: str | None
     max_sequence_length: int | None
+    clip_skip: int
+    clip_skip_negative: bool
     prompt_chunks: bool
     prompt_weights: bool
     guess_mode: bool

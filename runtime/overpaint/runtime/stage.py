@@ -27,9 +27,11 @@ class Stage:
 
     @property
     def evaluations(self) -> int:
-        """What an exact run computes: each branch of guidance of each image in each row."""
+        """What an exact run computes: each branch of guidance of each image in each row, in each of
+        its tiles."""
         branches = 2 if self.job.guided else 1
-        return len(self.job.schedule.rows) * branches * len(self.job.resolved.seeds)
+        windows = len(self.job.windows(self.engines.bundle.manifest.latents) or (None,))
+        return len(self.job.schedule.rows) * branches * len(self.job.resolved.seeds) * windows
 
 
 @dataclass(frozen=True, slots=True)

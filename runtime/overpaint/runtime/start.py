@@ -14,6 +14,7 @@ from . import latents
 from .masks.masking import Masking
 from .noise import Generator, generator
 from .prepare import Job
+from .variation import slerp
 
 Array = npt.NDArray[np.float32]
 
@@ -59,7 +60,7 @@ def start(job: Job, moments: Moments, scale: Latents) -> Start:
     if moments.picture is not None:
         z = latents.encode(moments.picture, draw(generators, shape), scale)
     if z is None or schedule.noise or job.masking is not None:
-        noise = draw(generators, shape)
+        noise = _varied(job, draw(generators, shape))
     if moments.masked is not None or job.masking is not None:
         sample = draw(generators, shape)
         if moments.masked is not None:
@@ -70,6 +71,16 @@ def start(job: Job, moments: Moments, scale: Latents) -> Start:
     return Start(
         x=_noised(job, z, noise), generators=generators, z=z, noise=noise, channels=channels
     )
+
+
+def _varied(job: Job, noise: Array) -> Array:
+    """The noise of each image, with its share of its variation seed's."""
+    resolved, strength = job.resolved, job.resolved.settings.variation_strength
+    for image, seed in zip(noise, resolved.variation_seeds, strict=True):
+        if seed is not None:
+            other = generator(resolved.rng, seed).normal(image.shape)
+            image[:] = slerp(strength, image, other)
+    return noise
 
 
 def draw(generators: Sequence[Generator], shape: tuple[int, ...]) -> Array:

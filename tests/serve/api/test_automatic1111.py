@@ -110,6 +110,44 @@ def test_txt2img_paints_from_the_prompt(api: webuiapi.WebUIApi) -> None:
     assert result.info["denoising_strength"] is None
 
 
+def test_the_hires_fix_is_a_second_pass_on_the_enlarged_picture(
+    server: Running, api: webuiapi.WebUIApi
+) -> None:
+    result = api.txt2img(
+        prompt="red",
+        seed=5,
+        enable_hr=True,
+        hr_scale=2,
+        hr_second_pass_steps=3,
+        denoising_strength=0.5,
+        **SMALL,
+    )
+    assert result.image.size == (128, 128)
+    assert (
+        "Denoising strength: 0.5, Hires upscale: 2, Hires steps: 3" in result.info["infotexts"][0]
+    )
+    refused = post(server, "txt2img", prompt="red", enable_hr=True, hr_resize_x=128, **SMALL)
+    assert (refused.status_code, refused.json()["detail"][:11]) == (422, "hr_resize_x")
+
+
+def test_subseeds_vary_one_seed(api: webuiapi.WebUIApi) -> None:
+    asked = {"prompt": "red", "seed": 5, "subseed_strength": 0.3, **SMALL}
+    result = api.txt2img(subseed=9, batch_size=2, **asked)
+    assert (result.info["seed"], result.info["all_seeds"]) == (5, [5, 5])
+    assert (result.info["all_subseeds"], result.info["subseed_strength"]) == ([9, 10], 0.3)
+    again = api.txt2img(subseed=10, **asked)
+    assert again.image.tobytes() == result.images[1].tobytes()
+
+
+def test_clip_skip_is_counted_as_there(server: Running) -> None:
+    """The stand-in's encoder gives its last layer alone, and says so."""
+    answer = post(server, "txt2img", override_settings={"CLIP_stop_at_last_layers": 2}, **SMALL)
+    assert answer.status_code == 422
+    assert "clip_skip: the graph of text_encoder gives no earlier layer" in answer.json()["detail"]
+    plain = post(server, "txt2img", override_settings={"CLIP_stop_at_last_layers": 1}, **SMALL)
+    assert '"clip_skip": 1' in plain.json()["info"]
+
+
 def test_a_seed_of_minus_one_is_random_and_told(api: webuiapi.WebUIApi) -> None:
     seeds = {api.txt2img(prompt="red", **SMALL).info["seed"] for _ in range(3)}
     assert len(seeds) == 3

@@ -36,7 +36,8 @@ def meaning_problems(manifest: Manifest) -> Iterator[str]:
     yield from _family(manifest)
     for name, component in manifest.components.items():
         where = f"components.{name}"
-        known = name in (*layout.COMPONENTS, *layout.REFERENCES, *layout.TINY_VAE)
+        listed = (*layout.COMPONENTS, *layout.REFERENCES, *layout.TINY_VAE)
+        known = name in listed or layout.is_part(name)
         if not known and layout.controls(name) is None:
             yield f"{where}: unknown component; expected one of {', '.join(layout.COMPONENTS)}"
         yield from _tensors(where, component)

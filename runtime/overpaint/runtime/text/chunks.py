@@ -26,11 +26,13 @@ class Prompting:
     """How prompts are read. Both off is how diffusers reads them.
 
     chunks: a prompt longer than the text encoder is chunked, not cut. weights: `(word:1.2)`,
-    `[word]`, BREAK and `<lora:ink:0.7>` mean what they mean to AUTOMATIC1111's web UI.
+    `[word]`, BREAK and `<lora:ink:0.7>` mean what they mean to AUTOMATIC1111's web UI. clip_skip:
+    how many layers before its last CLIP is read.
     """
 
     chunks: bool = False
     weights: bool = False
+    clip_skip: int = 0
 
     def sections(self, prompt: str) -> tuple[Section, ...]:
         """`prompt` as what is tokenized: each section begins a chunk."""

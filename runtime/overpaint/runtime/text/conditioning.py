@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +66,13 @@ class Conditioning:
         }
 
 
-Encode: TypeAlias = Callable[[TextEncoder, str], Embedding]
+class Encode(Protocol):
+    """An encoder's view of a prompt, which may be the `negative` one."""
+
+    def __call__(
+        self, encoder: TextEncoder, prompt: str, /, *, negative: bool = False
+    ) -> Embedding: ...
+
+
 Condition: TypeAlias = Callable[[Text, Prompts, Encode], Conditioning]
 """What each family's file here defines as `condition`."""

@@ -10,13 +10,16 @@ from typing import Final, TypeAlias
 import numpy as np
 from tokenizers import Tokenizer
 
+from overpaint.bundle import layout
 from overpaint.bundle.facts import Text, TextEncoder
+from overpaint.bundle.graph.final_norm import FinalNorm, final_norm
 from overpaint.bundle.lora.branches import SCALE
 from overpaint.runtime.components import Components
 from overpaint.runtime.feed import as_feed
 from overpaint.runtime.stopwatch import Stopwatch
 
 from .chunks import Chunks, Prompting, chunked
+from .clip_skip import hidden_name, is_normed
 from .conditioning import Array, Embedding
 from .tokens import load_tokenizer
 from .weights import emphasise
@@ -38,6 +41,7 @@ class TextEncoders:
         self._components = components
         self._turned = turned
         self._tokenizers: dict[str, Tokenizer] = {}
+        self._norms: dict[str, FinalNorm] = {}
         self._embeddings: OrderedDict[_Key, Embedding] = OrderedDict()
 
     def forget(self) -> None:
@@ -46,7 +50,7 @@ class TextEncoders:
 
     def chunks(self, text: Text, prompts: list[str], prompting: Prompting) -> int:
         """How many chunks the longest of `prompts` takes."""
-        if prompting == Prompting():
+        if not prompting.chunks and not prompting.weights:
             return 1
         return max(
             len(self._chunked(encoder, prompt, prompting).chunks)
@@ -113,14 +117,23 @@ class TextEncoders:
         found = self._chunked(encoder, prompt, prompting)
         hidden, pooled = [], None
         with self._components.use(encoder.component, watch) as session:
+            taken = hidden_name(encoder, session.outputs, prompting.clip_skip)
             for chunk in found.chunks:
                 outputs = session.run(as_feed(session, {"input_ids": chunk.ids, **turned}))
                 # The session may reuse its buffers, and the cache outlives the next run.
-                states = np.array(outputs[encoder.hidden], np.float32)
+                states = np.array(outputs[taken], np.float32)
+                if is_normed(encoder, prompting.clip_skip):
+                    states = self._norm(encoder)(states)
                 hidden.append(emphasise(states, chunk.weights))
                 if encoder.pooled is not None and pooled is None:
                     pooled = np.array(outputs[encoder.pooled])
         return Embedding(np.concatenate(hidden, axis=1), pooled, found.cut)
+
+    def _norm(self, encoder: TextEncoder) -> FinalNorm:
+        if encoder.component not in self._norms:
+            graph = self._folder / layout.graph_path(encoder.component)
+            self._norms[encoder.component] = final_norm(graph)
+        return self._norms[encoder.component]
 
     def _chunked(self, encoder: TextEncoder, prompt: str, prompting: Prompting) -> Chunks:
         return chunked(self._tokenizer(encoder), prompt, encoder, prompting)

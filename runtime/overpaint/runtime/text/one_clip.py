@@ -10,10 +10,9 @@ from .conditioning import Conditioning, Encode, Prompts, cut_by
 def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
     """An absent negative prompt is the empty one (diffusers' StableDiffusionPipeline)."""
     [encoder] = text.encoders
-    texts = [prompts.prompt]
+    embeddings = [encode(encoder, prompts.prompt)]
     if prompts.guided:
-        texts.append(prompts.negative_prompt or "")
-    embeddings = [encode(encoder, text) for text in texts]
+        embeddings.append(encode(encoder, prompts.negative_prompt or "", negative=True))
     context = [{"encoder_hidden_states": embedding.hidden} for embedding in embeddings]
     return Conditioning(
         context[0],

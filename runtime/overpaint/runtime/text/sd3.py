@@ -20,13 +20,16 @@ def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
     positive, cut = _encode(text, prompts.prompt, encode)
     if not prompts.guided:
         return Conditioning(positive, None, cut)
-    negative, negative_cut = _encode(text, prompts.negative_prompt or "", encode)
+    negative, negative_cut = _encode(text, prompts.negative_prompt or "", encode, negative=True)
     return Conditioning(positive, negative, cut + negative_cut)
 
 
-def _encode(text: Text, prompt: str, encode: Encode) -> tuple[dict[str, Array], tuple[str, ...]]:
-    clips = [encode(encoder, prompt) for encoder in text.encoders if encoder.kind == "clip"]
-    t5 = [encode(encoder, prompt) for encoder in text.encoders if encoder.kind == "t5"]
+def _encode(
+    text: Text, prompt: str, encode: Encode, *, negative: bool = False
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    each = [(one.kind, encode(one, prompt, negative=negative)) for one in text.encoders]
+    clips = [embedding for kind, embedding in each if kind == "clip"]
+    t5 = [embedding for kind, embedding in each if kind == "t5"]
     joined = np.concatenate([clip.hidden for clip in clips], axis=-1)
     behind = t5[0].hidden if t5 else _without_t5(text)
     margin = behind.shape[-1] - joined.shape[-1]

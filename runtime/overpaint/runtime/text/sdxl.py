@@ -26,14 +26,16 @@ def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
     if prompts.negative_prompt is None and text.zeros_for_absent_negative:
         negative = {name: np.zeros_like(array) for name, array in positive.items()}
     else:
-        negative, negative_cut = _encode(text, prompts.negative_prompt or "", encode)
+        negative, negative_cut = _encode(text, prompts.negative_prompt or "", encode, negative=True)
         cut += negative_cut
     negative["time_ids"] = _time_ids(text, prompts, NEGATIVE_AESTHETIC_SCORE)
     return Conditioning(positive, negative, cut)
 
 
-def _encode(text: Text, prompt: str, encode: Encode) -> tuple[dict[str, Array], tuple[str, ...]]:
-    embeddings = [encode(encoder, prompt) for encoder in text.encoders]
+def _encode(
+    text: Text, prompt: str, encode: Encode, *, negative: bool = False
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    embeddings = [encode(encoder, prompt, negative=negative) for encoder in text.encoders]
     [pooled] = [one.pooled for one in embeddings if one.pooled is not None]
     context = np.concatenate([one.hidden for one in embeddings], axis=-1)
     return {"encoder_hidden_states": context, "text_embeds": pooled}, cut_by(embeddings)

@@ -15,6 +15,7 @@ from overpaint.runtime.ip_adapter.references import check_references
 from overpaint.runtime.masks.ground import check_mask_settings
 from overpaint.runtime.resolved import Resolved, resolve
 from overpaint.runtime.settings import Settings
+from overpaint.runtime.tiles.tile import tile_asked, untiled
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.jobs.protocol import HOP, Cancelled, Failed, Order, check_memory
@@ -149,11 +150,14 @@ def check(order: Order, model: ModelCapabilities) -> None:
             raise UsageError(f"n: expected {model.max_images} or fewer, got {settings.n}")
         _check_sampler(resolved, model)
         field = "size"
+        tile = tile_asked(settings.tile, settings.upscale)
+        sides = model.sides if tile is None else untiled(model.sides)
         if settings.size is not None:
-            model.sides.check(settings.size)
+            sides.check(settings.size)
         elif order.image is not None:
-            model.sides.floor(order.size)
-        check_memory(order, model)
+            sides.floor(order.size)
+        if tile is None:
+            check_memory(order, model)
     except UsageError as error:
         raise invalid(error, field) from None
 

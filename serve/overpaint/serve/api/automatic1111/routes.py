@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.metadata import CHUNK, INFOTEXT
+from overpaint.runtime.resolved import seeds as successors
 from overpaint.serve.api.orders import check, expect_room, invalid, job_headers, place, result_of
 from overpaint.serve.http.problems import ApiError
 from overpaint.serve.http.strict_json import StrictRoute, loads_shallow
@@ -148,7 +149,8 @@ def _respond(answer: dict[str, Any]) -> JSONResponse:
 def _info(wanted: Generation, complete: Complete, files: list[bytes]) -> dict[str, Any]:
     """The JSON that stands in `info` as text."""
     settings, seeds = complete.painted.settings, list(complete.painted.seeds)
-    count = len(seeds)
+    count, first = len(seeds), settings["variation_seed"]
+    varied = () if first is None else successors(first, count)
     return {
         "prompt": wanted.prompt,
         "all_prompts": [wanted.prompt] * count,
@@ -156,9 +158,9 @@ def _info(wanted: Generation, complete: Complete, files: list[bytes]) -> dict[st
         "all_negative_prompts": [wanted.negative_prompt] * count,
         "seed": seeds[0],
         "all_seeds": seeds,
-        "subseed": -1,
-        "all_subseeds": [-1] * count,
-        "subseed_strength": 0,
+        "subseed": varied[0] if varied else -1,
+        "all_subseeds": list(varied) or [-1] * count,
+        "subseed_strength": settings["variation_strength"],
         "width": wanted.width,
         "height": wanted.height,
         "sampler_name": SAMPLER_NAMES.get(settings["sampler"], settings["sampler"]),
@@ -174,7 +176,7 @@ def _info(wanted: Generation, complete: Complete, files: list[bytes]) -> dict[st
         "infotexts": [texts(file, "image").get(INFOTEXT, "") for file in files],
         "styles": [],
         "job_timestamp": "0",
-        "clip_skip": 1,
+        "clip_skip": settings["clip_skip"] + 1,
         "is_using_inpainting_conditioning": False,
         "warnings": list(complete.painted.warnings),
     }

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from overpaint.runtime.choices import SIGMAS
 from overpaint.runtime.metadata import A1111_SAMPLERS
+from overpaint.runtime.resolved import random_seed
 from overpaint.runtime.schedule import SAMPLERS
 from overpaint.runtime.settings import MAX_SEED, Settings
 from overpaint.serve.api.native.schema import LIMITS, Prompt
@@ -29,6 +30,7 @@ SCHEDULERS = {"automatic": "Automatic"} | {
 RESIZE: tuple[Literal["stretch", "crop", "pad"], ...] = ("stretch", "crop", "pad", "stretch")
 FILLS = ("blur", "original", "noise", "nothing")
 RANDOM_SEED = -1
+LAST_LAYERS = 12
 
 
 Blur = Annotated[float, Field(ge=0, le=256, allow_inf_nan=False)]
@@ -42,6 +44,8 @@ class Generation(BaseModel):
     prompt: Prompt = ""
     negative_prompt: Prompt = ""
     seed: Annotated[int, Field(ge=-1, le=MAX_SEED)] = RANDOM_SEED
+    subseed: Annotated[int, Field(ge=-1, le=MAX_SEED)] = RANDOM_SEED
+    subseed_strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     steps: Annotated[int, Field(ge=1, le=LIMITS.steps)] = 50
     cfg_scale: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 7.0
     width: Annotated[int, Field(ge=1, le=16_384)] = 512
@@ -65,6 +69,8 @@ class Generation(BaseModel):
         return Settings(
             negative_prompt=self.negative_prompt,
             seed=None if self.seed == RANDOM_SEED else self.seed,
+            variation_seed=self._variation_seed(),
+            variation_strength=self.subseed_strength,
             steps=self.steps,
             guidance_scale=self.cfg_scale,
             size=(self.width, self.height),
@@ -73,7 +79,22 @@ class Generation(BaseModel):
             sigmas=sigmas,
             prompt_weights=True,  # as there: (word:1.2), [word] and BREAK are always read
             guess_mode=guesses(units_of(self.alwayson_scripts)),
+            clip_skip=self._clip_skip(),
+            clip_skip_negative=True,  # as there
         )
+
+    def _variation_seed(self) -> int | None:
+        if not self.subseed_strength:
+            return None
+        return random_seed() if self.subseed == RANDOM_SEED else self.subseed
+
+    def _clip_skip(self) -> int:
+        """Layers that are skipped; that server counts the one that it stops at, from the last."""
+        stop = (self.override_settings or {}).get("CLIP_stop_at_last_layers", 1)
+        if type(stop) is not int or not 1 <= stop <= LAST_LAYERS:
+            message = f"CLIP_stop_at_last_layers: expected 1 to {LAST_LAYERS}, got {stop!r}"
+            raise ApiError(422, "invalid_request", message, field="override_settings")
+        return stop - 1
 
     def refuse_scripts(self) -> None:
         """Raises ApiError 422: a script changes the picture, so leaving it out is no option."""
@@ -91,12 +112,29 @@ class Generation(BaseModel):
 
 class TextToImage(Generation):
     enable_hr: bool = False
+    hr_scale: Annotated[float, Field(ge=1, le=4, allow_inf_nan=False)] = 2.0
+    hr_second_pass_steps: Annotated[int, Field(ge=0, le=LIMITS.steps)] = 0
+    hr_resize_x: int = 0
+    hr_resize_y: int = 0
+    denoising_strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.75
+
+    def settings(self) -> Settings:
+        """As the one that it extends; with the fix, in two passes."""
+        settings = super().settings()
+        if not self.enable_hr:
+            return settings
+        return replace(
+            settings,
+            upscale=self.hr_scale,
+            upscale_strength=self.denoising_strength,
+            upscale_steps=self.hr_second_pass_steps or None,
+        )
 
     def refuse_scripts(self) -> None:
         super().refuse_scripts()
-        if self.enable_hr:
-            message = "enable_hr: there is no high-resolution fix here; ask for the size itself"
-            raise ApiError(422, "unsupported", message, field="enable_hr")
+        if self.enable_hr and (self.hr_resize_x or self.hr_resize_y):
+            message = "hr_resize_x, hr_resize_y: say how many times larger, with hr_scale"
+            raise ApiError(422, "unsupported", message, field="hr_resize_x")
 
 
 class ImageToImage(Generation):
@@ -120,8 +158,12 @@ class ImageToImage(Generation):
             super().settings(),
             strength=self.denoising_strength,
             resize=RESIZE[self.resize_mode],
+            match_colour="histogram" if self._corrects_colours() else None,
         )
         return replace(settings, **self._masking()) if self.mask else settings
+
+    def _corrects_colours(self) -> bool:
+        return (self.override_settings or {}).get("img2img_color_correction") is True
 
     def _masking(self) -> dict[str, Any]:
         if self.mask_blur is None and self.mask_blur_x != self.mask_blur_y:

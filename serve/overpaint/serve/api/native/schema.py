@@ -99,6 +99,8 @@ def job_fields(settings: type[Settings] = Settings) -> dict[str, Any]:
 _TIGHTER: Final[dict[str, dict[str, Any]]] = {
     "steps": {"le": LIMITS.steps},
     "n": {"le": LIMITS.n},
+    "upscale": {"le": 4},
+    "upscale_steps": {"le": LIMITS.steps},
     "guidance_scale": {"le": 100},
     "negative_prompt": {"max_length": LIMITS.prompt},
 }
