@@ -57,12 +57,15 @@ class Compiled:
             _check_bf16(core)
         try:
             model = core.read_model(os.fspath(graph))
+            # Compiling drops casts at the ends, and gives what is behind them a name of its own.
+            inputs = [port.any_name for port in model.inputs]
+            outputs = [port.any_name for port in model.outputs]
             self.multiple = simplify(model, _openvino(), any_size=any_size)
             self._compiled = core.compile_model(model, "CPU", _options(precision, threads))
         except Exception as error:  # openvino raises RuntimeError for everything
             raise SessionError(f"{name}: {graph} cannot be loaded: {_message_of(error)}") from error
-        self.inputs = [_port(port) for port in self._compiled.inputs]
-        self.outputs = [_port(port) for port in self._compiled.outputs]
+        self.inputs = list(map(_port, self._compiled.inputs, inputs))
+        self.outputs = list(map(_port, self._compiled.outputs, outputs))
         self._name = name
         self._free: list[Any] = []
         self._binding: Any = self._compiled.create_infer_request()
@@ -133,10 +136,10 @@ def _options(precision: str, threads: int | None) -> dict[str, Any]:
     }
 
 
-def _port(port: Any) -> Port:
+def _port(port: Any, name: str) -> Port:
     kind = port.element_type.get_type_name()
     sides = (side.get_length() if side.is_static else None for side in port.partial_shape)
-    return Port(port.any_name, _DTYPES.get(kind, kind), tuple(sides))
+    return Port(name, _DTYPES.get(kind, kind), tuple(sides))
 
 
 def _message_of(error: Exception) -> str:
