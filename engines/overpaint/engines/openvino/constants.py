@@ -53,6 +53,6 @@ def halves_of_columns(output: Any, openvino: Any) -> tuple[Any, Any] | None:
 
 
 def _writeable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same memory, kept alive: OpenVINO shares none that is not writeable, and writes to none."""
+    """The same memory, kept alive: OpenVINO shares only what is writeable, and writes to none."""
     told = array.__array_interface__ | {"data": (array.ctypes.data, False)}
     return np.asarray(SimpleNamespace(__array_interface__=told, memory=array))
