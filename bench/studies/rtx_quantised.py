@@ -52,12 +52,13 @@ from overpaint.runtime.components import Components
 from overpaint.runtime.default_bundle import EMBEDDED
 from overpaint.runtime.engines import Engines
 from overpaint.runtime.image.compare import psnr
-from overpaint.runtime.precision_gate import PROMPT, SIDE, landscape
+from overpaint.runtime.precision_gate import PROMPT, landscape
 from overpaint.runtime.request import Request
 from overpaint.runtime.result import Complete
 from overpaint.runtime.run import run as paint_events
 from overpaint.runtime.settings import Settings
 
+SIDE: Final = 256
 PLAIN: Final = "as it is"
 CARDS: Final = {PLAIN: ("8.9", "12.0"), "int8": ("8.9", "12.0"), "fp8": ("8.9", "12.0")}
 """The same for all, so that sizes can be compared: those that have eight-bit floats."""
@@ -164,7 +165,7 @@ def gate(bundle: Bundle, graph: Path) -> float:
     """PSNR in dB of the gate's picture by `graph`, against that by the bundle's own."""
     component = bundle.component(bundle.manifest.denoiser)
     exact, rounded = (
-        paint(bundle, Plain(path, component), landscape(), PROMPT, 0)
+        paint(bundle, Plain(path, component), landscape(SIDE), PROMPT, 0)
         for path in (graph_of(bundle), graph)
     )
     return psnr(rounded, exact)

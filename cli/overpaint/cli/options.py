@@ -59,7 +59,7 @@ PrecisionOption = Annotated[
     typer.Option(
         "--precision",
         metavar="|".join(PRECISIONS),
-        help="bf16: faster, with --device openvino only.",
+        help="bf16, int8 (once built): faster, with --device openvino only.",
     ),
 ]
 GpuMemoryOption = Annotated[

@@ -105,7 +105,8 @@ class Img2Img(Closing):
         device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt",
             "tensorrt-rtx" and "openvino" insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
-            it. At its first use on a bundle one picture is painted in both: below 30 dB is refused.
+            it, and "int8" where `overpaint build --precision int8` has made it. At the first use of
+            bf16 on a bundle one small picture is painted in both: below 30 dB is refused.
         gpu_memory: bytes of weights that may lie on the GPU at a time, with "tensorrt-rtx" and
             plans built for it; the rest comes from the host's memory when it is used. None: all.
         low_memory: open each engine when it is used and close it after.
@@ -127,8 +128,7 @@ class Img2Img(Closing):
             base = open_bundle(with_tiny_vae(own, Path(tiny_vae), progress), progress=progress)
         opened = with_control(base, control, progress)
         decision = choose(opened, device, precision, gpu_memory)
-        if decision.precision == "bf16":
-            decision = gated(opened, decision, comparing)
+        decision = gated(opened, decision, comparing)
         _LOG.info("%s runs on %s: %s", opened.folder, decision.chosen.device, decision.chosen.why)
         if control and ip_adapter is not None:
             raise UsageError("control, ip_adapter: a pipeline has one of them; open two pipelines")

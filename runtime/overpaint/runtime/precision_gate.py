@@ -1,7 +1,8 @@
-"""bfloat16 only where a bundle's own pictures survive it: measured once, before it is first used.
+"""Fewer bits only where a bundle's own pictures survive them.
 
-One picture, 256x256, is painted by the bundle's own defaults in float32 and in bfloat16. Below
-`BAR_DB` bfloat16 is refused; what passed is told in `overpaint info` and with every result.
+One small picture is painted by the bundle's own defaults, in float32 and in the other precision.
+Below `BAR_DB` that is refused; what passed is told in `overpaint info` and with every result. For
+bfloat16 this is done once, before it is first used; for 8 bits where they are built.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from PIL import Image
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.engines.choose import Decision, open_session
-from overpaint.engines.openvino.bf16 import BAR_DB, measured, remember
+from overpaint.engines.openvino.bf16 import BAR_DB, SIDE, STEPS, measured, remember
+from overpaint.engines.openvino.int8 import read_record
+from overpaint.engines.session.session import Session
 
 from .components import Components
 from .engines import Engines
@@ -29,36 +32,44 @@ from .run import run
 from .settings import Settings
 
 PROMPT: Final = "a photograph of a house by a lake"
-SIDE: Final = 256
 
 Steps = Callable[[int, int], None]
 """Called with (denoising steps done, in all)."""
+
+Picture = npt.NDArray[np.uint8]
 
 _LOG = logging.getLogger(__name__)
 
 
 def gated(bundle: Bundle, decision: Decision, progress: Steps | None = None) -> Decision:
-    """`decision`, with the PSNR that stands for its bfloat16.
+    """`decision`, with the PSNR that stands for its precision.
 
     Raises:
-        SessionError: this bundle's pictures do not survive bfloat16.
+        SessionError: this bundle's pictures do not survive bfloat16, or nothing was built in 8
+            bits.
     """
-    if (psnr_db := measured(bundle)) is None:
+    if decision.precision == "f32":
+        return decision
+    psnr_db = _built(bundle) if decision.precision == "int8" else measured(bundle)
+    if psnr_db is None:
+        _LOG.info("%s: comparing bf16 with f32, once", bundle.folder)
         psnr_db = compare(bundle, decision, progress)
         remember(bundle, psnr_db)
     if psnr_db < BAR_DB:
         raise SessionError(
-            f"--precision bf16: pictures of {bundle.folder} come out at {psnr_db:.1f} dB against "
-            f"float32, and {BAR_DB:g} is the least; use --precision f32"
+            f"--precision {decision.precision}: pictures of {bundle.folder} come out at "
+            f"{psnr_db:.1f} dB against float32, and {BAR_DB:g} is the least; use --precision f32"
         )
-    _LOG.info("%s in bf16: %.1f dB against f32", bundle.folder, psnr_db)
+    _LOG.info("%s in %s: %.1f dB against f32", bundle.folder, decision.precision, psnr_db)
     return replace(decision, psnr_db=psnr_db)
 
 
 def compare(bundle: Bundle, decision: Decision, progress: Steps | None = None) -> float:
     """PSNR in dB of the bundle's picture in bfloat16 against the same in float32."""
-    exact = _paint(bundle, replace(decision, precision="f32"), _half(progress, 0))
-    rounded = _paint(bundle, replace(decision, precision="bf16"), _half(progress, 1))
+    in_bf16 = replace(decision, precision="bf16")
+    in_f32 = replace(decision, precision="f32")
+    exact = paint(bundle, lambda name: open_session(bundle, name, in_f32), part(progress, 0, 2))
+    rounded = paint(bundle, lambda name: open_session(bundle, name, in_bf16), part(progress, 1, 2))
     return psnr(rounded, exact)
 
 
@@ -75,11 +86,15 @@ def landscape(side: int = SIDE) -> Image.Image:
     return Image.fromarray(((total - low) / (high - low) * 255).astype(np.uint8))
 
 
-def _paint(bundle: Bundle, decision: Decision, progress: Steps) -> npt.NDArray[np.uint8]:
-    """One engine is open at a time: the other precision's may follow in the same memory."""
-    components = Components((), lambda name: open_session(bundle, name, decision), low_memory=True)
-    engines = Engines.of(bundle, components, decision)
-    request = Request(landscape(), PROMPT, Settings(seed=0, size=(SIDE, SIDE)))
+def paint(
+    bundle: Bundle, opener: Callable[[str], Session], progress: Steps, side: int | None = None
+) -> Picture:
+    """The picture that is compared, (side, side, 3). One engine is open at a time: another
+    precision's may follow in the same memory."""
+    side = side or SIDE
+    engines = Engines.of(bundle, Components((), opener, low_memory=True))
+    steps = min(STEPS, bundle.manifest.defaults.steps)
+    request = Request(landscape(side), PROMPT, Settings(seed=0, size=(side, side), steps=steps))
     for event in run(engines, request):
         if isinstance(event, Complete):
             return np.asarray(event.result.images[0], np.uint8)
@@ -87,11 +102,20 @@ def _paint(bundle: Bundle, decision: Decision, progress: Steps) -> npt.NDArray[n
     raise AssertionError("a run ends in Complete or an error")
 
 
-def _half(progress: Steps | None, which: int) -> Steps:
-    """Progress through the first or the second of two runs."""
+def part(progress: Steps | None, which: int, of: int) -> Steps:
+    """Progress through one of several runs, the first being 0."""
 
     def steps(done: int, total: int) -> None:
         if progress is not None:
-            progress(which * total + done, 2 * total)
+            progress(which * total + done, of * total)
 
     return steps
+
+
+def _built(bundle: Bundle) -> float:
+    if (record := read_record(bundle)) is None:
+        raise SessionError(
+            f"--precision int8: nothing was built for {bundle.folder} as it is; "
+            f"overpaint build {bundle.folder} --engine openvino --precision int8"
+        )
+    return record.psnr_db

@@ -125,6 +125,8 @@ def _adapter(base: Stage) -> Adapter | None:
 
 def _precision(base: Stage) -> str:
     manifest, decision = base.engines.bundle.manifest, base.engines.decision
+    if decision is not None and decision.precision == "int8":
+        return "int8"
     if decision is not None and decision.precision == "bf16":
         return "bfloat16"
     return manifest.components[manifest.denoiser].compute_dtype

@@ -1,4 +1,4 @@
-"""The processor, by OpenVINO: in float32 or bfloat16, on request."""
+"""The processor, by OpenVINO: in float32, bfloat16 or 8 bits, on request."""
 
 from __future__ import annotations
 
@@ -19,18 +19,24 @@ def how(bundle: Bundle) -> str:
     from overpaint.bundle.errors import MissingExtraError
     from overpaint.engines.host.cores import usable_cores
     from overpaint.engines.openvino.bf16 import measured
+    from overpaint.engines.openvino.int8 import read_record
 
     if find_spec("openvino") is None:
         raise MissingExtraError("openvino", "openvino")
     cores, psnr_db = usable_cores(), measured(bundle)
     quality = "not measured yet" if psnr_db is None else f"{psnr_db:.1f} dB against f32"
-    return f"openvino {version('openvino')}, {cores} core{'s' * (cores > 1)}; bf16: {quality}"
+    said = f"openvino {version('openvino')}, {cores} core{'s' * (cores > 1)}; bf16: {quality}"
+    built = read_record(bundle)
+    return said if built is None else f"{said}; int8: {built.psnr_db:.1f} dB"
 
 
 def open_session(bundle: Bundle, component: str, precision: str) -> Session:
-    """Open one component's engine on the processor."""
+    """Open one component's engine on the processor. Raises SessionError: as `openvino_session`."""
     from overpaint.engines.openvino.engine import openvino_session
+    from overpaint.engines.openvino.int8 import int8_session, kept_in
 
+    if precision == "int8":
+        return int8_session(bundle, component, kept_in(bundle))
     described = bundle.component(component)
     graph = bundle.folder / described.graph
     return openvino_session(component, graph, described, precision=precision)
@@ -41,6 +47,6 @@ BACKEND = Backend(
     rank=None,
     how=how,
     open_session=open_session,
-    precisions=("f32", "bf16"),
+    precisions=("f32", "bf16", "int8"),
     in_host_memory=True,
 )

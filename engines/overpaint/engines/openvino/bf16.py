@@ -16,12 +16,20 @@ from overpaint.bundle.files.user_folders import cache_folder
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.engines.host.cpuinfo import cpu_flags
 
-Precision: TypeAlias = Literal["f32", "bf16"]
+Precision: TypeAlias = Literal["f32", "bf16", "int8"]
 
 BAR_DB: Final = 30.0
-"""Peak signal-to-noise ratio of the final picture, below which bfloat16 is refused."""
+"""Peak signal-to-noise ratio of the final picture, below which a precision is refused."""
+SIDE: Final = 128
+STEPS: Final = 10
+"""Of the picture that is painted in both: its side in pixels, and the most steps it is given."""
 
 _UNITS: Final = ("amx_bf16", "avx512_bf16")
+
+
+def computed_here() -> bool:
+    """Whether this processor computes in bfloat16."""
+    return bool(cpu_flags() & set(_UNITS))
 
 
 def measured(bundle: Bundle) -> float | None:
@@ -57,5 +65,6 @@ def _path(bundle: Bundle) -> Path | None:
     )
     flags = cpu_flags()
     units = (unit for unit in _UNITS if unit in flags)  # each rounds in its own way
-    key = "\n".join((version("openvino"), *units, *files))
+    picture = f"{SIDE} pixels, {STEPS} steps"
+    key = "\n".join((version("openvino"), picture, *units, *files))
     return Path(folder, "bf16", hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())

@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from overpaint.engines.session.engine import NOTHING
 
 from .rewrites import simplify
 
+IR: Final = ".xml"
+"""What OpenVINO's own models end in; their numbers lie beside, in a `.weights`."""
 _DTYPES: Final = {
     "f32": "float32",
     "f16": "float16",
@@ -56,13 +59,19 @@ class Compiled:
         if precision == "bf16":
             _check_bf16(core)
         try:
-            model = core.read_model(os.fspath(graph))
-            self.multiple = simplify(model, _openvino(), any_size=any_size)
+            model = _read(core, Path(graph))
+            # Compiling drops casts at the ends, and gives what is behind them a name of its own.
+            inputs = [port.any_name for port in model.inputs]
+            outputs = [port.any_name for port in model.outputs]
+            quantised = Path(graph).suffix == IR  # which was made of the simplified graph
+            self.multiple = (
+                1 if quantised else simplify(model, import_openvino(), any_size=any_size)
+            )
             self._compiled = core.compile_model(model, "CPU", _options(precision, threads))
         except Exception as error:  # openvino raises RuntimeError for everything
             raise SessionError(f"{name}: {graph} cannot be loaded: {_message_of(error)}") from error
-        self.inputs = [_port(port) for port in self._compiled.inputs]
-        self.outputs = [_port(port) for port in self._compiled.outputs]
+        self.inputs = list(map(_port, self._compiled.inputs, inputs))
+        self.outputs = list(map(_port, self._compiled.outputs, outputs))
         self._name = name
         self._free: list[Any] = []
         self._binding: Any = self._compiled.create_infer_request()
@@ -99,7 +108,7 @@ class Compiled:
         return {port.name: outputs[port.name] for port in self.outputs}
 
 
-def _openvino() -> ModuleType:
+def import_openvino() -> ModuleType:
     """Imported late, for it takes a third of a second."""
     try:
         import openvino
@@ -109,10 +118,15 @@ def _openvino() -> ModuleType:
     return module
 
 
+def _read(core: Any, graph: Path) -> Any:
+    beside = (os.fspath(graph.with_suffix(".weights")),) if graph.suffix == IR else ()
+    return core.read_model(os.fspath(graph), *beside)
+
+
 @functools.cache
 def the_core() -> Any:
     """One for the process: it owns the worker threads, which engines then share."""
-    return _openvino().Core()
+    return import_openvino().Core()
 
 
 def _check_bf16(core: Any) -> None:
@@ -133,10 +147,10 @@ def _options(precision: str, threads: int | None) -> dict[str, Any]:
     }
 
 
-def _port(port: Any) -> Port:
+def _port(port: Any, name: str) -> Port:
     kind = port.element_type.get_type_name()
     sides = (side.get_length() if side.is_static else None for side in port.partial_shape)
-    return Port(port.any_name, _DTYPES.get(kind, kind), tuple(sides))
+    return Port(name, _DTYPES.get(kind, kind), tuple(sides))
 
 
 def _message_of(error: Exception) -> str:

@@ -3,7 +3,7 @@
 OpenVINO convolves with channels last, and normalizes a group as a row of a reshaped picture, with
 channels first: the picture is laid out anew before each norm and after it. Here the statistics are
 means over a channel's cells, averaged over the group's channels by a product with a constant
-matrix, and nothing is reshaped.
+matrix and given back to them by another, and nothing is reshaped.
 """
 
 from __future__ import annotations
@@ -55,20 +55,22 @@ def group_norm(node: Any) -> GroupNorm | None:
 
 def normalize_in_place(norm: GroupNorm, opset: Any) -> None:
     """Replace a group norm by one that reshapes nothing."""
-    channels = stored(norm.weight).size
-    members = channels // norm.groups
-    of_group = np.kron(np.eye(norm.groups), np.full((members, members), 1 / members))
-    average = opset.constant(of_group.astype(np.float32)[:, :, None, None])
+    members = stored(norm.weight).size // norm.groups
+    each = np.eye(norm.groups, dtype=np.float32)[:, :, None, None]
+    gather = opset.constant(np.repeat(each / np.float32(members), members, axis=1))
+    spread = opset.constant(np.repeat(each, members, axis=0))
     over_cells = opset.constant(np.array([2, 3]))
 
-    def mean(picture: Any) -> Any:
-        of_channels = opset.reduce_mean(picture, over_cells, True)
-        return opset.convolution(of_channels, average, [1, 1], [0, 0], [0, 0], [1, 1])
+    def by(values: Any, matrix: Any) -> Any:
+        return opset.convolution(values, matrix, [1, 1], [0, 0], [0, 0], [1, 1])
 
-    centred = opset.subtract(norm.picture, mean(norm.picture))
+    def mean(picture: Any) -> Any:
+        return by(opset.reduce_mean(picture, over_cells, True), gather)
+
+    centred = opset.subtract(norm.picture, by(mean(norm.picture), spread))
     variance = mean(opset.multiply(centred, centred))
     deviation = opset.sqrt(opset.add(variance, opset.constant(np.float32(norm.epsilon))))
-    normal = opset.multiply(centred, opset.divide(norm.weight, deviation))
+    normal = opset.multiply(centred, opset.divide(norm.weight, by(deviation, spread)))
     norm.output.replace(opset.add(normal, norm.bias).output(0))
 
 

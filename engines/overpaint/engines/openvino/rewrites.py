@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .constants import is_stored, stored
+from .constants import halves_of_columns, is_stored, stored
 from .doubling import convolve_before_doubling, enlargement
+from .halves import leave_mapped, widen
 from .norms import group_norm, normalize_in_place
 
 
@@ -22,15 +23,17 @@ def simplify(model: Any, openvino: Any, *, any_size: bool = False) -> int:
     Returns the number of which the sides of its latents must be multiples.
     """
     opset = openvino.opset13
+    widen(model, opset)
     taken_for_granted = 0
     for node in model.get_ordered_ops():
         if (to := enlargement(node)) == "double" or (to == "a size" and not any_size):
             convolve_before_doubling(node, opset)
             taken_for_granted += to == "a size"
         elif _halves_a_product(node):
-            _multiply_twice(node, opset)
+            _multiply_twice(node, openvino)
         elif (norm := group_norm(node)) is not None:
             normalize_in_place(norm, opset)
+    leave_mapped(model)
     model.validate_nodes_and_infer_types()
     return 1 << taken_for_granted
 
@@ -52,14 +55,16 @@ def _halves_a_product(node: Any) -> bool:
     return bool(rank.is_static and stored(node.input_value(1)) == rank.get_length() - 1)
 
 
-def _multiply_twice(split: Any, opset: Any) -> None:
+def _multiply_twice(split: Any, openvino: Any) -> None:
     """Two products instead of one whose halves are copied apart: the gate's then takes its
     activation along."""
+    opset = openvino.opset13
     total = split.input_value(0).get_node()
     product, bias = total.input_value(0).get_node(), total.input_value(1)
     rows, weight = product.input_value(0), product.input_value(1)
-    weights = opset.split(weight, opset.constant(1), 2).outputs()
+    in_place = halves_of_columns(weight, openvino)
+    weights = in_place or opset.split(weight, opset.constant(1), 2).outputs()
     offsets = opset.split(bias, opset.constant(0), 2).outputs()
     for output, part, offset in zip(split.outputs(), weights, offsets, strict=True):
-        half = opset.matmul(rows, part, False, False)
+        half = opset.matmul(rows, part, False, in_place is not None)
         output.replace(opset.add(half, offset).output(0))

@@ -1,0 +1,61 @@
+"""Whatever a bundle computes in and stores, every device that can run it paints one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import FAMILIES, Export
+
+from overpaint.bundle.format.open import open_bundle
+from overpaint.engines.choose import candidates
+from overpaint.runtime import Img2Img
+from overpaint.runtime.image.compare import psnr
+from overpaint.runtime.precision_gate import landscape
+
+HELD = [
+    ("sd1", {"dtype": "float16"}),
+    ("sd3", {"dtype": "float16", "store": "float16"}),
+    ("sdxl", {"dtype": "float32", "store": "bfloat16"}),
+]
+GRID = [
+    (family, {"dtype": dtype, "store": store})
+    for family in FAMILIES
+    for dtype in ("float32", "float16")
+    for store in ("float32", "float16", "bfloat16")
+]
+
+
+@pytest.fixture
+def bundle(
+    request: pytest.FixtureRequest, exported: Export, family: str, options: dict[str, str]
+) -> Path:
+    name = ".".join((family, *options.values(), "bundle"))
+    return exported(name, request.getfixturevalue(FAMILIES[family]), **options)
+
+
+def painted(bundle: Path, device: str) -> np.ndarray:
+    with Img2Img.open(bundle, device=device, low_memory=True) as pipe:
+        made = pipe(landscape(64), "winter", steps=3, strength=0.7, seed=3, size=(64, 64))
+    return np.asarray(made.images[0])
+
+
+def check(bundle: Path) -> None:
+    able = [one.device for one in candidates(open_bundle(bundle)) if one.available]
+    assert {"cpu", "openvino"} <= set(able)
+    reference = painted(bundle, "cpu")
+    assert reference.std() > 5
+    for device in able:
+        assert psnr(painted(bundle, device), reference) > 35, device
+
+
+@pytest.mark.parametrize(("family", "options"), HELD, ids=lambda one: "-".join(one))
+def test_every_device_paints_halves(bundle: Path) -> None:
+    check(bundle)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("family", "options"), GRID, ids=lambda one: "-".join(one))
+def test_every_device_paints_every_family_in_every_precision(bundle: Path) -> None:
+    check(bundle)
