@@ -14,7 +14,7 @@ from PIL import Image
 from tests.doubles.engines import fake_pipeline
 
 from overpaint.bundle.errors import CancelledError, UsageError
-from overpaint.runtime import Img2Img, Result, Step
+from overpaint.runtime import Control, Img2Img, Result, Step
 from overpaint.runtime.denoiser import Array
 from overpaint.runtime.denoiser.adaptive import adaptive
 from overpaint.runtime.denoiser.forecast import (
@@ -265,3 +265,30 @@ def test_the_engine_is_called_less_often(tmp_path: Path) -> None:
     assert engines.runs("unet") == 12
     double(BLUE, "red", strength=1, steps=12, seed=1, forecast=2)
     assert engines.runs("unet") == 12 + 7
+
+
+def test_control_and_loras_steer_what_is_foretold_and_either_half_of_guidance() -> None:
+    asked = {**ASKED, "guidance_scale": 1.5, "lora": {"ink": 0.6}}
+    asked["control"] = {"edges": Control(preprocessor="canny", end=0.7)}
+    with Img2Img.open(control=["edges"], device="cpu") as steered:
+        exact, foretold = paint(steered, **asked), paint(steered, **asked, forecast=1)
+        alone = paint(steered, **asked, guidance_end=0.0)
+        unguided = paint(steered, **{**asked, "guidance_scale": 1.0})
+    assert psnr(np.asarray(foretold.images[0]), np.asarray(exact.images[0])) > 35
+    assert alone.evaluations == unguided.evaluations == 12
+    assert (np.asarray(alone.images[0]) == np.asarray(unguided.images[0])).all()
+
+
+def test_a_flow_model_foretells_and_leaves_its_first_step_from_noise_out(
+    tiny_sd3_bundle: Path,
+) -> None:
+    with Img2Img.open(tiny_sd3_bundle, device="cpu") as sd3:
+        asked: dict[str, Any] = {"size": (32, 32), "steps": 12, "guidance_scale": 5.0, "seed": 2}
+        exact = sd3.text_to_image("red", **asked)
+        less = sd3.text_to_image("red", **asked, forecast=1, guidance_end=0.5)
+        zero = sd3.text_to_image("red", **asked, cfg_zero_star=True)
+    assert exact.evaluations == 24
+    assert less.evaluations == 2 * 4 + 4, "of rows 0, 1, 2, 4 both halves, and one of 6, 8, 10, 11"
+    assert psnr(np.asarray(less.images[0]), np.asarray(exact.images[0])) > 20
+    assert zero.evaluations == 22
+    assert zero.images[0] != exact.images[0]

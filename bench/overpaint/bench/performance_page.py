@@ -43,6 +43,14 @@ environments paint with the embedded model. Arithmetic and floor are of the netw
 ours compute less ([decision 0013](decisions/0013-less-to-compute.md))."""
 
 
+FIDELITY: Final = """## Less to compute, by choice
+
+![PSNR to the exact picture by evaluations of the denoiser](pictures/fidelity.png)
+
+Levels of fidelity and their parts on the embedded model with guidance 3, 12 held-out scenes; made
+by `python bench/studies/fidelity.py`. The figures: [fidelity.md](fidelity.md)."""
+
+
 def written(results: Path) -> str:
     """The page of all reports in `results`; other JSON files there have pages of their own."""
     found = sorted(results.glob("*.json"))
@@ -50,6 +58,8 @@ def written(results: Path) -> str:
     lines = list(page(reports))
     if (trials := first_trials(results, reports.get("footprint-cpu"))) is not None:
         lines += [TRIALS, markdown(trials)]
+    if (results / "fidelity.json").is_file():
+        lines.append(FIDELITY)
     return "\n\n".join(lines) + "\n"
 
 

@@ -22,8 +22,9 @@ from overpaint.bundle.errors import UsageError
 from overpaint.bundle.files.user_folders import cache_folder
 from overpaint.bundle.format.bundle import Bundle
 
+from .cancel import Cancel
 from .engines import Engines
-from .fidelity import LEVELS
+from .fidelity import EXACT, LEVELS
 from .image.compare import psnr
 from .precision_gate import PROMPT, landscape
 from .prepare import image_sides
@@ -41,16 +42,17 @@ _MOST_DB: Final = 99.0
 _LOG = logging.getLogger(__name__)
 
 
-def judge(engines: Engines, level: str) -> float:
+def judge(engines: Engines, level: str, cancel: Cancel | None = None) -> float:
     """PSNR in dB of a picture at `level` to the exact one, measured or remembered.
 
     Raises:
+        CancelledError: `cancel` says so meanwhile.
         UsageError: it is below the bar.
     """
     path = _path(engines.bundle, level)
     if (decibels := _remembered(path)) is None:
         _LOG.info("comparing fidelity %s with exact, once for this bundle", level)
-        exact, less = (_paint(engines, one) for one in ("exact", level))
+        exact, less = (_paint(engines, one, cancel) for one in (EXACT, level))
         decibels = min(psnr(less, exact), _MOST_DB)
         _remember(path, decibels)
     if decibels < BARS_DB[level]:
@@ -64,7 +66,7 @@ def judge(engines: Engines, level: str) -> float:
     return decibels
 
 
-def _paint(engines: Engines, level: str) -> npt.NDArray[np.uint8]:
+def _paint(engines: Engines, level: str, cancel: Cancel | None) -> npt.NDArray[np.uint8]:
     sides = image_sides(engines.bundle.manifest)
     settings = Settings(
         seed=0,
@@ -73,7 +75,7 @@ def _paint(engines: Engines, level: str) -> npt.NDArray[np.uint8]:
         steps_mode="exact",
         fidelity=level,
     )
-    for event in run(engines, Request(landscape(), PROMPT, settings)):
+    for event in run(engines, Request(landscape(), PROMPT, settings), cancel):
         if isinstance(event, Complete):
             return np.asarray(event.result.images[0], np.uint8)
     raise AssertionError("a run ends in Complete or an error")

@@ -288,10 +288,10 @@ class Img2Img(Closing):
 
     def events(self, request: Request, cancel: Cancel | None = None) -> Iterator[Step | Complete]:
         """A stream in one piece; a level of fidelity is compared with exact before its first."""
+        engines = self.loras.engines(request.lora_weights())
         level = request.settings.fidelity
         if level != EXACT and level not in self._judged:
-            self._judged[level] = judge(self.engines, level)
-        engines = self.loras.engines(request.lora_weights())
+            self._judged[level] = judge(engines, level, cancel)
         painting = run_hires if is_hires(request) else run
         events = painting(engines, request, cancel)
         return self._told(events, self._judged.get(level))

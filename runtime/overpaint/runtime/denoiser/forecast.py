@@ -27,7 +27,7 @@ def forecast(denoiser: Denoiser, foretold: Collection[int]) -> Denoiser:
     lead to: see `continued`.
 
     Outputs move smoothly along a run: Liu et al. 2025, "From Reusing to Forecasting" (TaylorSeer,
-    2503.06923). What was tried beside this: docs/decisions/0024-forecasts.md.
+    2503.06923). What was tried beside this: docs/decisions/0025-forecasts.md.
     """
     points: list[Point] = []
 
