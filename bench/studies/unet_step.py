@@ -3,6 +3,7 @@
 
     python bench/studies/unet_step.py bundles/sd15 --output bench/results/unet-step-cpu.json
     python bench/studies/unet_step.py bundles/sd15 --forms torch-bf16,openvino-bf16 --repeats 5
+    python bench/studies/unet_step.py bundles/sd15 --forms openvino-bf16,openvino-int8 # once built
 
 Each form is a process of its own, one after the other; the first call is thrown away. Errors are
 root mean squares against torch in float32, as a share of its own. Random weights do as well as
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.choose import choose, open_session
 from overpaint.engines.host.cores import usable_cores
 
-FORMS = ("torch", "torch-bf16", "onnxruntime", "openvino", "openvino-bf16")
+FORMS = ("torch", "torch-bf16", "onnxruntime", "openvino", "openvino-bf16", "openvino-int8")
+AT_ONCE = ",".join(FORMS[:-1])
 LATENT, TOKENS, BATCH = 64, 77, 2
 SIZES = {"batch": BATCH, "latent_height": LATENT, "latent_width": LATENT, "tokens": TOKENS}
 
@@ -42,7 +45,7 @@ Feed = dict[str, np.ndarray[Any, Any]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--forms", default=",".join(FORMS))
+    parser.add_argument("--forms", default=AT_ONCE)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--measure", choices=FORMS, help="measure one form in this process")
@@ -105,7 +108,7 @@ def measure(form: str, unet: Path, repeats: int) -> dict[str, Any]:
         "encoder_hidden_states": rng.standard_normal((BATCH, TOKENS, width)).astype(np.float32),
     }
     started = time.perf_counter()
-    step = OPEN[form.removesuffix("-bf16")](unet, form.endswith("-bf16"))
+    step = OPEN[form](unet)
     loaded = time.perf_counter() - started
     times, processor = [], []
     for _ in range(repeats + 1):
@@ -129,7 +132,7 @@ def measure(form: str, unet: Path, repeats: int) -> dict[str, Any]:
     return told
 
 
-def open_torch(unet: Path, half: bool) -> Callable[[Feed], Any]:
+def open_torch(unet: Path, *, half: bool) -> Callable[[Feed], Any]:
     import diffusers
     import torch
 
@@ -151,15 +154,14 @@ def open_ours(unet: Path, device: str, precision: str) -> Callable[[Feed], Any]:
     return lambda feed: session.run(feed)["out_sample"]
 
 
-def open_onnxruntime(unet: Path, half: bool) -> Callable[[Feed], Any]:
-    return open_ours(unet, "cpu", "f32")
-
-
-def open_openvino(unet: Path, half: bool) -> Callable[[Feed], Any]:
-    return open_ours(unet, "openvino", "bf16" if half else "f32")
-
-
-OPEN = {"torch": open_torch, "onnxruntime": open_onnxruntime, "openvino": open_openvino}
+OPEN: dict[str, Callable[[Path], Callable[[Feed], Any]]] = {
+    "torch": partial(open_torch, half=False),
+    "torch-bf16": partial(open_torch, half=True),
+    "onnxruntime": partial(open_ours, device="cpu", precision="f32"),
+    "openvino": partial(open_ours, device="openvino", precision="f32"),
+    "openvino-bf16": partial(open_ours, device="openvino", precision="bf16"),
+    "openvino-int8": partial(open_ours, device="openvino", precision="int8"),
+}
 
 
 if __name__ == "__main__":

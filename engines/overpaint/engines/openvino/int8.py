@@ -93,6 +93,9 @@ def quantise(bundle: Bundle, feeds: Feeds, folder: Path) -> None:
                 model_type=nncf.ModelType.TRANSFORMER,
                 preset=nncf.QuantizationPreset.MIXED,
                 subset_size=len(feeds),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(-1, -1)
+                ),
                 ignored_scope=nncf.IgnoredScope(names=_edges(model)),
             )
     except Exception as error:  # nncf's exceptions share no base of their own
