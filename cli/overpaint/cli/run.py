@@ -59,6 +59,8 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "winter" --tile auto --strength 0.3 -o out.png`
 
+`overpaint run --prompts rows.csv --bundle bundles/sd15 -o painted/`
+
 `overpaint run --repeat painted.png photo.jpg -o again.png`
 
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
@@ -88,6 +90,12 @@ def run(
         Path | None,
         typer.Option(
             metavar="PAINTED.png", help="Paint it again, from IMAGE alone and what it says."
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="CSV or JSONL: image, prompt and options, a row a picture."
         ),
     ] = None,
     bundle: BundleOption = None,
@@ -166,6 +174,7 @@ def run(
     from .controls import read_controls
     from .paint import paint
     from .repeat import Repeat
+    from .rows import read_rows
     from .run_options import Options, by_mode
     from .work import named
 
@@ -179,15 +188,16 @@ def run(
     )
     again = None
     if repeat is not None:
-        if hand_over is not None or text_to_image:
-            raise UsageError("--hand-over, --text-to-image: leave them out; --repeat knows")
+        if hand_over is not None or text_to_image or prompts is not None:
+            told = "--hand-over, --text-to-image, --prompts"
+            raise UsageError(f"{told}: leave them out; --repeat knows")
         again = Repeat.of(repeat)
         again.check_mask(mask)
         again.check_references(ip_adapter_image or [])
         controls = again.controls(controls)
         arguments, settings = again.arguments(arguments or []), again.settings(settings)
         text_to_image, hand_over = again.text_to_image, again.hand_over
-    elif not arguments:
+    elif not arguments and prompts is None:
         raise UsageError("expected IMAGE... PROMPT, or --repeat PAINTED.png; got neither")
     fused, live = by_mode(lora or (), lora_mode)
     options = Options(
@@ -201,6 +211,7 @@ def run(
         hand_over=hand_over,
         mask=mask,
         tiny_vae=tiny_vae,
+        rows=() if prompts is None else read_rows(prompts),
         ip_adapter=ip_adapter,
         ip_adapter_image=tuple(ip_adapter_image or ()),
         ip_adapter_mask=tuple(ip_adapter_mask or ()),
@@ -215,4 +226,4 @@ def run(
         json=json,
         again=again,
     )
-    paint(arguments, settings, options)
+    paint(arguments or [], settings, options)

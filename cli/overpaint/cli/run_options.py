@@ -13,6 +13,7 @@ from overpaint.runtime.pipeline import LORA_MODES
 
 from .controls import Controls
 from .repeat import Repeat
+from .rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,7 @@ class Options:
     refiner: Path | None
     hand_over: float | None
     mask: Path | None
+    rows: tuple[Row, ...] = ()
     controls: Controls
     tiny_vae: Path | None = None
     ip_adapter: Path | None = None
