@@ -259,6 +259,7 @@ def _open(options: Options) -> Img2Img:
             bundle,
             ip_adapter=options.ip_adapter,
             tiny_vae=options.tiny_vae,
+            embedding=options.embedding,
             lora={name: choice.path for name, choice in options.live.items()},
             lora_mode="live",
             lora_folder=folder,
@@ -288,6 +289,7 @@ def _alone(options: Options, bundle: Path) -> Options:
         live={},
         lora_folder=None,
         like=None,
+        embedding={},
         controls=Controls(shown={}),
     )
 

@@ -45,6 +45,8 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "a (stormy:1.3) sea, [boats]" --prompt-weights -o out.png`
 
+`overpaint run photo.jpg "a <toy> on a shelf" --embedding "<toy>=toy.safetensors" -o out.png`
+
 `overpaint run photo.jpg "a lynx" --bundle base/ --refiner refiner/ --hand-over 0.8 -o out.png`
 
 `overpaint run photo.jpg "a rowing boat" --mask mask.png --mask-blur 4 -o out.png`
@@ -102,6 +104,12 @@ def run(
     lora: LoraOption = None,
     lora_mode: LoraModeOption = "fused",
     lora_folder: LoraFolderOption = None,
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORD=FILE", help="A textual inversion, and its word in prompts. Repeatable."
+        ),
+    ] = None,
     like: LikeOption = None,
     text_to_image: Annotated[
         bool, typer.Option("--text-to-image", help="From the prompt alone; needs --size.")
@@ -175,7 +183,7 @@ def run(
     from .paint import paint
     from .repeat import Repeat
     from .rows import read_rows
-    from .run_options import Options, by_mode
+    from .run_options import Options, by_mode, words_of
     from .work import named
 
     controls = read_controls(
@@ -207,6 +215,7 @@ def run(
         live=live,
         lora_folder=lora_folder,
         like=like,
+        embedding=words_of(embedding or ()),
         refiner=refiner,
         hand_over=hand_over,
         mask=mask,
