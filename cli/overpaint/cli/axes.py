@@ -13,7 +13,7 @@ from overpaint.runtime.settings import Settings, options
 from .sizes import parse_size
 
 _MOST: Final = 32
-_ALONE: Final = ("n", "extend", "ip_adapter_scale")
+_ALONE: Final = ("n", "seeds", "extend", "ip_adapter_scale")
 """Options that no axis runs over: a cell holds one picture, and a comma parts an axis' values."""
 
 

@@ -133,11 +133,13 @@ def _plan(
     seed = settings.seed
     if seed is None:
         seed = random_seed() if then is None or then.seed is None else then.seed
-    settings = replace(settings, seed=seed)
+    if settings.seeds is None:
+        settings = replace(settings, seed=seed)
     also_read = [*options.controls.files, *([options.mask] if options.mask else [])]
     also_read += [*options.ip_adapter_image, *options.ip_adapter_mask]
     varied = variation_seed(settings, seed)
-    told = seeds(seed if varied is None else varied, settings.n)  # what tells the pictures apart
+    # what tells the pictures apart
+    told = settings.seeds or seeds(seed if varied is None else varied, settings.n)
     tasks = plan_outputs(work, told, options.output, also_read=also_read)
     run = _folder_run(work, settings, options, tasks, mask, references) if several else None
     if then is not None and run is not None:

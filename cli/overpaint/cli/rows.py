@@ -82,7 +82,7 @@ def _jsonl(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 def _row(path: Path, number: int, row: Mapping[str, Any]) -> Row:
     where = f"--prompts {path}: line {number}"
-    known = [name for name in options() if name != "n"]
+    known = [name for name in options() if name not in ("n", "seeds")]
     for name in row:
         if name not in (*_OWN, *known):
             raise UsageError(

@@ -32,7 +32,7 @@ _MOST_COMMENT: Final = 16_000  # characters: four bytes each at most, of 65,533 
 FUSED: Final = ".safetensors"
 """How the name of a LoRA ends that is fused: it is its file's."""
 _CUT: Final = " […]"
-_NOT_A_PICTURES: Final = ("n", "reference_strength")
+_NOT_A_PICTURES: Final = ("n", "seeds", "reference_strength")
 """Options of a run that one picture says nothing of: strength says what the second of them said."""
 
 A1111_SAMPLERS: Final = {
