@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from overpaint.bundle.errors import UsageError
+from overpaint.cli.app import app
 from overpaint.runtime import Img2Img
 from overpaint.runtime.metadata import read_parameters
 from overpaint.runtime.settings import Settings
 from overpaint.runtime.variation import slerp
+from overpaint.serve.api.native.schema import JobRequest
 
 SUMMER = Path(__file__).parents[2] / "examples/summer.png"
 
@@ -67,3 +70,25 @@ def away(one: Image.Image, other: Image.Image) -> float:
 def test_a_variation_seed_alone_is_told() -> None:
     with pytest.raises(UsageError, match="variation_seed: say how much of it"):
         Settings(variation_seed=3)
+
+
+def test_seeds_are_a_picture_each(tmp_path: Path) -> None:
+    with Img2Img.open() as pipe:
+        several = pipe(SUMMER, "winter", seeds=(9, 4), strength=0.4)
+        alone = pipe(SUMMER, "winter", seed=4, strength=0.4)
+    assert several.seeds == (9, 4)
+    assert several.images[1].tobytes() == alone.images[0].tobytes()
+    several.images[1].save(tmp_path / "out.png")
+    assert read_parameters(tmp_path / "out.png")["seed"] == 4
+    asked = ["run", str(SUMMER), "winter", "--seeds", "9,4", "--steps", "3"]
+    done = CliRunner().invoke(app, [*asked, "-o", str(tmp_path / "o")])
+    assert done.exit_code == 0, done.output
+    assert {one.name for one in (tmp_path / "o").iterdir()} == {"summer-4.png", "summer-9.png"}
+    body = JobRequest(prompt="a lake", seeds=[9, 4])
+    assert body.settings().seeds == (9, 4)
+
+
+def test_seeds_and_a_seed_contradict_each_other() -> None:
+    for more in ({"seed": 1}, {"n": 3}, {"variation_strength": 0.2}):
+        with pytest.raises(UsageError, match="seeds: they say which and how many"):
+            Settings(seeds=(1, 2), **more)  # type: ignore[arg-type]

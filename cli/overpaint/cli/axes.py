@@ -13,7 +13,7 @@ from overpaint.runtime.settings import Settings, options
 from .sizes import parse_size
 
 _MOST: Final = 32
-_ALONE: Final = ("n", "extend", "ip_adapter_scale")
+_ALONE: Final = ("n", "seeds", "extend", "ip_adapter_scale")
 """Options that no axis runs over: a cell holds one picture, and a comma parts an axis' values."""
 
 
@@ -49,7 +49,7 @@ def read_axis(flag: str, text: str) -> Axis:
     given = [value.strip() for value in values.split(",")]
     if not all(given) or len(given) > _MOST:
         raise UsageError(f"{flag}: expected 1 to {_MOST} values for {name}, got {values!r}")
-    return Axis(name, tuple(_value(flag, options()[name], value) for value in given))
+    return Axis(name, tuple(read_value(flag, options()[name], value) for value in given))
 
 
 def _switch(text: str) -> bool:
@@ -64,14 +64,18 @@ _READ: Final[dict[Any, Callable[[str], Any]]] = {
 }
 
 
-def _value(flag: str, one: Declared, text: str) -> Any:
+def read_value(flag: str, one: Declared, text: str) -> Any:
+    """What `text` means to an option: a size is WIDTHxHEIGHT, a switch on or off. UsageError."""
     read = _READ.get(one.kind, str)
     try:
         value = read(text)
     except (ValueError, KeyError):
         wanted = "on or off" if one.kind is bool else one.expected
         raise UsageError(f"{flag}: {one.name}: expected {wanted}, got {text!r}") from None
-    one.check(value)
+    try:
+        one.check(value)
+    except UsageError as error:
+        raise UsageError(f"{flag}: {error}") from None
     return value
 
 

@@ -8,15 +8,16 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from overpaint.runtime.option import NUMBERS, Declared
+from overpaint.runtime.option import NUMBERS, SEVERAL, Declared
 from overpaint.runtime.settings import options
 
-from .sizes import parse_margins, parse_numbers, parse_size
+from .sizes import parse_margins, parse_numbers, parse_seeds, parse_size
 
 _WRITTEN: Final[Mapping[Any, Callable[[str], Any]]] = {
     tuple[int, int]: parse_size,
     tuple[int, int, int, int]: parse_margins,
     NUMBERS: parse_numbers,
+    SEVERAL: parse_seeds,
 }
 """What reads the kinds that are no flag's own."""
 

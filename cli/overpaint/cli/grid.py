@@ -76,7 +76,7 @@ def grid(
         )
     if output.suffix.lower() != ".png":
         raise UsageError(f"--output {output}: expected a file that ends in .png")
-    if settings.n != 1:
+    if settings.pictures != 1:
         raise UsageError("-n: a cell holds one picture; for several seeds, --x seed=1,2,3")
     across, down = read_axis("--x", x), None if y is None else read_axis("--y", y)
     if down is not None and down.name == across.name:

@@ -28,7 +28,7 @@ from .output import STANDARD, refuse_existing, write
 from .progress import progress_bar
 from .record import FolderRun, model_name, recall, refuse_another, refuse_strangers, remember
 from .run_options import Options
-from .work import Task, Work, plan_outputs, read_arguments, without
+from .work import Task, Work, plan_outputs, read_arguments, without, work_of_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,13 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     One picture that fails does not stop the others: it is told at the end, and the exit code is 1.
     A full disk stops them.
     """
-    work = read_arguments(arguments, text_to_image=options.text_to_image)
+    if options.rows:
+        work = work_of_rows(options.rows, arguments)
+    else:
+        work = read_arguments(arguments, text_to_image=options.text_to_image)
     _check(work, settings, options)
+    for one in work.rows:
+        one.settings(settings)  # what contradicts itself is told before anything is painted
     mask = None if options.mask is None else read_mask(options.mask)
     references = References.read(options)
     plan = _plan(work, settings, options, mask, references)
@@ -66,10 +71,12 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
                     _refuse_existing(task, options)  # another run may have taken a name by now
                 over = mask.image if mask else None
                 weights = {name: choice.weight for name, choice in options.live.items()}
+                row = work.rows[i] if work.rows else None
+                prompt = row.prompt if row else work.prompt
                 request = Request(
                     task.source,
-                    work.prompt,
-                    plan.settings,
+                    prompt,
+                    row.settings(plan.settings) if row else plan.settings,
                     refiner=refiner,
                     mask=over,
                     lora=weights,
@@ -77,7 +84,7 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
                     ip_adapter_mask=references.masks,
                     control=options.controls.shown,
                 )
-                result = _paint(pipe.events(request), task, work.prompt)
+                result = _paint(pipe.events(request), task, prompt)
                 result = _compared(result, options)
             except OverpaintError as error:
                 outcome.failed(task, error)
@@ -126,11 +133,13 @@ def _plan(
     seed = settings.seed
     if seed is None:
         seed = random_seed() if then is None or then.seed is None else then.seed
-    settings = replace(settings, seed=seed)
+    if settings.seeds is None:
+        settings = replace(settings, seed=seed)
     also_read = [*options.controls.files, *([options.mask] if options.mask else [])]
     also_read += [*options.ip_adapter_image, *options.ip_adapter_mask]
     varied = variation_seed(settings, seed)
-    told = seeds(seed if varied is None else varied, settings.n)  # what tells the pictures apart
+    # what tells the pictures apart
+    told = settings.seeds or seeds(seed if varied is None else varied, settings.n)
     tasks = plan_outputs(work, told, options.output, also_read=also_read)
     run = _folder_run(work, settings, options, tasks, mask, references) if several else None
     if then is not None and run is not None:
@@ -190,6 +199,8 @@ def _folder_run(
 ) -> FolderRun:
     asked = {"prompt": work.prompt, **asdict(settings), "hand_over": options.hand_over}
     asked["mask"] = mask.sha256 if mask else None
+    if work.rows:
+        asked["prompts"] = [row.asked() for row in work.rows]
     if references.pictures:
         asked["ip_adapter_image"] = [one.sha256 for one in references.pictures]
         asked["ip_adapter_mask"] = [one.sha256 for one in references.read_masks]
@@ -250,6 +261,7 @@ def _open(options: Options) -> Img2Img:
             bundle,
             ip_adapter=options.ip_adapter,
             tiny_vae=options.tiny_vae,
+            embedding=options.embedding,
             lora={name: choice.path for name, choice in options.live.items()},
             lora_mode="live",
             lora_folder=folder,
@@ -279,6 +291,7 @@ def _alone(options: Options, bundle: Path) -> Options:
         live={},
         lora_folder=None,
         like=None,
+        embedding={},
         controls=Controls(shown={}),
     )
 

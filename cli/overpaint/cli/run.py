@@ -45,6 +45,8 @@ EXAMPLES = """**Examples**
 
 `overpaint run photo.jpg "a (stormy:1.3) sea, [boats]" --prompt-weights -o out.png`
 
+`overpaint run photo.jpg "a <toy> on a shelf" --embedding "<toy>=toy.safetensors" -o out.png`
+
 `overpaint run photo.jpg "a lynx" --bundle base/ --refiner refiner/ --hand-over 0.8 -o out.png`
 
 `overpaint run photo.jpg "a rowing boat" --mask mask.png --mask-blur 4 -o out.png`
@@ -58,6 +60,8 @@ EXAMPLES = """**Examples**
 `overpaint run photo.jpg "a harbour" --ip-adapter ipa/ --ip-adapter-image monet.jpg -o o.png`
 
 `overpaint run photo.jpg "winter" --tile auto --strength 0.3 -o out.png`
+
+`overpaint run --prompts rows.csv --bundle bundles/sd15 -o painted/`
 
 `overpaint run --repeat painted.png photo.jpg -o again.png`
 
@@ -90,10 +94,22 @@ def run(
             metavar="PAINTED.png", help="Paint it again, from IMAGE alone and what it says."
         ),
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="CSV or JSONL: image, prompt and options, a row a picture."
+        ),
+    ] = None,
     bundle: BundleOption = None,
     lora: LoraOption = None,
     lora_mode: LoraModeOption = "fused",
     lora_folder: LoraFolderOption = None,
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORD=FILE", help="A textual inversion, and its word in prompts. Repeatable."
+        ),
+    ] = None,
     like: LikeOption = None,
     text_to_image: Annotated[
         bool, typer.Option("--text-to-image", help="From the prompt alone; needs --size.")
@@ -166,7 +182,8 @@ def run(
     from .controls import read_controls
     from .paint import paint
     from .repeat import Repeat
-    from .run_options import Options, by_mode
+    from .rows import read_rows
+    from .run_options import Options, by_mode, words_of
     from .work import named
 
     controls = read_controls(
@@ -179,15 +196,16 @@ def run(
     )
     again = None
     if repeat is not None:
-        if hand_over is not None or text_to_image:
-            raise UsageError("--hand-over, --text-to-image: leave them out; --repeat knows")
+        if hand_over is not None or text_to_image or prompts is not None:
+            told = "--hand-over, --text-to-image, --prompts"
+            raise UsageError(f"{told}: leave them out; --repeat knows")
         again = Repeat.of(repeat)
         again.check_mask(mask)
         again.check_references(ip_adapter_image or [])
         controls = again.controls(controls)
         arguments, settings = again.arguments(arguments or []), again.settings(settings)
         text_to_image, hand_over = again.text_to_image, again.hand_over
-    elif not arguments:
+    elif not arguments and prompts is None:
         raise UsageError("expected IMAGE... PROMPT, or --repeat PAINTED.png; got neither")
     fused, live = by_mode(lora or (), lora_mode)
     options = Options(
@@ -197,10 +215,12 @@ def run(
         live=live,
         lora_folder=lora_folder,
         like=like,
+        embedding=words_of(embedding or ()),
         refiner=refiner,
         hand_over=hand_over,
         mask=mask,
         tiny_vae=tiny_vae,
+        rows=() if prompts is None else read_rows(prompts),
         ip_adapter=ip_adapter,
         ip_adapter_image=tuple(ip_adapter_image or ()),
         ip_adapter_mask=tuple(ip_adapter_mask or ()),
@@ -215,4 +235,4 @@ def run(
         json=json,
         again=again,
     )
-    paint(arguments, settings, options)
+    paint(arguments or [], settings, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from overpaint.bundle.errors import UsageError
@@ -13,6 +13,7 @@ from overpaint.runtime.pipeline import LORA_MODES
 
 from .controls import Controls
 from .repeat import Repeat
+from .rows import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,8 @@ class Options:
     refiner: Path | None
     hand_over: float | None
     mask: Path | None
+    rows: tuple[Row, ...] = ()
+    embedding: Mapping[str, Path] = field(default_factory=dict)
     controls: Controls
     tiny_vae: Path | None = None
     ip_adapter: Path | None = None
@@ -63,3 +66,14 @@ def by_mode(lora: Sequence[str], mode: str) -> tuple[tuple[str, ...], dict[str, 
                 f"--lora: {other.path} and {choice.path} would have the same name; rename one"
             )
     return (), live
+
+
+def words_of(embedding: Sequence[str]) -> dict[str, Path]:
+    """WORD=FILE of each, by the word. Raises UsageError."""
+    found: dict[str, Path] = {}
+    for text in embedding:
+        word, _, file = text.rpartition("=")
+        if not word or not file or word in found:
+            raise UsageError(f"--embedding: expected WORD=FILE, each word once, got {text!r}")
+        found[word] = Path(file)
+    return found

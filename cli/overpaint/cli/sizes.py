@@ -24,6 +24,14 @@ def parse_numbers(text: str) -> float | tuple[float, ...]:
     return numbers if len(numbers) > 1 else numbers[0]
 
 
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """ "1,5,9" -> (1, 5, 9)."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"seeds: expected whole numbers, as in 1,5,9, got {text!r}")
+    return tuple(map(int, parts))
+
+
 def parse_margins(text: str) -> tuple[int, int, int, int]:
     """ "128,0,0,64" -> (128, 0, 0, 64): left, top, right, bottom."""
     match = re.fullmatch(r"(\d{1,6}),(\d{1,6}),(\d{1,6}),(\d{1,6})", text.replace(" ", ""))

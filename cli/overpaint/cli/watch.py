@@ -52,7 +52,7 @@ def watch(
         raise UsageError(f"{folder}: expected a folder to watch")
     if output.resolve() == folder.resolve():
         raise UsageError(f"--output {output}: expected another folder than the one that is watched")
-    if settings.n != 1:
+    if settings.pictures != 1:
         raise UsageError("-n: a watched picture becomes one painting; leave it out")
     if settings.seed is None:
         settings = replace(settings, seed=random_seed())

@@ -15,6 +15,7 @@ from overpaint.bundle.files.looking import is_folder, is_there
 
 from .output import STANDARD
 from .record import RECORD
+from .rows import Row
 
 PICTURES: Final = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
@@ -46,18 +47,20 @@ class Work:
     """What the words on the command line ask for.
 
     `images`: the pictures to repaint; None alone is text to image. `from_folder`: whether a folder
-    was among the words. `passed_over`: what lies in the folders and is no picture by its name.
+    was among the words. `rows`: of a file of prompts, one for each picture, whose prompts count
+    then. `passed_over`: what lies in the folders and is no picture by its name.
     """
 
     images: tuple[Path | None, ...]
     prompt: str
+    rows: tuple[Row, ...] = ()
     from_folder: bool = False
     passed_over: tuple[Path, ...] = ()
 
     @property
     def several(self) -> bool:
         """Whether it is a folder's work, even if only one picture lies in the folder."""
-        return self.from_folder or len(self.images) > 1
+        return self.from_folder or bool(self.rows) or len(self.images) > 1
 
 
 def read_arguments(arguments: Sequence[str], *, text_to_image: bool) -> Work:
@@ -91,8 +94,19 @@ def read_arguments(arguments: Sequence[str], *, text_to_image: bool) -> Work:
     )
 
 
+def work_of_rows(rows: Sequence[Row], arguments: Sequence[str]) -> Work:
+    """What a file of prompts asks for, which names the pictures itself."""
+    if arguments:
+        raise UsageError(
+            f"--prompts: its rows name pictures and prompts; leave {arguments[0]!r} out"
+        )
+    return Work(images=tuple(row.image for row in rows), prompt="", rows=tuple(rows))
+
+
 def without(work: Work, paintings: Collection[Path]) -> Work:
     """`work` without what an earlier run painted into the folder that it reads."""
+    if work.rows:
+        return work  # which names its pictures
     made = {os.path.abspath(path) for path in paintings}
     images = (image for image in work.images if image is None or os.path.abspath(image) not in made)
     return replace(work, images=tuple(images))
@@ -139,7 +153,7 @@ def plan_outputs(
         if count > 1 or work.from_folder:
             raise UsageError("--output -: stdout takes one picture; name a folder for several")
         return (Task(images[0], (output,)),)
-    if count == 1 and not work.from_folder and not _is_folder(output):
+    if count == 1 and not work.from_folder and not work.rows and not _is_folder(output):
         if output.suffix.lower() not in WRITABLE:
             raise UsageError(
                 f"--output {output}: expected a file that ends in {', '.join(WRITABLE)}"

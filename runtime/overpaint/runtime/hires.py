@@ -45,6 +45,7 @@ def run_hires(
             steps_mode="exact",
             denoising_end=None,
             seed=seed,
+            seeds=None,
             n=1,
             tile=settings.tile or AUTO,
         )

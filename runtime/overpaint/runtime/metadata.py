@@ -17,7 +17,7 @@ from msgspec import to_builtins
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from overpaint.bundle.errors import ImageError
-from overpaint.bundle.format.manifest import Lora
+from overpaint.bundle.format.manifest import Embedding, Lora
 
 from .fidelity import EXACT
 from .resolved import HIRES_STRENGTH, Resolved
@@ -32,7 +32,7 @@ _MOST_COMMENT: Final = 16_000  # characters: four bytes each at most, of 65,533 
 FUSED: Final = ".safetensors"
 """How the name of a LoRA ends that is fused: it is its file's."""
 _CUT: Final = " […]"
-_NOT_A_PICTURES: Final = ("n", "reference_strength")
+_NOT_A_PICTURES: Final = ("n", "seeds", "reference_strength")
 """Options of a run that one picture says nothing of: strength says what the second of them said."""
 
 A1111_SAMPLERS: Final = {
@@ -58,6 +58,7 @@ class Parameters:
     control: what each control network was shown, and how much it counted.
     image_sha256, mask_sha256: the input picture's and its mask's, as `Picture.sha256` has it; None
     where there was none.
+    embeddings: the textual inversions whose words the prompts may hold.
     ip_adapter, ip_adapter_sha256: what reference pictures were seen through, None without any;
     ip_adapter_image_sha256, ip_adapter_mask_sha256: theirs and their masks', as they were read.
     sampler_run: what "default" was. guidance: "classifier-free", "embedded" (the denoiser takes the
@@ -87,6 +88,7 @@ class Parameters:
     device: str
     passed_over: tuple[str, ...] = ()
     variation_seed: int | None = None
+    embeddings: tuple[Embedding, ...] = ()
     ip_adapter: str | None = None
     ip_adapter_sha256: str | None = None
     ip_adapter_image_sha256: tuple[str, ...] = ()
@@ -102,6 +104,7 @@ class Parameters:
         if self.refiner is not None:
             run["denoising_end"] = None  # hand_over says where
         own = {name: getattr(self, name) for name in self.__slots__ if name != "resolved"}
+        own["embeddings"] = [to_builtins(one) for one in self.embeddings]
         own["loras"] = [to_builtins(lora) for lora in self.loras]
         return run | own
 

@@ -125,6 +125,9 @@ def _declared(one: Field[Any], hint: Any) -> Declared:
 NUMBERS: Final[Any] = tuple[float, ...]
 """A number, or several of them in a tuple or a list."""
 
+SEVERAL: Final[Any] = tuple[int, ...]
+"""Whole numbers in a tuple."""
+
 _WORDS: Final[Mapping[Any, str]] = {
     float: "a number",
     int: "a whole number",
@@ -133,6 +136,7 @@ _WORDS: Final[Mapping[Any, str]] = {
     tuple[int, int]: "(width, height) in pixels",
     tuple[int, int, int, int]: "(left, top, right, bottom) in pixels",
     NUMBERS: "a number, or several,",
+    SEVERAL: "one or several whole numbers",
 }
 
 
@@ -141,6 +145,8 @@ def _is_a(kind: Any, value: object) -> bool:
         return _is_whole(value, count=2, least=1)
     if kind == tuple[int, int, int, int]:
         return _is_whole(value, count=4, least=0)
+    if kind == SEVERAL:
+        return isinstance(value, tuple) and _is_whole(value, count=max(1, len(value)), least=0)
     if kind == NUMBERS and isinstance(value, tuple | list):
         return bool(value) and all(_is_a(float, one) for one in value)
     if isinstance(value, bool):  # which Python counts among the whole numbers

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias, Unpack, cast
 
 from overpaint.bundle import layout
+from overpaint.bundle.embeddings.extend import with_embeddings
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.files.hashing import Progress
 from overpaint.bundle.format.bundle import Bundle
@@ -76,6 +77,7 @@ class Img2Img(Closing):
         lora_folder: str | os.PathLike[str] | None = None,
         like: str | None = None,
         ip_adapter: str | os.PathLike[str] | None = None,
+        embedding: Mapping[str, str | os.PathLike[str]] | None = None,
         control: Sequence[str | os.PathLike[str]] = (),
         tiny_vae: str | os.PathLike[str] | None = None,
         device: str = "auto",
@@ -97,6 +99,9 @@ class Img2Img(Closing):
         like: what a single file is, where it does not tell, as `overpaint import --like`.
         ip_adapter: a folder that `overpaint import` made of an IP-Adapter, through which the
             denoiser sees reference pictures. Runs without any are the bundle's own.
+        embedding: textual inversions, `.safetensors` files by the words that stand for them in a
+            prompt, as in {"<cat-toy>": "cat.safetensors"}. The bundle with these words is made in
+            the user's cache.
         control: control networks, each a folder that `overpaint export` or `overpaint import` made
             of a ControlNet and called by its name. The bundle that runs with them is made in the
             user's cache, its weights linked.
@@ -126,6 +131,9 @@ class Img2Img(Closing):
         base = own
         if tiny_vae is not None:
             base = open_bundle(with_tiny_vae(own, Path(tiny_vae), progress), progress=progress)
+        if embedding:
+            files = {word: Path(file) for word, file in embedding.items()}
+            base = open_bundle(with_embeddings(base, files, progress), progress=progress)
         opened = with_control(base, control, progress)
         decision = choose(opened, device, precision, gpu_memory)
         decision = gated(opened, decision, comparing)

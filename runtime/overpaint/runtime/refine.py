@@ -66,6 +66,6 @@ def refiner_job(base: Bundle, job: Job, refiner: Refiner) -> Job:
         controlling=(),
         schedule=schedule,
         guided=guided,
-        batch=batch_size(bundle.manifest, resolved.settings.n, guided),
+        batch=batch_size(bundle.manifest, resolved.settings.pictures, guided),
         warnings=schedule_warnings(schedule, resolved),
     )

@@ -89,6 +89,7 @@ def _parameters(
         size=base.job.size,
         model=manifest.name,
         model_sha256=manifest.source.sha256,
+        embeddings=manifest.embeddings,
         loras=(*manifest.loras, *_turned(base)),
         refiner=refiner.name if refiner else None,
         refiner_sha256=refiner.source.sha256 if refiner else None,

@@ -48,13 +48,13 @@ class Resolved:
         """One a picture: seed, seed + 1, …; the same for all where they are variations of it."""
         if self.settings.variation_strength:
             return (self.seed,) * self.settings.n
-        return seeds(self.seed, self.settings.n)
+        return self.settings.seeds or seeds(self.seed, self.settings.n)
 
     @property
     def variation_seeds(self) -> tuple[int | None, ...]:
         """One a picture: variation_seed, variation_seed + 1, …; None where nothing is varied."""
         if self.variation_seed is None:
-            return (None,) * self.settings.n
+            return (None,) * self.settings.pictures
         return seeds(self.variation_seed, self.settings.n)
 
     def options(self) -> dict[str, Any]:
@@ -68,6 +68,13 @@ class Resolved:
 def seeds(first: int, n: int) -> tuple[int, ...]:
     """The seeds of n pictures: first, first + 1, …, and after the last there is 0 again."""
     return tuple((first + i) & MAX_SEED for i in range(n))
+
+
+def first_seed(settings: Settings) -> int:
+    """The first picture's: what is said, or a random one."""
+    if settings.seeds is not None:
+        return settings.seeds[0]
+    return random_seed() if settings.seed is None else settings.seed
 
 
 def variation_seed(settings: Settings, seed: int) -> int | None:
@@ -102,7 +109,7 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
         found = (getattr(one, name) for one in (settings, preset, mode))
         return next((value for value in found if value is not None), last)
 
-    seed = random_seed() if settings.seed is None else settings.seed
+    seed = first_seed(settings)
     return Resolved(
         settings=settings,
         strength=_strength(settings, mode, defaults) if with_image else None,

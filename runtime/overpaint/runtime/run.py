@@ -36,6 +36,7 @@ from .stage import Log, Stage
 from .start import Moments, Start, fill, start, starts_from_noise
 from .text import CONDITION, Conditioning, Prompting, Prompts
 from .text.conditioning import Embedding
+from .text.embeddings import expanded
 from .text.t5 import with_t5_length
 
 Array = npt.NDArray[np.float32]
@@ -97,9 +98,10 @@ def _read(engines: Engines, request: Request) -> list[tuple[Engines, Job]]:
 def encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
     """What the denoiser is told by the prompts."""
     manifest, settings, text = engines.bundle.manifest, job.resolved.settings, engines.text
+    negative = settings.negative_prompt
     prompts = Prompts(
-        prompt=job.prompt,
-        negative_prompt=settings.negative_prompt,
+        prompt=expanded(job.prompt, manifest.embeddings),
+        negative_prompt=None if negative is None else expanded(negative, manifest.embeddings),
         guided=job.guided,
         size=job.size,
     )

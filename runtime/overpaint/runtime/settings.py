@@ -183,6 +183,13 @@ class Settings:
         between=True,
     )
     seed: int | None = option(None, "Absent, a random one, which is told", low=0, high=MAX_SEED)
+    seeds: tuple[int, ...] | None = option(
+        None,
+        "A picture for each of these, instead of seed and n",
+        low=0,
+        high=MAX_SEED,
+        metavar="SEED,SEED...",
+    )
     variation_seed: int | None = option(
         None, "Whose noise varies the seed's; absent, the next one", low=0, high=MAX_SEED
     )
@@ -271,6 +278,9 @@ class Settings:
                 raise UsageError(f"{name}: denoising_start says where to begin; give one of them")
         check_window(self.denoising_start, self.denoising_end)
         check_tile(self.tile)
+        apart = self.seed is None and not self.variation_strength and self.n in (1, self.pictures)
+        if self.seeds is not None and not apart:
+            raise UsageError("seeds: they say which and how many; leave seed, n and variations out")
         for name in ("upscale_strength", "upscale_steps"):
             if getattr(self, name) is not None and self.upscale is None:
                 raise UsageError(
@@ -283,6 +293,11 @@ class Settings:
                 f"strength: copy mode keeps it at or below {COPY_STRENGTH}, got {self.strength}; "
                 "leave the mode out to repaint more"
             )
+
+    @property
+    def pictures(self) -> int:
+        """How many are made of each picture: as many as there are seeds, or else n."""
+        return self.n if self.seeds is None else len(self.seeds)
 
 
 class Options(TypedDict, total=False):
@@ -310,6 +325,7 @@ class Options(TypedDict, total=False):
     denoising_start: float | None
     denoising_end: float | None
     seed: int | None
+    seeds: tuple[int, ...] | None
     variation_seed: int | None
     variation_strength: float
     rng: str | None

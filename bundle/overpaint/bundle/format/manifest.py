@@ -50,6 +50,14 @@ class Lora(Record, frozen=True, kw_only=True):
     weight: float
 
 
+class Embedding(Record, frozen=True, kw_only=True):
+    """A word that stands for a textual inversion's vectors: its file's hash, and how many."""
+
+    word: str
+    sha256: str
+    vectors: int
+
+
 class Adapter(Record, frozen=True, kw_only=True):
     """The IP-Adapter through which the denoiser sees reference pictures: its name and hash, and
     how many tokens a picture becomes. A base adapter sees a picture's pooled vector, and nothing is
@@ -96,6 +104,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     preview: tuple[tuple[float, ...], ...] | None = None
     loras: tuple[Lora, ...] = ()
     ip_adapter: Adapter | None = None
+    embeddings: tuple[Embedding, ...] = ()
 
     @property
     def inpaints(self) -> bool:

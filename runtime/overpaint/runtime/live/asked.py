@@ -30,8 +30,8 @@ def live_request(
             f"residual_guidance: expected 0 or more, and no guidance_scale beside it; got "
             f"{residual_guidance} and {settings.guidance_scale}"
         )
-    if settings.n != 1:
-        raise UsageError(f"n: a live run makes one picture of each frame, got {settings.n}")
+    if settings.pictures != 1:
+        raise UsageError(f"n: a live run makes one picture of each frame, got {settings.pictures}")
     if settings.steps_mode == "diffusers":
         raise UsageError("steps_mode: a live run runs all its steps; expected exact or lcm")
     flows = bundle.manifest.prediction == "flow"  # for which there is no TCD

@@ -146,8 +146,8 @@ def check(order: Order, model: ModelCapabilities) -> None:
         resolved = resolve(settings, model.defaults, with_image=with_image)
         if resolved.steps > model.max_steps:
             raise UsageError(f"steps: expected {model.max_steps} or fewer, got {resolved.steps}")
-        if settings.n > model.max_images:
-            raise UsageError(f"n: expected {model.max_images} or fewer, got {settings.n}")
+        if settings.pictures > model.max_images:
+            raise UsageError(f"n: expected {model.max_images} or fewer, got {settings.pictures}")
         _check_sampler(resolved, model)
         field = "size"
         tile = tile_asked(settings.tile, settings.upscale)

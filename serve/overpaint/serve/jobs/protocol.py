@@ -74,12 +74,12 @@ class Order:
     @property
     def all_pixels(self) -> int:
         """Of all of its pictures together."""
-        return self.pixels * self.settings.n
+        return self.pixels * self.settings.pictures
 
 
 def check_memory(order: Order, model: ModelCapabilities) -> None:
     """Raises UsageError for a job that needs more memory than the model's server has."""
-    n = order.settings.n
+    n = order.settings.pictures
     if model.most_pixels and order.pixels > (most := model.most_pixels[n - 1]):
         width, height = order.size
         raise UsageError(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_mod
 
 from overpaint.runtime.control.control import PREPROCESSORS
 from overpaint.runtime.lora.live import MOST
-from overpaint.runtime.option import NUMBERS, Declared
+from overpaint.runtime.option import NUMBERS, SEVERAL, Declared
 from overpaint.runtime.request import LARGEST_LORA_WEIGHT
 from overpaint.runtime.settings import Settings, options
 from overpaint.serve.http.limits import Limits
@@ -85,7 +85,7 @@ class Job(Closed):
         """Raises UsageError for a value out of range, or two that contradict each other."""
         asked = {name: getattr(self, name) for name in options()}
         asked["size"] = parse_size(asked["size"]) if asked["size"] else None
-        for several in ("extend", "ip_adapter_scale"):
+        for several in ("extend", "ip_adapter_scale", "seeds"):
             if isinstance(asked[several], list):
                 asked[several] = tuple(asked[several])
         return Settings(**asked)
@@ -121,6 +121,9 @@ def _type(one: Declared) -> Any:
         bounds["allow_inf_nan"] = False
     if option.choices is not None:
         bounds["json_schema_extra"] = {"enum": list(option.choices())}
+    if one.kind == SEVERAL:
+        whole = Annotated[int, Field(**bounds)]
+        return Annotated[list[whole], Field(min_length=1, max_length=LIMITS.n)] | None
     if one.kind == NUMBERS:
         number = Annotated[float, Field(allow_inf_nan=False, **bounds)]
         several = Annotated[list[number], Field(min_length=1, max_length=LIMITS.references)]

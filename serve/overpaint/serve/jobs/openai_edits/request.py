@@ -58,7 +58,7 @@ def asking(order: Order, model: str) -> Ask:
     said: dict[str, Any] = {
         "prompt": order.prompt,
         "model": model,
-        "n": settings.n,
+        "n": settings.pictures,
         "size": "{}x{}".format(*settings.size) if settings.size else None,
         "output_format": "png",
         "response_format": "b64_json",

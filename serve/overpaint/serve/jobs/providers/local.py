@@ -254,7 +254,7 @@ class LocalProvider(Provider):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ticket.heard.wait(), HEARD_SECONDS)
             order = ticket.order
-            cost = model.cost(order.pixels, order.settings.n)
+            cost = model.cost(order.pixels, order.settings.pictures)
             async with self.models.use(model.served.name, cost) as pipeline:
                 check_memory(order, self._describe(model))  # one opened just now has a price
                 try:
@@ -365,11 +365,11 @@ class LocalProvider(Provider):
     ) -> None:
         error_id = note_error(error, f"the engine of {model.served.name} failed a job")
         order, native = ticket.order, model.served.side**2
-        if is_out_of_memory(error) and order.pixels * order.settings.n > native:
+        if is_out_of_memory(error) and order.pixels * order.settings.pictures > native:
             width, height = order.size
             message = (
-                f"{order.settings.n} of {width}x{height} took more memory than there is; ask for a "
-                "smaller size or for fewer pictures"
+                f"{order.settings.pictures} of {width}x{height} took more memory than there is; "
+                "ask for a smaller size or for fewer pictures"
             )
             self._fail(ticket, "too_large", message, error_id, elsewhere=True)
             return

@@ -161,7 +161,9 @@ class OpenAIProvider(Provider):
                 asked = asking(order, model)
                 while True:
                     try:
-                        answer = await self._answer(without(asked, self._unknown), order.settings.n)
+                        answer = await self._answer(
+                            without(asked, self._unknown), order.settings.pictures
+                        )
                         break
                     except RefusedThereError as refused:
                         if refused.unknown is None or refused.unknown in self._unknown:

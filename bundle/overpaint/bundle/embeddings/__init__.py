@@ -1,0 +1,1 @@
+"""Textual inversions: words whose vectors are a file's, as rows of the text encoders' tables."""
