@@ -292,3 +292,13 @@ def test_a_flow_model_foretells_and_leaves_its_first_step_from_noise_out(
     assert psnr(np.asarray(less.images[0]), np.asarray(exact.images[0])) > 20
     assert zero.evaluations == 22
     assert zero.images[0] != exact.images[0]
+
+
+def test_evaluations_are_counted_in_every_tile_and_in_both_passes(pipe: Img2Img) -> None:
+    tiled = paint(pipe, size=(160, 128), tile="96x96", forecast=1)
+    assert tiled.exact_evaluations > 12
+    assert tiled.evaluations * 12 == tiled.exact_evaluations * 8
+    asked: dict[str, Any] = {"size": (64, 64), "steps": 8, "upscale": 1.5, "upscale_steps": 8}
+    twice = pipe.text_to_image(PROMPT, **asked, seed=1, forecast=1)
+    assert len(twice.timings.steps) == 16
+    assert (twice.evaluations, twice.exact_evaluations) == (12, 16)

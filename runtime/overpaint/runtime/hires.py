@@ -90,6 +90,8 @@ def _result(request: Request, passes: Sequence[Result]) -> Result:
         first,
         images=images,
         steps_run=steps_run,
+        evaluations=sum(one.evaluations for one in passes),
+        exact_evaluations=sum(one.exact_evaluations for one in passes),
         timings=_together([one.timings for one in passes]),
         warnings=tuple(dict.fromkeys(w for one in passes for w in one.warnings)),
         parameters=images[0].parameters,
