@@ -38,16 +38,22 @@ RECORD: Final = "build.json"
 _PLACE: Final = f"{layout.PLANS}/{TARGET}"
 
 
+WHOLE: Final = ("Convolution", "MatMul")
+CONVOLUTIONS: Final = ("Convolution",)
+"""What is put in 8 bits: all that multiplies, or where pictures do not survive that, less of it."""
+
+
 class Feeds(list[Mapping[str, Array]]):
     """What a denoiser was fed, call by call."""
 
 
 class Int8Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`build.json`. `made_of`: what the graph was made of, by component. `psnr_db`: how near
-    pictures are to those in float32."""
+    """`build.json`. `made_of`: what the graph was made of, by component. `quantised`: the
+    kinds of layers in 8 bits. `psnr_db`: how near pictures are to those in float32."""
 
     openvino: str
     nncf: str
+    quantised: tuple[str, ...]
     made_of: dict[str, str]
     psnr_db: float
 
@@ -74,8 +80,9 @@ class _Recording:
         self._engine.close()
 
 
-def quantise(bundle: Bundle, feeds: Feeds, folder: Path) -> None:
-    """Write the denoiser of `bundle` in 8 bits into `folder`, its ranges measured on `feeds`.
+def quantise(bundle: Bundle, feeds: Feeds, folder: Path, kinds: tuple[str, ...] = WHOLE) -> None:
+    """Write the denoiser of `bundle` into `folder`, its layers of these kinds in 8 bits, whose
+    ranges are measured on `feeds`.
 
     Raises:
         MissingExtraError: nncf is not installed.
@@ -96,7 +103,7 @@ def quantise(bundle: Bundle, feeds: Feeds, folder: Path) -> None:
                 advanced_parameters=nncf.AdvancedQuantizationParameters(
                     smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(-1, -1)
                 ),
-                ignored_scope=nncf.IgnoredScope(names=_edges(model)),
+                ignored_scope=nncf.IgnoredScope(names=_edges(model), types=_but(kinds)),
             )
     except Exception as error:  # nncf's exceptions share no base of their own
         raise SessionError(f"{name}: nncf cannot quantise it: {error}") from error
@@ -104,7 +111,9 @@ def quantise(bundle: Bundle, feeds: Feeds, folder: Path) -> None:
     (folder / f"{name}.bin").rename(folder / f"{name}.weights")
 
 
-def write_record(bundle: Bundle, folder: Path, psnr_db: float) -> Int8Record:
+def write_record(
+    bundle: Bundle, folder: Path, kinds: tuple[str, ...], psnr_db: float
+) -> Int8Record:
     """Write and return what was built into `folder`."""
     from importlib.metadata import version
 
@@ -112,6 +121,7 @@ def write_record(bundle: Bundle, folder: Path, psnr_db: float) -> Int8Record:
     record = Int8Record(
         openvino=version("openvino"),
         nncf=version("nncf"),
+        quantised=kinds,
         made_of={name: origin(bundle.manifest, name)},
         psnr_db=round(psnr_db, 2),
     )
@@ -152,6 +162,10 @@ def _edges(model: Any) -> list[str]:
         if node.get_type_name() == "Convolution"
     ]
     return [names[0], names[-1]] if names else []
+
+
+def _but(kinds: tuple[str, ...]) -> list[str]:
+    return [kind for kind in WHOLE if kind not in kinds]
 
 
 def import_nncf() -> Any:
