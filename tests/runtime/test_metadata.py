@@ -64,7 +64,7 @@ def test_a_png_gives_every_parameter_back(tmp_path: Path) -> None:
 
 def test_every_option_of_a_run_is_among_them() -> None:
     told = PARAMETERS.as_dict()
-    assert set(options()) - set(told) == {"n", "reference_strength"}
+    assert set(options()) - set(told) == {"n", "seeds", "reference_strength"}
 
 
 def test_a_png_carries_the_line_that_the_fields_tools_show(tmp_path: Path) -> None:
