@@ -132,7 +132,10 @@ def test_onnx_runtimes_plans_are_built_and_then_opened(micro: Path, overpaint: O
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--engine", "torch"), "expected tensorrt-rtx, tensorrt, onnxruntime; got 'torch'"),
+        (
+            ("--engine", "torch"),
+            "expected tensorrt-rtx, tensorrt, onnxruntime, openvino; got 'torch'",
+        ),
         (
             ("--engine", "onnxruntime", "--shape", "1x64x64"),
             "--shape: this is for --engine tensorrt or tensorrt-rtx; an ONNX Runtime plan takes",

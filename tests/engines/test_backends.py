@@ -120,7 +120,10 @@ def test_a_toy_is_chosen_by_name_and_never_unasked(folder: Path) -> None:
     }
 
 
-def test_the_commands_name_a_toy_and_paint_with_it(folder: Path, tmp_path: Path) -> None:
+def test_the_commands_name_a_toy_and_paint_with_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")  # a narrow table breaks words
     help_text = " ".join(overpaint(folder, "run", "--help").replace("│", " ").split())
     assert "openvino, toy" in help_text
     assert "f64" in help_text

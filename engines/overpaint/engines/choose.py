@@ -106,7 +106,8 @@ def check_device(device: str, precision: str = "f32", gpu_memory: int | None = N
     able = [backend.name for backend in BACKENDS.values() if precision in backend.precisions]
     if not able:
         every = dict.fromkeys(one for backend in BACKENDS.values() for one in backend.precisions)
-        raise UsageError(f"--precision: expected {' or '.join(every)}; got {precision!r}")
+        *others, last = every
+        raise UsageError(f"--precision: expected {', '.join(others)} or {last}; got {precision!r}")
     if any(precision not in backend.precisions for backend in _meant_by(device)):
         raise UsageError(
             f"--precision {precision} needs --device {' or '.join(able)}; got {device}"

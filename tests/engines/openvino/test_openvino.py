@@ -232,7 +232,7 @@ def test_precision_is_openvinos_alone(bundle: Bundle) -> None:
     for device in ("auto", "cpu", "cuda"):
         with pytest.raises(UsageError, match=f"bf16 needs --device openvino; got {device}"):
             choose(bundle, device, "bf16")
-    with pytest.raises(UsageError, match="--precision: expected f32 or bf16; got 'fp16'"):
+    with pytest.raises(UsageError, match="--precision: expected f32, bf16 or int8; got 'fp16'"):
         choose(bundle, "openvino", "fp16")
     assert choose(bundle, "openvino", "bf16").precision == "bf16"
 

@@ -150,6 +150,11 @@ def int8_session(bundle: Bundle, component: str, folder: Path) -> Session:
     graph = bundle.folder / described.graph
     if component == bundle.manifest.denoiser:
         graph = folder / f"{component}{IR}"
+        if not graph.is_file():  # of a bundle that was made of another, with a LoRA say
+            raise SessionError(
+                f"{component}: nothing in 8 bits was built for {bundle.folder}; "
+                "use --precision bf16"
+            )
     precision = "bf16" if computed_here() else "f32"
     return openvino_session(component, graph, described, precision=precision)
 

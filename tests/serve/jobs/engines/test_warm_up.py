@@ -116,7 +116,7 @@ def test_device_and_precision_are_the_pipelines(
     [
         ({"warm_up": [(65, 64)]}, r"--warm-up: \S+: expected a size .* the nearest is 64x64"),
         ({"precision": "bf16"}, "--precision bf16 needs --device openvino"),
-        ({"precision": "f16"}, "--precision: expected f32 or bf16"),
+        ({"precision": "f16"}, "--precision: expected f32, bf16 or int8"),
         ({"device": "abacus"}, "--device: expected one of auto, "),
     ],
 )
