@@ -58,5 +58,5 @@ def test_a_package_that_does_not_load_is_not_said_to_be_missing(
         from overpaint.engines.openvino import compiled
 
         with pytest.raises(BrokenExtraError) as caught:
-            compiled._openvino()
+            compiled.import_openvino()
         assert str(caught.value) == told
