@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from overpaint.bundle.errors import ManifestError
 from overpaint.bundle.facts import Text, TextEncoder
 from overpaint.runtime.text.conditioning import Condition, Embedding, Prompts
+from overpaint.runtime.text.flux1 import condition as flux1
 from overpaint.runtime.text.one_clip import condition as sd
 from overpaint.runtime.text.sd3 import condition as sd3
 from overpaint.runtime.text.sdxl import condition as sdxl
@@ -115,6 +117,16 @@ def test_sd3_pads_the_clips_to_t5_and_puts_t5_behind_them() -> None:
     assert got.positive["pooled_projections"][0] == pytest.approx([31, 31, 32, 32, 32])
     assert got.negative is not None
     assert got.negative["encoder_hidden_states"][0, 4:] == pytest.approx(0.3)
+
+
+def test_flux_reads_t5_and_takes_clip_pooled_alone() -> None:
+    clip = replace(L, hidden=None)
+    got = flux1(Text(encoders=(clip, T5)), prompts(None), encode)
+    assert got.positive["encoder_hidden_states"].shape == (1, 6, 8)
+    assert got.positive["encoder_hidden_states"][0] == pytest.approx(3.3)
+    assert got.positive["pooled_projections"][0] == pytest.approx([31, 31])
+    assert got.negative is not None
+    assert got.negative["encoder_hidden_states"][0] == pytest.approx(0.3)
 
 
 def test_sd3_without_t5_has_zeros_in_its_place() -> None:
