@@ -65,7 +65,7 @@ def test_schnells_four_steps_do_not_discard_the_picture(tiny_schnell_bundle: Pat
 def test_a_denoiser_that_is_told_guidance_is_guided_by_a_negative_prompt_on_top(
     tiny_flux1_bundle: Path, tiny_schnell_bundle: Path
 ) -> None:
-    asked: dict[str, Any] = {"steps": 2, "seed": SEED, "negative_prompt": "blurry"}
+    asked: dict[str, Any] = {"steps": 4, "seed": SEED, "negative_prompt": "blurry"}
     with Img2Img.open(tiny_flux1_bundle) as pipe:
         told = pipe(photograph(SIZE), PROMPT, **asked)
         assert told.parameters.guidance == "embedded"

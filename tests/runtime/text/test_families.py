@@ -31,7 +31,13 @@ WIDTHS = {"l": 2, "g": 3, "t5": 8}
 LENGTHS = {"l": 4, "g": 4, "t5": 6}
 
 
-def encode(spec: TextEncoder, prompt: str, pooled: tuple[str, ...] = ("l", "g")) -> Embedding:
+def encode(
+    spec: TextEncoder,
+    prompt: str,
+    pooled: tuple[str, ...] = ("l", "g"),
+    *,
+    negative: bool = False,
+) -> Embedding:
     """Every number tells the prompt's length, and which encoder it is."""
     name = spec.component
     value = len(prompt) + {"l": 0.1, "g": 0.2, "t5": 0.3}[name]
@@ -40,7 +46,7 @@ def encode(spec: TextEncoder, prompt: str, pooled: tuple[str, ...] = ("l", "g"))
     return Embedding(hidden, vector, "the end" if len(prompt) > 20 else "")
 
 
-def encode_xl(spec: TextEncoder, prompt: str) -> Embedding:
+def encode_xl(spec: TextEncoder, prompt: str, *, negative: bool = False) -> Embedding:
     return encode(spec, prompt, pooled=("g",))
 
 
@@ -67,7 +73,7 @@ def test_without_guidance_no_negative_prompt_is_encoded(
 ) -> None:
     asked: list[str] = []
 
-    def noting(spec: TextEncoder, prompt: str) -> Embedding:
+    def noting(spec: TextEncoder, prompt: str, *, negative: bool = False) -> Embedding:
         asked.append(prompt)
         return (encode_xl if family is sdxl else encode)(spec, prompt)
 

@@ -15,12 +15,14 @@ def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
     positive, cut = _encode(text, prompts.prompt, encode)
     if not prompts.guided:
         return Conditioning(positive, None, cut)
-    negative, negative_cut = _encode(text, prompts.negative_prompt or "", encode)
+    negative, negative_cut = _encode(text, prompts.negative_prompt or "", encode, negative=True)
     return Conditioning(positive, negative, cut + negative_cut)
 
 
-def _encode(text: Text, prompt: str, encode: Encode) -> tuple[dict[str, Array], tuple[str, ...]]:
-    clip, t5 = (encode(encoder, prompt) for encoder in text.encoders)
+def _encode(
+    text: Text, prompt: str, encode: Encode, *, negative: bool = False
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    clip, t5 = (encode(encoder, prompt, negative=negative) for encoder in text.encoders)
     assert clip.pooled is not None
     context = {"encoder_hidden_states": t5.hidden, "pooled_projections": clip.pooled}
     # What CLIP cuts T5 still reads; the pooled vector alone misses it.
