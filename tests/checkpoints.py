@@ -21,7 +21,7 @@ import diffusers
 import torch
 import transformers
 
-Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3"]
+Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1"]
 
 CLIP_L_WIDTH = 32
 CLIP_G_WIDTH = 48
@@ -43,17 +43,19 @@ def tiny_checkpoint(
     """Write a diffusers folder for `family` and return its path.
 
     `dtype` is how the weights are stored. `turbo`: the few-step, guidance-free variant (SDXL Turbo,
-    SD 3.5 Large Turbo, by their configs). `t5`: whether SD 3 has its third encoder (without it,
-    diffusers loads the folder with `text_encoder_3=None, tokenizer_3=None`). `shard_size`: split
-    weights as large checkpoints are ("200KB"). `time_cond_proj_dim`: a UNet with a guidance
-    embedding, as LCM distillation makes them. `inpainting`: a denoiser that takes the mask and the
-    masked picture's latents behind the noisy latents.
+    SD 3.5 Large Turbo, FLUX.1 schnell, by their configs). `t5`: whether SD 3 has its third encoder
+    (without it, diffusers loads the folder with `text_encoder_3=None, tokenizer_3=None`).
+    `shard_size`: split weights as large checkpoints are ("200KB"). `time_cond_proj_dim`: a UNet
+    with a guidance embedding, as LCM distillation makes them. `inpainting`: a denoiser that takes
+    the mask and the masked picture's latents behind the noisy latents.
     """
     folder = Path(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if family == "sd3":
             pipeline = _sd3(turbo=turbo, t5=t5, inpainting=inpainting)
+        elif family == "flux1":
+            pipeline = _flux1(schnell=turbo)
         elif family in ("sdxl", "sdxl-refiner"):
             pipeline = _sdxl(
                 refiner=family == "sdxl-refiner",
@@ -70,14 +72,14 @@ def tiny_checkpoint(
         pipeline.to(dtype=dtype)
     transformers.utils.logging.disable_progress_bar()
     pipeline.save_pretrained(folder, safe_serialization=True, **shards)
-    if turbo:  # all that tells SD 3.5 Large Turbo's files from SD 3.5 Large's
+    if turbo and family != "flux1":  # all that tells SD 3.5 Large Turbo's files from SD 3.5 Large's
         index = json.loads((folder / "model_index.json").read_text())
         index["_name_or_path"] = (
             f"stabilityai/{'sdxl' if family == 'sdxl' else 'sd3.5-large'}-turbo"
         )
         (folder / "model_index.json").write_text(json.dumps(index, indent=2))
     for name in ("tokenizer", "tokenizer_2"):
-        if (folder / name).is_dir():
+        if isinstance(getattr(pipeline, name, None), transformers.CLIPTokenizer):
             write_clip_vocabulary(folder / name)
     return folder
 
@@ -236,6 +238,31 @@ def _sd3(*, turbo: bool, t5: bool, inpainting: bool) -> Any:
     )
 
 
+def _flux1(*, schnell: bool) -> Any:
+    transformer = diffusers.FluxTransformer2DModel(
+        in_channels=64,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=4,
+        joint_attention_dim=T5_WIDTH,
+        pooled_projection_dim=CLIP_L_WIDTH,
+        guidance_embeds=not schnell,
+        axes_dims_rope=(4, 6, 6),
+    )
+    _calibrate_flux(transformer)
+    shift = {"shift": 1.0} if schnell else {"shift": 3.0, "use_dynamic_shifting": True}
+    return diffusers.FluxPipeline(
+        transformer=transformer,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(max_shift=1.15, **shift),
+        vae=_vae(latent_channels=16, scaling=0.3611, shift=0.1159, force_upcast=True),
+        text_encoder=_clip(CLIP_L_WIDTH, "quick_gelu", projection=None, pad=1),
+        tokenizer=_clip_tokenizer("<|endoftext|>"),
+        text_encoder_2=_t5(),
+        tokenizer_2=_t5_tokenizer(),
+    )
+
+
 # ---------------------------------------------------------------------------- their parts
 
 
@@ -304,6 +331,27 @@ def _calibrate_transformer(transformer: diffusers.SD3Transformer2DModel) -> None
             encoder_hidden_states=torch.randn(2, 77, T5_WIDTH),
             pooled_projections=torch.randn(2, CLIP_L_WIDTH + CLIP_G_WIDTH),
             timestep=torch.full((2,), 500.0),
+        ).sample
+        transformer.proj_out.weight.div_(out.std())
+        transformer.proj_out.bias.div_(out.std())
+    transformer.eval()
+
+
+def _calibrate_flux(transformer: diffusers.FluxTransformer2DModel) -> None:
+    """Scale the last layer to unit outputs, after making prompt and guidance matter."""
+    rows, columns = torch.arange(16) // 4, torch.arange(16) % 4
+    with torch.no_grad():
+        for name, weight in transformer.named_parameters():
+            if any(part in name for part in ("to_add_out", "text_embedder", "guidance_embedder")):
+                weight.mul_(3)
+        out = transformer(
+            hidden_states=torch.randn(2, 16, 64),
+            encoder_hidden_states=torch.randn(2, 77, T5_WIDTH),
+            pooled_projections=torch.randn(2, CLIP_L_WIDTH),
+            timestep=torch.full((2,), 0.5),
+            img_ids=torch.stack([torch.zeros(16), rows, columns], dim=1),
+            txt_ids=torch.zeros(77, 3),
+            guidance=torch.full((2,), 3.5) if transformer.config.guidance_embeds else None,
         ).sample
         transformer.proj_out.weight.div_(out.std())
         transformer.proj_out.bias.div_(out.std())

@@ -29,6 +29,7 @@ FAMILIES = {
     "sdxl": "tiny_sdxl",
     "sdxl-refiner": "tiny_refiner",
     "sd3": "tiny_sd3",
+    "flux1": "tiny_flux1",
 }
 """Each family's tiny checkpoint: the name of its fixture."""
 
@@ -187,6 +188,32 @@ def tiny_sd3(build_once: BuildOnce) -> Path:
 def tiny_sd3_bundle(tiny_sd3: Path, exported: Export) -> Path:
     """Its bundle, in float32."""
     return exported("sd3.bundle", tiny_sd3)
+
+
+@pytest.fixture(scope="session")
+def tiny_flux1(build_once: BuildOnce) -> Path:
+    """FLUX.1 dev: two kinds of blocks, CLIP's pooled vector and T5, guidance as an input."""
+    return _checkpoint(build_once, "flux1")
+
+
+@pytest.fixture(scope="session")
+def tiny_flux1_bundle(tiny_flux1: Path, exported: Export) -> Path:
+    """Its bundle, in float32."""
+    return exported("flux1.bundle", tiny_flux1)
+
+
+@pytest.fixture(scope="session")
+def tiny_schnell(build_once: BuildOnce) -> Path:
+    """FLUX.1 schnell: the same without guidance, for four steps."""
+    from tests.checkpoints import tiny_checkpoint
+
+    return build_once("schnell", lambda folder: tiny_checkpoint("flux1", folder, turbo=True))
+
+
+@pytest.fixture(scope="session")
+def tiny_schnell_bundle(tiny_schnell: Path, exported: Export) -> Path:
+    """Its bundle, in float32."""
+    return exported("schnell.bundle", tiny_schnell)
 
 
 @dataclass(frozen=True, slots=True)

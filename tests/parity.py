@@ -71,6 +71,8 @@ class Cell:
     guidance_scale: float
     size: tuple[int, int]
     negative_prompt: str | None = "blurry, text"
+    true_cfg_scale: float | None = None
+    prompt: str = PROMPT
 
     def __str__(self) -> str:
         strength = "text" if self.strength is None else f"{self.strength:g}"
@@ -78,6 +80,8 @@ class Cell:
         return (
             f"{self.sampler}-{strength}-{self.steps}steps-g{self.guidance_scale:g}"
             f"-{self.size[0]}x{self.size[1]}{negative}"
+            f"{'' if self.true_cfg_scale is None else f'-cfg{self.true_cfg_scale:g}'}"
+            f"{'' if self.prompt == PROMPT else f'-{len(self.prompt)}letters'}"
         )
 
 
@@ -130,6 +134,20 @@ GRIDS: dict[str, Axes] = {
         "guidance_scale": (1.0, 5.0),
         "size": SIZES,
     },
+}
+
+
+FLUX: Axes = {
+    "sampler": ("default",),
+    "strength": (0.3, 0.58, 1, None),
+    "steps": (1, 4),
+    "size": SIZES,
+    "negative_prompt": ("blurry, text", None),
+    "prompt": (PROMPT, "a long way down " * 30),
+}
+GRIDS |= {
+    "flux1": {**FLUX, "guidance_scale": (1.0, 3.5), "true_cfg_scale": (None, 4.0)},
+    "flux1-schnell": {**FLUX, "strength": (0.58, None), "guidance_scale": (1.0, 4.0)},
 }
 
 
@@ -188,6 +206,9 @@ class Reference:
                 pipe.set_progress_bar_config(disable=True)
         self.flow = hasattr(self.image, "transformer")
         self.multiple = 16 if self.flow else 8
+        config = self.image.transformer.config if self.flow else {}
+        self.told = config.get("guidance_embeds")
+        """Whether the denoiser is told the guidance scale; None in a family where none is."""
 
     def __call__(self, cell: Cell) -> Pixels:
         if cell.strength is not None and not self._runs(cell.steps, cell.strength):
@@ -201,14 +222,28 @@ class Reference:
             options["strength"] = cell.strength
         pipe.scheduler = SCHEDULERS[cell.sampler](self.scheduler.config) or self.scheduler
         images = pipe(
-            PROMPT,
-            negative_prompt=cell.negative_prompt,
+            cell.prompt,
             num_inference_steps=cell.steps,
-            guidance_scale=cell.guidance_scale,
+            **self._guidance(cell),
             generator=torch.Generator().manual_seed(SEED),
             **options,
         ).images
         return np.asarray(images[0])
+
+    def _guidance(self, cell: Cell) -> dict[str, Any]:
+        """How diffusers is asked for a cell's guidance."""
+        if self.told is None:
+            return {
+                "guidance_scale": cell.guidance_scale,
+                "negative_prompt": cell.negative_prompt,
+            }
+        negative = {"negative_prompt": cell.negative_prompt or ""}  # ours, where it is absent
+        if not self.told:
+            scale = {"true_cfg_scale": cell.guidance_scale, "max_sequence_length": 256}
+        else:
+            besides = cell.true_cfg_scale or 1.0
+            scale = {"guidance_scale": cell.guidance_scale, "true_cfg_scale": besides}
+        return {**negative, **scale}
 
     def _runs(self, steps: int, strength: float) -> bool:
         """Whether diffusers has a step to run: where it has none, it raises."""
@@ -237,15 +272,16 @@ def ours(pipe: Img2Img, cell: Cell) -> Pixels:
         "negative_prompt": cell.negative_prompt,
         "steps": cell.steps,
         "guidance_scale": cell.guidance_scale,
+        "true_cfg_scale": cell.true_cfg_scale,
         "sampler": cell.sampler,
         "seed": SEED,
     }
     if cell.strength is None:
         multiple = pipe.bundle.manifest.latents.multiple
         width, height = (side // multiple * multiple for side in cell.size)
-        result = pipe.text_to_image(PROMPT, size=(width, height), **options)
+        result = pipe.text_to_image(cell.prompt, size=(width, height), **options)
     else:
-        result = pipe(photograph(cell.size), PROMPT, strength=cell.strength, **options)
+        result = pipe(photograph(cell.size), cell.prompt, strength=cell.strength, **options)
     return np.asarray(result.images[0])
 
 

@@ -69,7 +69,7 @@ def write_file(
         if component in without:
             continue
         slots = slots_of(library, name, component)
-        prefix, naming = family.single_file[component]
+        prefix, naming = family.single_file[component][:2]
         find = naming(slots)
         stored: dict[str, Slot] = {}
         for weight, slot in slots.items():

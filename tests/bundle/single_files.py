@@ -42,7 +42,7 @@ def single_file(checkpoint: Path) -> Tensors:
     for component in (*layout.TEXT_ENCODERS, *layout.DENOISERS, "vae"):
         if not opened.has(component):
             continue
-        prefix, naming = family.single_file[component]
+        prefix, naming = family.single_file[component][:2]
         tensors = component_tensors(checkpoint, component)
         find = naming(tensors)
         parts: dict[str, dict[int, torch.Tensor]] = {}
@@ -96,9 +96,9 @@ def tiny_library(folder: Path, models: Mapping[str, tuple[Path, Path]], merges: 
 def _architecture(name: str, checkpoint: Path, graphs: dict[str, str]) -> library.Architecture:
     configs = configs_of(open_checkpoint(checkpoint))
     pads: dict[str, Any] = {}
-    for tokenizer in layout.TOKENIZERS[:2]:
+    for tokenizer in layout.TOKENIZERS:
         path = checkpoint / tokenizer / "tokenizer_config.json"
-        if path.is_file():
+        if (checkpoint / tokenizer / "merges.txt").is_file():  # CLIP's; T5's is not packaged
             pad = json.loads(path.read_text())["pad_token"]
             pads[tokenizer] = pad["content"] if isinstance(pad, dict) else pad
     return library.Architecture(

@@ -47,6 +47,19 @@ SAID = {
         # The tiny MMDiT's positions end at 24 patches of 2x2 latents of 8x8 pixels.
         "sides are multiples of 16; 16 to 384 pixels",
     ),
+    "tiny_flux1": (
+        "flux1 (FLUX.1), flow prediction",
+        "defaults     strength 0.6, 28 steps, guidance 3.5",
+        "text_encoder: CLIP, 77 tokens, padded with 49407, pooled alone",
+        "text_encoder_2: T5, 512 tokens, padded with 0",
+        "the denoiser is told the guidance scale; a negative prompt has a say",
+        "16 channels, 8x8 pixels each; scaled by 0.3611, shifted by 0.1159",
+        "sides are multiples of 16; 16 to 4096 pixels",
+    ),
+    "tiny_schnell": (
+        "defaults     strength 0.6, 4 steps, guidance 1",
+        "text_encoder_2: T5, 256 tokens, padded with 0",
+    ),
 }
 
 

@@ -95,7 +95,7 @@ def test_its_bundle_opens_while_it_is_known_and_is_refused_by_name_without(
     folder = bundle_of_toys(tmp_path / "toys")
     assert open_bundle(folder).manifest.family == toy
     monkeypatch.delitem(FAMILIES, toy)
-    with pytest.raises(BundleError, match=r"family: expected 'sd1', .*, got 'toy'"):
+    with pytest.raises(BundleError, match=r"family: expected 'flux1', .*, got 'toy'"):
         open_bundle(folder)
 
 

@@ -20,7 +20,7 @@ from overpaint.runtime.ip_adapter import open as opening
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-FAMILIES = ("tiny_sd1", "tiny_sd2", "tiny_sdxl", "tiny_refiner", "tiny_sd3")
+FAMILIES = ("tiny_sd1", "tiny_sd2", "tiny_sdxl", "tiny_refiner", "tiny_sd3", "tiny_flux1")
 SIZE = (64, 64)
 
 
@@ -48,6 +48,56 @@ def turbo(exported: Export, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SD 3.5 Large Turbo, tiny: four steps, no guidance, and no T5."""
     folder = tmp_path_factory.mktemp("turbo") / "checkpoint"
     return exported("sd3-turbo.bundle", tiny_checkpoint("sd3", folder, turbo=True, t5=False))
+
+
+def test_schnells_four_steps_do_not_discard_the_picture(tiny_schnell_bundle: Path) -> None:
+    pictures = [photograph(SIZE), photograph(SIZE).transpose(1)]
+    with Img2Img.open(tiny_schnell_bundle) as pipe:
+        defaults = pipe.bundle.manifest.defaults
+        assert (defaults.steps, defaults.strength, defaults.guidance_scale) == (4, 0.6, 1.0)
+        one, other = (pipe(picture, PROMPT, seed=SEED) for picture in pictures)
+        assert difference(np.asarray(one.images[0]), np.asarray(other.images[0])) > 20
+        assert not one.warnings
+        discarded = pipe(pictures[0], PROMPT, seed=SEED, strength=0.8)
+        assert any("the picture is ignored" in warning for warning in discarded.warnings)
+
+
+def test_a_denoiser_that_is_told_guidance_is_guided_by_a_negative_prompt_on_top(
+    tiny_flux1_bundle: Path, tiny_schnell_bundle: Path
+) -> None:
+    asked: dict[str, Any] = {"steps": 4, "seed": SEED, "negative_prompt": "blurry"}
+    with Img2Img.open(tiny_flux1_bundle) as pipe:
+        told = pipe(photograph(SIZE), PROMPT, **asked)
+        assert told.parameters.guidance == "embedded"
+        assert any("give true_cfg_scale, above 1" in warning for warning in told.warnings)
+        both = pipe(photograph(SIZE), PROMPT, **asked, true_cfg_scale=4)
+        assert both.parameters.guidance == "classifier-free"
+        assert not both.warnings
+        assert difference(np.asarray(told.images[0]), np.asarray(both.images[0])) > 3 * LIMIT
+    with (
+        Img2Img.open(tiny_schnell_bundle) as pipe,
+        pytest.raises(UsageError, match=r"true_cfg_scale: this denoiser is not told"),
+    ):
+        pipe(photograph(SIZE), PROMPT, true_cfg_scale=4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"device": "openvino"}, {"low_memory": True}, {"dtype": "float16"}], ids=str
+)
+def test_flux_is_the_same_on_other_engines_in_little_memory_and_nearly_so_in_half(
+    options: dict[str, Any], tiny_schnell: Path, tiny_schnell_bundle: Path, exported: Export
+) -> None:
+    asked: dict[str, Any] = {"steps": 2, "seed": SEED}
+    with Img2Img.open(tiny_schnell_bundle, device="cpu") as pipe:
+        [wanted] = pipe(photograph(SIZE), PROMPT, **asked).images
+    bundle, limit = tiny_schnell_bundle, LIMIT
+    if options == {"dtype": "float16"}:
+        bundle, limit = exported("schnell.float16.bundle", tiny_schnell, **options), 8
+        options = {}
+    with Img2Img.open(bundle, **options) as pipe:
+        *steps, done = pipe.stream(photograph(SIZE), PROMPT, **asked)
+    assert difference(np.asarray(wanted), np.asarray(done.result.images[0])) <= limit
+    assert steps[0].preview().size == (8, 8)
 
 
 def test_turbos_four_steps_do_not_discard_the_picture(turbo: Path) -> None:

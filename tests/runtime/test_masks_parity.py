@@ -68,6 +68,12 @@ GRIDS: dict[str, Axes] = {
     "tiny_sdxl": GRID,
     # diffusers' SD 3 inpainting noises with a method that only its own scheduler has.
     "tiny_sd3": {**GRID, "sampler": ("default",)},
+    "tiny_flux1": {
+        **GRID,
+        "sampler": ("default",),
+        "strength": (0.4, 1.0),
+        "mask": ("half", "thin lines", "grey"),
+    },
 }
 
 INPAINTING = {f"inpainting {family}": family for family in ("sd1", "sd2", "sdxl", "sd3")}
@@ -110,8 +116,9 @@ class Reference:
         self.scheduler = own.scheduler
         self.pipe = diffusers.AutoPipelineForInpainting.from_pipe(own)
         self.pipe.set_progress_bar_config(disable=True)
-        self.flow = hasattr(self.pipe, "transformer")
-        self.multiple = 16 if self.flow else 8
+        flow = hasattr(self.pipe, "transformer")
+        self.multiple = 16 if flow else 8
+        self.forgets = isinstance(self.pipe, diffusers.StableDiffusion3InpaintPipeline)
         self.encode, self.exact = self.pipe.vae.encode, copy.deepcopy(self.pipe.vae).double()
         self.pipe.vae.encode = self._encode
 
@@ -135,9 +142,9 @@ class Reference:
             width=width,
             height=height,
             generator=generator or torch.Generator().manual_seed(SEED),
-            output_type="latent" if self.flow else "pil",
+            output_type="latent" if self.forgets else "pil",
         ).images
-        return np.asarray((self.decoded(images) if self.flow else images)[0])
+        return np.asarray((self.decoded(images) if self.forgets else images)[0])
 
     @torch.inference_mode()
     def decoded(self, latents: torch.Tensor) -> list[Image.Image]:

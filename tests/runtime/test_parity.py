@@ -35,6 +35,8 @@ FIXTURES = {
     "sdxl": "tiny_sdxl",
     "sdxl-refiner": "tiny_refiner",
     "sd3": "tiny_sd3",
+    "flux1": "tiny_flux1",
+    "flux1-schnell": "tiny_schnell",
 }
 Pair = tuple[Reference, Img2Img]
 _OPENED: dict[str, Pair] = {}

@@ -133,3 +133,27 @@ def test_text_to_image_needs_a_size_and_knows_no_strength() -> None:
         with pytest.raises(UsageError, match="needs an image"):
             resolve(Settings(size=(64, 64), **option), DEFAULTS, with_image=False)  # type: ignore[arg-type]
     assert resolve(Settings(size=(64, 64)), DEFAULTS, with_image=False).strength is None
+
+
+DISTILLED = Defaults(steps=4, guidance_scale=1.0, strength=0.75, distilled=True)
+
+
+@pytest.mark.parametrize("options", [{"mode": "modify"}, {"mode": "copy"}, {"preset": "high"}])
+def test_modes_and_presets_leave_a_distilled_checkpoints_steps_and_guidance_alone(
+    options: dict[str, Any],
+) -> None:
+    got = resolve(Settings(**options), DISTILLED, with_image=True)
+    assert (got.steps, got.guidance_scale) == (4, 1.0)
+    assert (resolved(**options).steps, resolved(**options).guidance_scale) != (4, 1.0)
+    named = resolve(Settings(**options, steps=9, guidance_scale=2), DISTILLED, with_image=True)
+    assert (named.steps, named.guidance_scale) == (9, 2)
+
+
+def test_a_distilled_checkpoint_still_has_a_modes_strength_and_says_what_it_ignores() -> None:
+    copied = resolve(Settings(mode="copy"), DISTILLED, with_image=True)
+    assert (copied.strength, copied.steps_mode, copied.warnings) == (0.05, "exact", ())
+    [warning] = resolve(Settings(preset="fast"), DISTILLED, with_image=True).warnings
+    assert warning == (
+        "preset fast is ignored: this checkpoint was distilled for 4 steps and guidance_scale 1, "
+        "which stay"
+    )

@@ -60,11 +60,10 @@ def load() -> Callable[[dict[str, Any]], Contender]:
 
         def did() -> dict[str, Any]:
             manifest, result = pipe.bundle.manifest, results[0]
-            embedded = manifest.guidance_embedding_width is not None
             return {
                 "denoiser_calls": len(result.timings.steps),
                 "evaluations": result.evaluations,
-                "guidance": result.parameters.resolved.guidance_scale > 1 and not embedded,
+                "guidance": result.parameters.guidance == "classifier-free",
                 "precision": {
                     name: "bfloat16" if job["precision"] == "bf16" else component.compute_dtype
                     for name, component in manifest.components.items()

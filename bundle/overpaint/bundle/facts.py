@@ -43,8 +43,8 @@ class TextEncoder(Record, frozen=True, kw_only=True):
     """How one text encoder is fed, and which of its outputs conditions the denoiser.
 
     `length` tokens, padded with `pad_token_id`. `hidden` names the graph output taken as context
-    (`last_hidden_state`, or `hidden_states.<k>` counted from 0); `pooled` the one taken as the
-    pooled vector, if any.
+    (`last_hidden_state`, or `hidden_states.<k>` counted from 0), if any; `pooled` the one taken as
+    the pooled vector, if any.
     """
 
     component: str
@@ -52,7 +52,7 @@ class TextEncoder(Record, frozen=True, kw_only=True):
     kind: Literal["clip", "t5"]
     length: int
     pad_token_id: int
-    hidden: str
+    hidden: str | None
     pooled: str | None = None
 
 
@@ -61,7 +61,8 @@ class Text(Record, frozen=True, kw_only=True):
 
     `zeros_for_absent_negative`: an *absent* negative prompt (None, which is not "") is all zeros
     (diffusers' `force_zeros_for_empty_prompt`). `aesthetic_score`: time ids carry a score instead
-    of the target size (a refiner). `t5_length`, `t5_width`: the zeros in an absent T5's place.
+    of the target size (a refiner). `t5_length`, `t5_width`: what T5 gives, and the zeros in its
+    place where it is absent.
     """
 
     encoders: tuple[TextEncoder, ...]
@@ -72,12 +73,17 @@ class Text(Record, frozen=True, kw_only=True):
 
 
 class Defaults(Record, frozen=True, kw_only=True):
-    """What a run uses where its caller chooses nothing."""
+    """What a run uses where its caller chooses nothing.
+
+    `distilled`: these steps and this guidance are those that the checkpoint was distilled for, and
+    modes and presets leave them alone.
+    """
 
     steps: int
     guidance_scale: float
     strength: float
     sampler: str = "default"
+    distilled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

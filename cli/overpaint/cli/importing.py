@@ -18,6 +18,8 @@ EXAMPLES = """**Examples**
 
 `overpaint import finetune.safetensors -o bundles/finetune`
 
+`overpaint import flux1-dev.safetensors --rest checkpoints/flux1-dev -o bundles/flux`
+
 `overpaint import ip-adapter_sd15.safetensors -o bundles/ip-adapter`
 
 `overpaint import control_v11p_sd15_canny.safetensors -o bundles/canny`
@@ -43,6 +45,13 @@ def import_(
     tokenizer: Annotated[
         Path | None, typer.Option(help="A folder with T5's tokenizer.json, for a single file.")
     ] = None,
+    rest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="A diffusers folder with what a single file lacks, as text encoders.",
+        ),
+    ] = None,
     dtype: Annotated[
         str, typer.Option(metavar="float32|float16", help="What the engines compute in.")
     ] = "float32",
@@ -58,8 +67,8 @@ def import_(
 
     refuse_tiny_vae(checkpoint)
     if holds_adapter(checkpoint):
-        if lora or like or tokenizer:
-            raise UsageError("--lora, --like, --tokenizer: an IP-Adapter has no use for them")
+        if lora or like or tokenizer or rest:
+            raise UsageError("--lora, --like, --tokenizer, --rest: are of no use to an IP-Adapter")
         import_adapter(
             checkpoint, output, image_encoder=image_encoder, link=link, dtype=dtype, force=force
         )
@@ -73,7 +82,7 @@ def import_(
 
     choice: Choice = "auto" if link is None else "link" if link else "copy"
     if is_control_checkpoint(checkpoint):
-        given = {"--lora": lora, "--like": like, "--tokenizer": tokenizer}
+        given = {"--lora": lora, "--like": like, "--tokenizer": tokenizer, "--rest": rest}
         for option in (option for option, value in given.items() if value):
             raise UsageError(f"{option}: is for checkpoints, and this is a control network")
         with progress_bar("import") as advance:
@@ -95,6 +104,7 @@ def import_(
             loras=[LoraChoice.parse(text) for text in lora or ()],
             like=like,
             tokenizer=tokenizer,
+            rest=rest,
             dtype=dtype,
             force=force,
             decode=decode,

@@ -134,9 +134,10 @@ def _part(part: ComponentInfo) -> str:
 def _text(what: Description) -> Iterator[str]:
     """What reads the prompt, and what the family makes of a negative one."""
     for encoder in what.text.encoders:
+        pooled = "" if encoder.hidden is not None else ", pooled alone"
         yield (
             f"  text         {encoder.component}: {encoder.kind.upper()}, {encoder.length} tokens, "
-            f"padded with {encoder.pad_token_id}"
+            f"padded with {encoder.pad_token_id}{pooled}"
         )
     if what.text.t5_length and not any(one.kind == "t5" for one in what.text.encoders):
         yield f"  text         no T5: {what.text.t5_length} rows of zeros in its place"
@@ -144,8 +145,9 @@ def _text(what: Description) -> Iterator[str]:
         yield "  text         told an aesthetic score: 6, and 2.5 beside the negative prompt"
     if what.text.zeros_for_absent_negative:
         yield '  text         an absent negative prompt is zeros, which is not the empty ""'
-    if what.guidance_embedding_width is not None:
-        yield "  text         guidance is an input of the denoiser; a negative prompt has no say"
+    if what.takes_guidance:
+        yield "  text         the denoiser is told the guidance scale; a negative prompt has a say"
+        yield "               with --true-cfg-scale above 1"
 
 
 def _pictures(what: Description, manifest: Manifest) -> Iterator[str]:

@@ -70,6 +70,7 @@ class Description:
     defaults: Defaults
     scheduler: str
     guidance_embedding_width: int | None
+    takes_guidance: bool
     source: Source
     loras: tuple[Lora, ...]
     ip_adapter: Adapter | None
@@ -105,6 +106,7 @@ def describe(bundle: Bundle) -> Description:
         defaults=manifest.defaults,
         scheduler=str(read_json(bundle.path(layout.SCHEDULER_CONFIG)).get("_class_name")),
         guidance_embedding_width=manifest.guidance_embedding_width,
+        takes_guidance=manifest.takes_guidance,
         source=manifest.source,
         loras=manifest.loras,
         ip_adapter=manifest.ip_adapter,

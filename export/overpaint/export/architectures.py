@@ -97,3 +97,15 @@ SD_LEVELS: Final[Config] = {
 CLIP_L: Final = clip(768, 12, 12, 768, hidden_act="quick_gelu")
 CLIP_G: Final = clip(1280, 32, 20, 1280, hidden_act="gelu")
 PROJECTED: Final = "CLIPTextModelWithProjection"
+T5_XXL: Final[Config] = {
+    "vocab_size": 32128,
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "feed_forward_proj": "gated-gelu",
+    "is_gated_act": True,
+    "dense_act_fn": "gelu_new",
+    "decoder_start_token_id": 0,
+}

@@ -43,11 +43,6 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 
 COMPUTE_DTYPES: Final = ("float32", "float16")
 PARITIES: Final = ("checkpoint", "reduced")
-_KNOWN: Final = {
-    "unet": "UNet2DConditionModel",
-    "transformer": "SD3Transformer2DModel",
-    "vae": "AutoencoderKL",
-}
 STEPS_PER_PART: Final = 2
 PRODUCERS: Final = ("overpaint", "torch", "diffusers", "transformers", "onnx", "onnxscript")
 _NOT_TAKEN: Final = ("safety_checker", "feature_extractor", "image_encoder")
@@ -120,17 +115,18 @@ def export_checkpoint(
 
 
 def _parts(source: Checkpoint, compute: DType) -> list[Part]:
-    """`parts_of` a checkpoint of whose networks every class is known."""
-    for component, known in _KNOWN.items():
-        if source.has(component) and source.class_name(component) != known:
-            raise CheckpointError(
-                f"{component}: expected {known}, got {source.class_name(component)}; "
-                "its family is unknown"
-            )
+    """`parts_of` a checkpoint whose networks are of the classes that its family's are."""
     try:
-        return parts_of(source, compute)
+        parts = parts_of(source, compute)
     except KeyError as error:
         raise CheckpointError(f"{source.name}: its configs lack {error}") from None
+    for part in parts:
+        if source.class_name(part.source) != part.class_name:
+            raise CheckpointError(
+                f"{part.source}: expected {part.class_name}, got "
+                f"{source.class_name(part.source)}; its family is unknown"
+            )
+    return parts
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,25 +197,29 @@ class Shelf:
     graphs: dict[str, packaged.Graph] = field(default_factory=dict)
 
     def store(self, name: str, part: Part) -> str:
-        """Store a graph as `name`, unless it is there under another name; its name."""
+        """Store a graph as `name`, unless it is there under another name, or was; its name."""
         key = traced_from(part)
         for known, graph in self.graphs.items():
             if graph.traced_from == key:
                 return known
-        kept = self._kept(key) or self._interrupted(key)
+        name = self._former_name(key) or name
+        kept = self._kept(name, key) or self._interrupted(key)
         template, self.graphs[name] = kept or self._made(name, key, part)
         path = self.folder / packaged.GRAPHS / f"{name}.onnx.xz"
         path.write_bytes(lzma.compress(template, preset=_PRESET))
         return name
 
-    def _kept(self, key: str) -> tuple[bytes, packaged.Graph] | None:
+    def _former_name(self, key: str) -> str | None:
+        """What the same graph is called in the library that is replaced."""
+        graphs = self.former.index.graphs if self.former else {}
+        return next((name for name, graph in graphs.items() if graph.traced_from == key), None)
+
+    def _kept(self, name: str, key: str) -> tuple[bytes, packaged.Graph] | None:
         """The same graph of the library that is replaced."""
-        if self.former is None:
+        if self.former is None or name not in self.former.index.graphs:
             return None
-        for name, graph in self.former.index.graphs.items():
-            if graph.traced_from == key:
-                return self.former.template(name), graph
-        return None
+        graph = self.former.index.graphs[name]
+        return (self.former.template(name), graph) if graph.traced_from == key else None
 
     def _interrupted(self, key: str) -> tuple[bytes, packaged.Graph] | None:
         """The same graph of a run that did not come to its end."""

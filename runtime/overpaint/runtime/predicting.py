@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from overpaint.bundle.format.manifest import GUIDANCE
 from overpaint.bundle.lora.branches import SCALE
 from overpaint.engines.session.session import Session
 
@@ -25,6 +26,7 @@ from .denoiser.interval import interval
 from .denoiser.zero_star import optimised, still_at_first
 from .engines import turned_by
 from .ip_adapter.tokens import reference_inputs
+from .prepare import negative_scale
 from .stage import Stage
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -83,7 +85,7 @@ def _guided(predict: Branches, stage: Stage) -> Denoiser:
     settings, first = stage.job.resolved.settings, stage.job.schedule.rows[0]
     if settings.cfg_zero_star:
         predict = optimised(predict)
-    scale = stage.job.resolved.guidance_scale
+    scale = negative_scale(stage.engines.bundle.manifest, stage.job.resolved)
     denoiser = guided(predict, scale, rescaled=settings.guidance_rescale)
     flows = stage.engines.bundle.manifest.prediction == "flow"
     if settings.cfg_zero_star and flows and not first.alpha:  # pure noise
@@ -97,9 +99,11 @@ def _constants(stage: Stage, n: int, seen: Array | None, branches: int) -> dict[
     constants, engines = conditioning.batch(n), stage.engines
     manifest = engines.bundle.manifest
     width = manifest.guidance_embedding_width
+    guidance, rows = stage.job.resolved.guidance_scale, n * branches
     if width is not None:
-        embedding = guidance_embedding(stage.job.resolved.guidance_scale, width)
-        constants["timestep_cond"] = np.repeat(embedding, n, axis=0)
+        constants["timestep_cond"] = np.repeat(guidance_embedding(guidance, width), rows, axis=0)
+    elif manifest.takes_guidance:
+        constants[GUIDANCE] = np.full(rows, guidance, np.float32)
     scale = engines.lora_scale(stage.job.lora)
     if scale is not None and manifest.denoiser in turned_by(engines.bundle):
         constants[SCALE] = scale

@@ -120,7 +120,7 @@ def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> J
     seen = tile or size
     schedule = schedule_for(bundle, resolved, seen)
     resolved = _foretelling(resolved, schedule)
-    guided = is_guided(manifest, resolved)
+    guided = negative_scale(manifest, resolved) > 1
     if tile is not None and settings.vae == "tiny":
         raise UsageError("vae: a tiny one sees a picture at once; leave it or the tile out")
     cells = seen[1] // manifest.latents.downscale, seen[0] // manifest.latents.downscale
@@ -270,9 +270,21 @@ def _range(ranges: dict[str, Range], side: int | str) -> Range:
     return Range(minimum=side, maximum=side) if isinstance(side, int) else ranges[side]
 
 
-def is_guided(manifest: Manifest, resolved: Resolved) -> bool:
-    """Whether the negative prompt has a say: not where the denoiser takes the scale itself."""
-    return resolved.guidance_scale > 1 and manifest.guidance_embedding_width is None
+def negative_scale(manifest: Manifest, resolved: Resolved) -> float:
+    """The scale of guidance away from a negative prompt, which asks the denoiser twice; 1 is none.
+
+    Where the denoiser is told `guidance_scale` itself, such guidance comes on top, by a scale of
+    its own. Raises UsageError for that one where there is no such difference.
+    """
+    besides = resolved.settings.true_cfg_scale
+    if manifest.takes_guidance:
+        return 1.0 if besides is None else besides
+    if besides is not None:
+        raise UsageError(
+            "true_cfg_scale: this denoiser is not told the guidance scale, so that guidance_scale "
+            "says the same; give that"
+        )
+    return resolved.guidance_scale
 
 
 def batch_size(manifest: Manifest, n: int, guided: bool) -> int:
@@ -313,6 +325,7 @@ def schedule_for(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> S
         denoising_start=resolved.denoising_start,
         denoising_end=resolved.denoising_end,
         image_tokens=(size[0] // cell // 2) * (size[1] // cell // 2),
+        even_sigmas=family.even_sigmas,
         eta=resolved.settings.eta,
     )
 

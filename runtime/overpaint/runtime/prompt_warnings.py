@@ -22,8 +22,8 @@ def prompt_warnings(engines: Engines, job: Job) -> Iterator[str]:
     if typed and not settings.prompt_weights:
         yield f"prompt: {typed[0]!r} is read as it stands; prompt_weights reads it as a weight"
     if negative and not job.guided:
-        if engines.bundle.manifest.guidance_embedding_width is not None:
-            why = "guidance is an input of this denoiser"
+        if engines.bundle.manifest.takes_guidance:
+            why = "this denoiser is told the guidance scale; give true_cfg_scale, above 1"
         else:
             why = f"guidance_scale is {job.resolved.guidance_scale:g}; give one above 1"
         yield f"negative_prompt: it has no say: {why}"

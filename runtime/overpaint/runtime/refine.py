@@ -11,7 +11,7 @@ from dataclasses import replace
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
 
-from .prepare import Job, batch_size, image_sides, is_guided, schedule_for, schedule_warnings
+from .prepare import Job, batch_size, image_sides, negative_scale, schedule_for, schedule_warnings
 from .request import Refiner, Request
 
 
@@ -57,7 +57,7 @@ def refiner_job(base: Bundle, job: Job, refiner: Refiner) -> Job:
             f"hand_over: at {refiner.hand_over:g}, {idle} has none of the {resolved.steps} steps "
             "to run; choose another hand_over, more steps, or another strength"
         )
-    guided = is_guided(bundle.manifest, resolved)
+    guided = negative_scale(bundle.manifest, resolved) > 1
     return replace(
         job,
         resolved=resolved,

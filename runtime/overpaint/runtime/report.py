@@ -113,9 +113,9 @@ def _turned(base: Stage) -> tuple[Lora, ...]:
 
 
 def _guidance(base: Stage) -> str:
-    if base.engines.bundle.manifest.guidance_embedding_width is not None:
-        return "embedded"
-    return "classifier-free" if base.job.guided else "none"
+    if base.job.guided:
+        return "classifier-free"
+    return "embedded" if base.engines.bundle.manifest.takes_guidance else "none"
 
 
 def _adapter(base: Stage) -> Adapter | None:

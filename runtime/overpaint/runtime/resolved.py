@@ -104,18 +104,24 @@ def resolve(settings: Settings, defaults: Defaults, *, with_image: bool) -> Reso
         said = getattr(settings, name)
         return getattr(LEVELS[settings.fidelity], name) if said is None else said
 
-    def first(name: str, last: Any) -> Any:
-        """The first in line that says anything."""
-        found = (getattr(one, name) for one in (settings, preset, mode))
+    if settings.preset is not None and defaults.distilled and preset != Combination():
+        preset, warnings = Combination(), (_for_distilled(settings.preset, defaults),)
+
+    def first(name: str, last: Any, *, distilled: bool = False) -> Any:
+        """The first in line that says anything. `distilled`: modes have no say in it."""
+        line = (settings,) if distilled else (settings, preset, mode)
+        found = (getattr(one, name) for one in line)
         return next((value for value in found if value is not None), last)
 
     seed = first_seed(settings)
     return Resolved(
         settings=settings,
         strength=_strength(settings, mode, defaults) if with_image else None,
-        steps=first("steps", defaults.steps),
+        steps=first("steps", defaults.steps, distilled=defaults.distilled),
         steps_mode=first("steps_mode", "diffusers"),
-        guidance_scale=first("guidance_scale", defaults.guidance_scale),
+        guidance_scale=first(
+            "guidance_scale", defaults.guidance_scale, distilled=defaults.distilled
+        ),
         forecast=part("forecast"),
         guidance_start=part("guidance_start"),
         guidance_end=part("guidance_end"),
@@ -138,6 +144,13 @@ def check_text_to_image(settings: Settings) -> None:
             raise UsageError(f"{name} needs an image to start from; text to image has none")
     if settings.size is None:
         raise UsageError("size: text to image needs one, for example 512x512")
+
+
+def _for_distilled(preset: str, defaults: Defaults) -> str:
+    return (
+        f"preset {preset} is ignored: this checkpoint was distilled for {defaults.steps} steps and "
+        f"guidance_scale {defaults.guidance_scale:g}, which stay"
+    )
 
 
 def _strength(settings: Settings, mode: Combination, defaults: Defaults) -> float:

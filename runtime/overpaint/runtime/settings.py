@@ -64,6 +64,10 @@ class Settings:
 
     steps_mode: "diffusers" runs int(steps * strength) steps, "exact" runs `steps` of them, "lcm"
         (the samplers lcm and tcd) runs `steps` in the range that strength narrows.
+    guidance_scale: how strictly the prompt is followed, by the checkpoint's own kind of guidance:
+        told to the denoiser where it was distilled for that (FLUX.1 dev, latent consistency
+        models), else by asking it twice, with and without the prompt.
+    true_cfg_scale: the latter besides the former; refused where there is no difference.
     guidance_rescale: how far the guided prediction's deviation is pulled back to that of the
         prompt's own, against washed-out pictures of v-prediction at zero terminal SNR.
     cfg_zero_star: guidance leads away from as much of the negative prediction only as the
@@ -142,6 +146,11 @@ class Settings:
     )
     guidance_scale: float | None = option(
         None, "How strictly the prompt is followed; 1 is off", low=0
+    )
+    true_cfg_scale: float | None = option(
+        None,
+        "Guidance by a negative prompt, where the model is told guidance_scale; 1 is off",
+        low=0,
     )
     guidance_rescale: float = option(0.0, "Against colours that guidance washes out", low=0, high=1)
     cfg_zero_star: bool = option(False, "CFG-Zero*: guidance that scales what it leads away from")
@@ -222,7 +231,7 @@ class Settings:
         None, "Give the result the input's colours", choices=lambda: COLOURS
     )
     max_sequence_length: int | None = option(
-        None, "How many tokens SD 3's T5 reads; absent, 256", low=1, high=512
+        None, "How many tokens T5 reads; absent, 256 (FLUX.1 dev: 512)", low=1, high=512
     )
     clip_skip: int = option(
         0, "Take CLIP's context so many layers before its usual one", low=0, high=30
@@ -310,6 +319,7 @@ class Options(TypedDict, total=False):
     steps: int | None
     steps_mode: str | None
     guidance_scale: float | None
+    true_cfg_scale: float | None
     guidance_rescale: float
     cfg_zero_star: bool
     fidelity: str

@@ -15,6 +15,7 @@ import torch
 import transformers
 from diffusers.loaders import single_file_utils
 
+from overpaint.bundle.checkpoint.original_names.flux import flux_source
 from overpaint.bundle.checkpoint.original_names.mmdit import MmditNames
 from overpaint.bundle.checkpoint.original_names.text import clip_source, openclip_source, t5_source
 from overpaint.bundle.checkpoint.original_names.unet import UnetNames
@@ -147,6 +148,23 @@ def test_every_tensor_of_an_mmdit_has_the_name_diffusers_reads(kind: str) -> Non
     ours = tensors_of(transformer)
     file = single_file(ours, MmditNames.of(ours).source)
     theirs = single_file_utils.convert_sd3_transformer_checkpoint_to_diffusers(
+        prefixed(file, "model.diffusion_model.")
+    )
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize("guidance", [True, False], ids=["FLUX.1 dev", "FLUX.1 schnell"])
+def test_every_tensor_of_a_flux_has_the_name_diffusers_reads(guidance: bool) -> None:
+    """diffusers' converter knows one width, so the rows are as many as they truly are, and each of
+    one number."""
+    with torch.device("meta"):
+        transformer = diffusers.FluxTransformer2DModel(guidance_embeds=guidance)
+    ours = {
+        name: torch.randn(tensor.shape[0], *(1 for _ in tensor.shape[1:]))
+        for name, tensor in transformer.state_dict().items()
+    }
+    file = single_file(ours, flux_source)
+    theirs = single_file_utils.convert_flux_transformer_checkpoint_to_diffusers(
         prefixed(file, "model.diffusion_model.")
     )
     assert_same(ours, theirs)

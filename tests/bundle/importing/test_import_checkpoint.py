@@ -34,7 +34,7 @@ from overpaint.bundle.tensor import Tensor
 from overpaint.bundle.tokenizer.files import pad_token_id
 from overpaint.engines.onnxruntime.cpu.decode import decode
 
-FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3")
+FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1")
 INPAINTING = {f"{family}-inpainting": family for family in ("sd1", "sd2", "sdxl", "sd3")}
 KINDS = (*FAMILIES, *INPAINTING)
 SIZES = {"batch": 2, "tokens": 77, "latent_height": 8, "latent_width": 12}
@@ -142,7 +142,8 @@ def test_a_single_file_imports_to_the_numbers_of_its_folders_export(
         import_checkpoint(folder, tmp_path / "wanted", library=library)
         wanted, t5 = tmp_path / "wanted", checkpoint / "tokenizer_3"
     else:
-        wanted, t5 = models[kind].bundle, None
+        t5 = checkpoint / "tokenizer_2" if kind == "flux1" else None
+        wanted = models[kind].bundle
     made = import_checkpoint(path, tmp_path / "bundle", library=library, tokenizer=t5)
     assert made.architecture == kind
     assert_same_numbers(tmp_path / "bundle", wanted)
@@ -218,6 +219,29 @@ def test_sd3_without_t5_imports_without_it(
     assert made.manifest.text.t5_length == 256
     index = json.loads((tmp_path / "bundle" / layout.MODEL_INDEX).read_text())
     assert index["text_encoder_3"] == index["tokenizer_3"] == [None, None]
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_a_file_with_the_denoiser_alone_is_completed_by_a_folder(
+    prefix: str,
+    checkpoints: dict[str, Path],
+    bundles: dict[str, Path],
+    library: Library,
+    tmp_path: Path,
+) -> None:
+    """As FLUX.1's own files and most of its fine-tunes are published."""
+    own = "model.diffusion_model."
+    whole = single_file(checkpoints["flux1"])
+    file = {prefix + n.removeprefix(own): t for n, t in whole.items() if n.startswith(own)}
+    path, made = tmp_path / "flux1-dev.safetensors", tmp_path / "bundle"
+    safetensors.torch.save_file(file, path)
+    with pytest.raises(CheckpointError, match=r"nearest to .*text_encoder"):
+        import_checkpoint(path, made, library=library)
+    import_checkpoint(path, made, library=library, rest=checkpoints["flux1"])
+    assert_same_numbers(made, bundles["flux1"])
+    assert meaning(read_manifest(made)) == meaning(read_manifest(bundles["flux1"]))
+    with pytest.raises(UsageError, match="--rest: is for single files"):
+        import_checkpoint(checkpoints["flux1"], tmp_path / "b", rest=path.parent)
 
 
 def test_weights_are_linked_or_copied_as_told(

@@ -88,7 +88,7 @@ def assert_changed(before: dict[str, Tensors], after: dict[str, Tensors], *names
 
 @pytest.mark.parametrize(
     ("family", "weight"),
-    [("sd1", 1.0), ("sd1", -0.5), ("sd2", 0.35), ("sdxl", 0.35), ("sd3", 0.35)],
+    [("sd1", 1.0), ("sd1", -0.5), ("sd2", 0.35), ("sdxl", 0.35), ("sd3", 0.35), ("flux1", 0.35)],
 )
 def test_a_lora_as_diffusers_saves_it_is_fused_as_diffusers_fuses_it(
     family: str, weight: float, checkpoint: Callable[[str], Path], tmp_path: Path
@@ -332,3 +332,49 @@ def test_a_choice_is_a_file_and_a_weight(text: str, path: str, weight: float) ->
 def test_a_weight_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="FILE:WEIGHT"):
         LoraChoice.parse(text)
+
+
+def test_a_lora_of_fluxs_fused_layers_is_fused_as_diffusers_fuses_it(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """kohya's scripts train on the original names; diffusers knows blocks of one width alone, so
+    the original layers' update is put together from what PEFT has of diffusers'."""
+    torch.manual_seed(3)
+    base = pipeline(checkpoint("flux1"))
+    width, wide = 64, 64 * 4
+    rows = {
+        "double_blocks_0_img_attn_qkv": (3 * width, width),
+        "double_blocks_1_txt_attn_qkv": (3 * width, width),
+        "double_blocks_0_img_mod_lin": (6 * width, width),
+        "single_blocks_1_linear1": (3 * width + wide, width),
+        "single_blocks_0_linear2": (width, width + wide),
+    }
+    file, whole = {}, {}
+    for module, (out, into) in rows.items():
+        down, up = torch.randn(4, into) * 0.2, torch.randn(out, 4) * 0.2
+        file[f"lora_unet_{module}.lora_down.weight"] = down
+        file[f"lora_unet_{module}.lora_up.weight"] = up
+        file[f"lora_unet_{module}.alpha"] = torch.tensor(2.0)
+        whole[module] = 2.0 / 4 * 0.7 * up @ down
+    path = tmp_path / "kohya.safetensors"
+    safetensors.torch.save_file(file, path)
+    before, fused = weights(base), ours(base, LoraChoice(path, 0.7))
+    pieces = {
+        "transformer_blocks.0.attn.to_{}.weight": ("double_blocks_0_img_attn_qkv", "qkv"),
+        "transformer_blocks.1.attn.add_{}_proj.weight": ("double_blocks_1_txt_attn_qkv", "qkv"),
+        "single_transformer_blocks.1.attn.to_{}.weight": ("single_blocks_1_linear1", "qkv"),
+    }
+    wanted = {
+        name.format(letter): whole[module][at * width : (at + 1) * width]
+        for name, (module, letters) in pieces.items()
+        for at, letter in enumerate(letters)
+    }
+    mlp = whole["single_blocks_1_linear1"][3 * width :]
+    wanted |= {
+        "transformer_blocks.0.norm1.linear.weight": whole["double_blocks_0_img_mod_lin"],
+        "single_transformer_blocks.1.proj_mlp.weight": mlp,
+        "single_transformer_blocks.0.proj_out.weight": whole["single_blocks_0_linear2"],
+    }
+    for name, tensor in before["transformer"].items():
+        change = wanted.get(name, torch.zeros_like(tensor))
+        torch.testing.assert_close(fused["transformer"][name], tensor + change, msg=name)

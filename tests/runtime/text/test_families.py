@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from overpaint.bundle.errors import ManifestError
 from overpaint.bundle.facts import Text, TextEncoder
 from overpaint.runtime.text.conditioning import Condition, Embedding, Prompts
+from overpaint.runtime.text.flux1 import condition as flux1
 from overpaint.runtime.text.one_clip import condition as sd
 from overpaint.runtime.text.sd3 import condition as sd3
 from overpaint.runtime.text.sdxl import condition as sdxl
@@ -29,7 +31,13 @@ WIDTHS = {"l": 2, "g": 3, "t5": 8}
 LENGTHS = {"l": 4, "g": 4, "t5": 6}
 
 
-def encode(spec: TextEncoder, prompt: str, pooled: tuple[str, ...] = ("l", "g")) -> Embedding:
+def encode(
+    spec: TextEncoder,
+    prompt: str,
+    pooled: tuple[str, ...] = ("l", "g"),
+    *,
+    negative: bool = False,
+) -> Embedding:
     """Every number tells the prompt's length, and which encoder it is."""
     name = spec.component
     value = len(prompt) + {"l": 0.1, "g": 0.2, "t5": 0.3}[name]
@@ -38,7 +46,7 @@ def encode(spec: TextEncoder, prompt: str, pooled: tuple[str, ...] = ("l", "g"))
     return Embedding(hidden, vector, "the end" if len(prompt) > 20 else "")
 
 
-def encode_xl(spec: TextEncoder, prompt: str) -> Embedding:
+def encode_xl(spec: TextEncoder, prompt: str, *, negative: bool = False) -> Embedding:
     return encode(spec, prompt, pooled=("g",))
 
 
@@ -65,7 +73,7 @@ def test_without_guidance_no_negative_prompt_is_encoded(
 ) -> None:
     asked: list[str] = []
 
-    def noting(spec: TextEncoder, prompt: str) -> Embedding:
+    def noting(spec: TextEncoder, prompt: str, *, negative: bool = False) -> Embedding:
         asked.append(prompt)
         return (encode_xl if family is sdxl else encode)(spec, prompt)
 
@@ -115,6 +123,16 @@ def test_sd3_pads_the_clips_to_t5_and_puts_t5_behind_them() -> None:
     assert got.positive["pooled_projections"][0] == pytest.approx([31, 31, 32, 32, 32])
     assert got.negative is not None
     assert got.negative["encoder_hidden_states"][0, 4:] == pytest.approx(0.3)
+
+
+def test_flux_reads_t5_and_takes_clip_pooled_alone() -> None:
+    clip = replace(L, hidden=None)
+    got = flux1(Text(encoders=(clip, T5)), prompts(None), encode)
+    assert got.positive["encoder_hidden_states"].shape == (1, 6, 8)
+    assert got.positive["encoder_hidden_states"][0] == pytest.approx(3.3)
+    assert got.positive["pooled_projections"][0] == pytest.approx([31, 31])
+    assert got.negative is not None
+    assert got.negative["encoder_hidden_states"][0] == pytest.approx(0.3)
 
 
 def test_sd3_without_t5_has_zeros_in_its_place() -> None:

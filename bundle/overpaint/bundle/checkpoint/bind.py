@@ -75,11 +75,15 @@ def _transposed(stored: Stored) -> bytes:
 
 
 def _where_it_lies(found: Found) -> Weight:
-    pieces = []
+    pieces: list[Piece] = []
     for rows, stored in zip(found.source.rows, found.stored, strict=True):
         length = stored.size // rows.of
-        offset = stored.offset + rows.part * length
-        pieces.append(Piece(_portable(stored.file), offset, length))
+        piece = Piece(_portable(stored.file), stored.offset + rows.part * length, length)
+        before = pieces[-1] if pieces else None
+        if before and (before.location, before.offset + before.length) == piece[:2]:
+            pieces[-1] = before._replace(length=before.length + length)  # rows that follow rows
+        else:
+            pieces.append(piece)
     return Weight(found.stored[0].dtype, tuple(pieces))
 
 

@@ -25,11 +25,19 @@ class InSingleFile(NamedTuple):
     """A component's place in a single file: how its names begin, and what follows.
 
     `naming` is made from all of the component's names in a diffusers folder: a layout shows in
-    them.
+    them. `or_prefix`: how they begin in files where none begins with `prefix`; "" is a file that
+    holds this component alone.
     """
 
     prefix: str
     naming: Callable[[Collection[str]], Naming]
+    or_prefix: str | None = None
+
+    def prefix_in(self, names: Collection[str]) -> str:
+        """How this component's names begin in a file that has `names`."""
+        if self.or_prefix is None or any(name.startswith(self.prefix) for name in names):
+            return self.prefix
+        return self.or_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +58,11 @@ def folder_tensors(stored: Mapping[str, Stored]) -> Tensors:
 
 def single_file_tensors(file: Mapping[str, Stored], place: InSingleFile) -> Tensors:
     """A component of a single file, empty where the file has nothing at its place."""
+    prefix = place.prefix_in(file)
     stored = {
-        name.removeprefix(place.prefix): tensor
+        name.removeprefix(prefix): tensor
         for name, tensor in file.items()
-        if name.startswith(place.prefix)
+        if name.startswith(prefix)
     }
 
     def sources(names: Collection[str]) -> Callable[[str], Iterator[Source]]:

@@ -19,7 +19,7 @@ from overpaint.bundle.facts import Components, Config, Configs, Defaults, Facts,
 from .config_fields import DenoiserFields, read_fields
 from .family import Family
 
-GUIDANCE_EMBEDDED: Final = Defaults(steps=4, guidance_scale=8.5, strength=0.8)
+GUIDANCE_EMBEDDED: Final = Defaults(steps=4, guidance_scale=8.5, strength=0.8, distilled=True)
 """Of latent consistency models, whatever the family."""
 
 INPAINTING_STRENGTH: Final = 1.0
@@ -60,7 +60,7 @@ def facts_of(configs: Configs, name: str = "checkpoint") -> Facts:
             latents=latents,
             prediction=_prediction(configs.scheduler, family),
             text=family.text(configs),
-            defaults=_defaults(fields, latents, family, name),
+            defaults=_defaults(denoiser, latents, family, name),
             guidance_embedding_width=fields.time_cond_proj_dim,
         )
     except CheckpointError as error:
@@ -94,10 +94,11 @@ def _prediction(scheduler: Config, family: Family) -> Prediction:
     )
 
 
-def _defaults(denoiser: DenoiserFields, latents: Latents, family: Family, name: str) -> Defaults:
-    if denoiser.time_cond_proj_dim:
+def _defaults(denoiser: Config, latents: Latents, family: Family, name: str) -> Defaults:
+    fields = read_fields(denoiser, DenoiserFields, "the denoiser's config")
+    if fields.time_cond_proj_dim:
         return GUIDANCE_EMBEDDED
-    usual = family.turbo if "turbo" in name.lower() else family.defaults
-    if denoiser.in_channels == latents.inpainting_channels:
+    usual = family.turbo if family.is_turbo(denoiser, name) else family.defaults
+    if fields.in_channels == latents.inpainting_channels:
         return msgspec.structs.replace(usual, strength=INPAINTING_STRENGTH)
     return usual

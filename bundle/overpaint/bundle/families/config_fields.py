@@ -39,6 +39,7 @@ class DenoiserFields(msgspec.Struct, frozen=True):
     block_out_channels: Levels | None = None
     time_cond_proj_dim: Width | None = None
     joint_attention_dim: Width | None = None
+    guidance_embeds: bool = False
     use_linear_projection: bool | None = None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from overpaint.bundle import layout
 from overpaint.bundle.errors import CheckpointError
 from overpaint.bundle.facts import Configs, TextEncoder
@@ -11,7 +13,7 @@ from overpaint.bundle.facts import Configs, TextEncoder
 from .config_fields import ClipFields, read_fields
 
 CLIP_LENGTH: Final = 77
-T5_LENGTH: Final = 256  # diffusers' max_sequence_length; the model takes up to 512
+T5_LENGTH: Final = 256  # diffusers' max_sequence_length for SD 3; the model takes up to 512
 
 
 def last_of_clip(configs: Configs, component: str) -> TextEncoder:
@@ -27,20 +29,26 @@ def last_but_one_of_clip(configs: Configs, component: str, *, pooled: bool) -> T
     return _clip(configs, component, f"hidden_states.{layers - 1}", pooled=pooled)
 
 
-def t5(configs: Configs, component: str) -> TextEncoder:
+def pooled_clip(configs: Configs, component: str) -> TextEncoder:
+    """CLIP by its pooled vector alone, not projected."""
+    clip = _clip(configs, component, None, pooled=True)
+    return msgspec.structs.replace(clip, pooled="pooler_output")
+
+
+def t5(configs: Configs, component: str, length: int = T5_LENGTH) -> TextEncoder:
     """T5's encoder by its last hidden state."""
     tokenizer = _tokenizer(component)
     return TextEncoder(
         component=component,
         tokenizer=tokenizer,
         kind="t5",
-        length=T5_LENGTH,
+        length=length,
         pad_token_id=_pad_token_id(configs, tokenizer),
         hidden="last_hidden_state",
     )
 
 
-def _clip(configs: Configs, component: str, hidden: str, *, pooled: bool) -> TextEncoder:
+def _clip(configs: Configs, component: str, hidden: str | None, *, pooled: bool) -> TextEncoder:
     tokenizer = _tokenizer(component)
     positions = _fields(configs, component).max_position_embeddings
     return TextEncoder(

@@ -24,6 +24,11 @@ def unchanged(timestep: float) -> float:
     return timestep
 
 
+def called_turbo(denoiser: Config, name: str) -> bool:
+    """Where no config tells: by the checkpoint's name."""
+    return "turbo" in name.lower()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denoiser:
     """The component that predicts, and what its graph's inputs are called.
@@ -69,11 +74,14 @@ class Family:
         config names one, and the first is meant where it does not.
     encoders: its text encoders, in the order in which their contexts are joined.
     latents: made of the VAE's config and the denoiser's.
-    defaults, turbo: those of diffusers' image-to-image pipeline, and those of checkpoints that are
-        called turbo.
+    defaults, turbo: those of diffusers' image-to-image pipeline, and those of checkpoints that were
+        distilled for few steps.
+    is_turbo: whether a checkpoint was, by its denoiser's config and its name.
     single_file: where each component lies in a single file.
     optional: components that a checkpoint may lack.
     rounding: whether strength rounds a fraction of a step down or up.
+    even_sigmas: whether diffusers' pipelines name the noise levels, evenly from 1 to 1/steps, or
+        leave them to the scheduler.
     legacy_scheduler_config: whether diffusers' pipeline mends scheduler configs of before 2022.
     controlled: what tells its control networks; None where there are none.
     refines: the title of the family whose pictures this one finishes.
@@ -91,7 +99,9 @@ class Family:
     turbo: Defaults
     single_file: Mapping[str, InSingleFile]
     optional: frozenset[str] = frozenset()
+    is_turbo: Callable[[Config, str], bool] = called_turbo
     rounding: Literal["down", "up"] = "down"
+    even_sigmas: bool = False
     legacy_scheduler_config: bool = False
     controlled: Controlled | None = None
     refines: str | None = None

@@ -58,7 +58,7 @@ FAMILY: Final = Family(
     text=_text,
     defaults=Defaults(steps=50, guidance_scale=7.0, strength=0.6),
     # At 4 steps, any more strength starts from pure noise.
-    turbo=Defaults(steps=4, guidance_scale=1.0, strength=0.75),
+    turbo=Defaults(steps=4, guidance_scale=1.0, strength=0.75, distilled=True),
     single_file={
         "transformer": InSingleFile(
             single_files.DENOISER, lambda names: MmditNames.of(names).source

@@ -10,7 +10,7 @@ from .family import Denoiser
 
 UNET: Final = Denoiser(component="unet", sample="sample")
 PREDICTIONS: Final[tuple[Prediction, ...]] = ("epsilon", "v_prediction", "sample")
-TURBO: Final = Defaults(steps=4, guidance_scale=1.0, strength=0.5)
+TURBO: Final = Defaults(steps=4, guidance_scale=1.0, strength=0.5, distilled=True)
 
 
 def text_encoders(components: Components) -> set[str]:

@@ -6,7 +6,7 @@ Unknown fields are errors, so a typing slip is never a silent default. Everythin
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from overpaint.bundle.facts import Defaults, DenoiserName, Latents, Prediction, Text
 from overpaint.bundle.record import Record
@@ -14,6 +14,9 @@ from overpaint.bundle.tensor import DType, Range, Tensor
 
 FORMAT = "overpaint-bundle"
 VERSION = 1
+
+GUIDANCE: Final = "guidance"
+"""What a denoiser calls the input that takes the guidance scale as it is."""
 
 
 class Parity(Record, frozen=True, kw_only=True):
@@ -105,6 +108,15 @@ class Manifest(Record, frozen=True, kw_only=True):
     loras: tuple[Lora, ...] = ()
     ip_adapter: Adapter | None = None
     embeddings: tuple[Embedding, ...] = ()
+
+    @property
+    def takes_guidance(self) -> bool:
+        """Whether the denoiser is told the guidance scale, embedded or as it is: distilled from
+        guidance, it needs no second call for it."""
+        inputs = self.components[self.denoiser].inputs
+        return self.guidance_embedding_width is not None or any(
+            one.name == GUIDANCE for one in inputs
+        )
 
     @property
     def inpaints(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 from overpaint.bundle.checkpoint.folder import Checkpoint, open_checkpoint
 from overpaint.bundle.checkpoint.safetensors import Stored, read_header
 from overpaint.bundle.checkpoint.tensors import Tensors, folder_tensors, single_file_tensors
-from overpaint.bundle.errors import CheckpointError
+from overpaint.bundle.errors import CheckpointError, UsageError
 from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.files.looking import is_file
 
@@ -51,11 +51,13 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class SingleFile:
-    """A `.safetensors` file with the original code's names."""
+    """A `.safetensors` file with the original code's names. `rest`: a diffusers folder that has
+    the components which the file lacks."""
 
     path: Path
     tensors: Mapping[str, Stored] = field(repr=False)
     metadata: Mapping[str, str] = field(repr=False)
+    rest: Folder | None = None
 
     @property
     def name(self) -> str:
@@ -68,17 +70,27 @@ class SingleFile:
     def tensors_of(self, family: str, component: str) -> Tensors | None:
         """A component's tensors, if the file is of `family`."""
         place = FAMILIES[family].single_file.get(component)
-        return None if place is None else single_file_tensors(self.tensors, place)
+        if place is None:
+            return None
+        found = single_file_tensors(self.tensors, place)
+        if self.rest is not None and not found.stored:
+            return self.rest.tensors_of(family, component)
+        return found
 
 
-def open_for_import(source: str | os.PathLike[str]) -> Folder | SingleFile:
-    """Open a diffusers folder, a hub id or a single file.
+def open_for_import(
+    source: str | os.PathLike[str], rest: str | os.PathLike[str] | None = None
+) -> Folder | SingleFile:
+    """Open a diffusers folder, a hub id or a single file, which `rest` completes.
 
     Raises:
         CheckpointError: there is nothing, or a pickle, or a broken file.
+        UsageError: `rest` of what is whole.
     """
     path = Path(source)
     if not is_file(path):
+        if rest is not None:
+            raise UsageError("--rest: is for single files; a diffusers folder is whole")
         return Folder(open_checkpoint(source))
     try:
         with open(path, "rb") as file:
@@ -96,4 +108,5 @@ def open_for_import(source: str | os.PathLike[str]) -> Folder | SingleFile:
     for name, what in _OTHERS.items():
         if name in tensors:
             raise CheckpointError(f"{path}: {what}; it cannot be imported")
-    return SingleFile(path, tensors, metadata)
+    whole = None if rest is None else Folder(open_checkpoint(rest))
+    return SingleFile(path, tensors, metadata, whole)

@@ -28,7 +28,7 @@ from overpaint.bundle.lora.file import LoraChoice
 from overpaint.bundle.lora.fuse import fuse_into
 from overpaint.bundle.progress import Progress, Steps
 
-from .checkpoint_kinds import Folder, open_for_import
+from .checkpoint_kinds import Folder, SingleFile, open_for_import
 from .library import Library, open_library
 from .preview_factors import Decode, fit_preview
 from .recognise import Recognised, recognise
@@ -54,6 +54,7 @@ def import_checkpoint(
     loras: Sequence[LoraChoice] = (),
     like: str | None = None,
     tokenizer: str | os.PathLike[str] | None = None,
+    rest: str | os.PathLike[str] | None = None,
     dtype: str = "float32",
     force: bool = False,
     library: Library | None = None,
@@ -67,6 +68,8 @@ def import_checkpoint(
         loras: fused, in order, each at its weight.
         like: which architecture a single file is, where its tensors and metadata cannot tell.
         tokenizer: a folder with T5's tokenizer.json, which a single file with T5 needs.
+        rest: a diffusers folder that has what a single file lacks: a file of FLUX.1 is often its
+            denoiser alone.
         dtype: what the graphs compute in.
         library: the architectures to choose from; absent, those of the package.
         decode: runs the VAE decoder once, so that previews are in colour; absent, they are grey.
@@ -80,7 +83,9 @@ def import_checkpoint(
     shelf = library or open_library()
     t5 = None if tokenizer is None else Path(tokenizer)
     with new_bundle(output, force) as folder:
-        opened = open_for_import(checkpoint)
+        opened = open_for_import(checkpoint, rest)
+        if t5 is None and isinstance(opened, SingleFile) and opened.rest is not None:
+            t5 = opened.rest.checkpoint.folder
         recognised = recognise(shelf, opened.tensors_of, opened.label)
         if isinstance(opened, Folder):
             if like is not None:

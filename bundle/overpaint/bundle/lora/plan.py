@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from overpaint.bundle import layout
 from overpaint.bundle.checkpoint.source import Source
 from overpaint.bundle.families.family import Family
 
@@ -39,9 +40,7 @@ def plan_loras(
     for lora in loras:
         unmatched = []
         for update in read_lora(lora.path):
-            component = (
-                family.denoiser.component if update.component == DENOISER else update.component
-            )
+            component = _component(family, update.component)
             found = targets.get(component, {}).get(update.module, ())
             if not found:
                 unmatched.append(update.key)
@@ -51,3 +50,14 @@ def plan_loras(
         if unmatched:
             refuse_keys(lora.path, unmatched, "that match nothing in this model")
     return plan
+
+
+def _component(family: Family, called: str) -> str:
+    """The bundle's component that a LoRA calls so. kohya's scripts count T5 third, wherever a
+    family has it."""
+    if called == DENOISER:
+        return family.denoiser.component
+    own = [encoder.component for encoder in family.encoders]
+    if called == layout.TEXT_ENCODERS[2] and called not in own:
+        return next((one.component for one in family.encoders if one.kind == "t5"), called)
+    return called

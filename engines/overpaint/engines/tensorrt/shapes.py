@@ -334,7 +334,8 @@ def _tokens(manifest: Manifest, name: str) -> int | None:
         return own[0]
     if name != manifest.denoiser and not _is_network(name):
         return None
-    clip = max((one.length for one in manifest.text.encoders if one.kind == "clip"), default=0)
+    joined = [one for one in manifest.text.encoders if one.hidden is not None]
+    clip = max((one.length for one in joined if one.kind == "clip"), default=0)
     t5 = [one.length for one in manifest.text.encoders if one.kind == "t5"]
     return clip + (t5[0] if t5 else manifest.text.t5_length or 0)
 

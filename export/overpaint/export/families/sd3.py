@@ -13,6 +13,7 @@ from overpaint.export.architectures import (
     ENDS,
     EXCLAMATION,
     PROJECTED,
+    T5_XXL,
     Architecture,
     vae,
 )
@@ -38,18 +39,6 @@ def _mmdit(heads: int, layers: int, **config: Any) -> tuple[str, str, Config]:
 
 
 _FLOW: Final = ("FlowMatchEulerDiscreteScheduler", {"num_train_timesteps": 1000, "shift": 3.0})
-_T5_XXL: Final[Config] = {
-    "vocab_size": 32128,
-    "d_model": 4096,
-    "d_kv": 64,
-    "d_ff": 10240,
-    "num_layers": 24,
-    "num_heads": 64,
-    "feed_forward_proj": "gated-gelu",
-    "is_gated_act": True,
-    "dense_act_fn": "gelu_new",
-    "decoder_start_token_id": 0,
-}
 _SD3_MEDIUM: Final = Architecture(
     like="Stable Diffusion 3 Medium",
     pipeline="StableDiffusion3Pipeline",
@@ -66,7 +55,7 @@ _SD3_MEDIUM: Final = Architecture(
         ),
         "text_encoder": ("transformers", PROJECTED, CLIP_L),
         "text_encoder_2": ("transformers", PROJECTED, CLIP_G),
-        "text_encoder_3": ("transformers", "T5EncoderModel", _T5_XXL),
+        "text_encoder_3": ("transformers", "T5EncoderModel", T5_XXL),
     },
     scheduler=_FLOW,
     pads={"tokenizer": ENDS, "tokenizer_2": EXCLAMATION},

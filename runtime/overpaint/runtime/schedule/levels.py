@@ -28,6 +28,9 @@ class Request:
     flow_shift: float | None = None
     """e^μ of dynamic shifting (linear time shift: μ), in place of the config's constant shift."""
     consistency_strength: float = 1.0
+    even: bool = False
+    """Flow levels evenly from 1 to 1/steps before they are shifted, as FLUX.1's pipelines name
+    them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +137,13 @@ def unipc(options: Options, training: Training, request: Request) -> Levels:
 
 def flow(options: Options, training: Training, request: Request) -> Levels:
     """The levels of rectified flow (Esser et al. 2024): ends that are shifted already, evenly
-    spaced, and shifted again, as SD3's reference has it."""
+    spaced, and shifted again, as SD3's reference has it; or `even` ones, shifted once."""
     count, total = request.steps, options.num_train_timesteps
     ends = np.array([total, 1], np.float32) / np.float32(total)
     if not options.use_dynamic_shifting:
         shift32 = np.float32(options.shift)
         ends = shift32 * ends / (1 + np.float32(options.shift - 1) * ends)
-    high, low = float(ends[0]), float(ends[1])
+    high, low = (1.0, 1 / count) if request.even else (float(ends[0]), float(ends[1]))
     visited = np.linspace(high * total, low * total, count) / total
     visited = curves.shifted(visited, request.flow_shift or options.shift)
     if options.shift_terminal:

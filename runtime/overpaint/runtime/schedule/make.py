@@ -43,6 +43,7 @@ def make_schedule(
     denoising_start: float | None = None,
     denoising_end: float | None = None,
     image_tokens: int | None = None,
+    even_sigmas: bool = False,
     eta: float = 0.0,
 ) -> Schedule:
     """The rows to run. Pure: the same arguments give the same table.
@@ -58,6 +59,7 @@ def make_schedule(
         runs (SDXL base and refiner). With a start no noise is added and strength has no say. A
         start runs exactly the rows that the same end leaves out.
     image_tokens: the picture's patches, where the config shifts flow levels by resolution.
+    even_sigmas: flow levels are evenly spaced before they are shifted (a family's `even_sigmas`).
     eta: 0 to 1, DDIM's η and TCD's γ.
 
     Raises UsageError for a value out of range or a combination that does not exist, ManifestError
@@ -80,6 +82,7 @@ def make_schedule(
         steps=plan.scheduled,
         flow_shift=_dynamic_shift(options, image_tokens),
         consistency_strength=plan.narrowing,
+        even=even_sigmas,
     )
     levels = found.levels(options, training, request)
     _check_levels(levels, found, plan.scheduled)

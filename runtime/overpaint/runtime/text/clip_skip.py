@@ -17,12 +17,13 @@ from overpaint.bundle.graph.final_norm import LAST
 _STATES: Final = "hidden_states."
 
 
-def hidden_name(encoder: TextEncoder, outputs: Collection[str], skip: int) -> str:
-    """The output of `encoder` that is the context, `skip` layers before its own.
+def hidden_name(encoder: TextEncoder, outputs: Collection[str], skip: int) -> str | None:
+    """The output of `encoder` that is the context, `skip` layers before its own; None where its
+    pooled vector alone is taken.
 
     Raises UsageError where it has none so early.
     """
-    if not skip or encoder.kind == "t5":
+    if not skip or encoder.kind == "t5" or encoder.hidden is None:
         return encoder.hidden
     states = [int(name.removeprefix(_STATES)) for name in outputs if name.startswith(_STATES)]
     if not states:

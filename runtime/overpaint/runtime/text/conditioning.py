@@ -29,7 +29,8 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """One encoder's view of one prompt: hidden (1,L,W), pooled (1,P), and the text that was cut."""
+    """One encoder's view of one prompt: hidden (1,L,W), of length 0 where none is taken, pooled
+    (1,P), and the text that was cut."""
 
     hidden: Array
     pooled: Array | None

@@ -84,7 +84,7 @@ class TextEncoders:
             scale = tuple(map(float, lora_scale))
         own = self._recall(encoder, prompt, prompting, scale, watch)
         missing = chunks - own.hidden.shape[1] // encoder.length
-        if encoder.kind == "t5" or missing <= 0:
+        if encoder.kind == "t5" or encoder.hidden is None or missing <= 0:
             return own
         empty = self._recall(encoder, "", prompting, scale, watch).hidden
         return Embedding(np.concatenate([own.hidden, *[empty] * missing], 1), own.pooled, own.cut)
@@ -121,13 +121,15 @@ class TextEncoders:
             for chunk in found.chunks:
                 outputs = session.run(as_feed(session, {"input_ids": chunk.ids, **turned}))
                 # The session may reuse its buffers, and the cache outlives the next run.
-                states = np.array(outputs[taken], np.float32)
-                if is_normed(encoder, prompting.clip_skip):
-                    states = self._norm(encoder)(states)
-                hidden.append(emphasise(states, chunk.weights))
+                if taken is not None:
+                    states = np.array(outputs[taken], np.float32)
+                    if is_normed(encoder, prompting.clip_skip):
+                        states = self._norm(encoder)(states)
+                    hidden.append(emphasise(states, chunk.weights))
                 if encoder.pooled is not None and pooled is None:
                     pooled = np.array(outputs[encoder.pooled])
-        return Embedding(np.concatenate(hidden, axis=1), pooled, found.cut)
+        states = np.concatenate(hidden, axis=1) if hidden else np.empty((1, 0, 0), np.float32)
+        return Embedding(states, pooled, found.cut)
 
     def _norm(self, encoder: TextEncoder) -> FinalNorm:
         if encoder.component not in self._norms:

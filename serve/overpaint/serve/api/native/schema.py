@@ -102,6 +102,7 @@ _TIGHTER: Final[dict[str, dict[str, Any]]] = {
     "upscale": {"le": 4},
     "upscale_steps": {"le": LIMITS.steps},
     "guidance_scale": {"le": 100},
+    "true_cfg_scale": {"le": 100},
     "negative_prompt": {"max_length": LIMITS.prompt},
 }
 """What this server takes less of than the runtime does."""
