@@ -113,7 +113,7 @@ def test_the_light_install_knows_the_architectures_that_import_fills(
     command = [host / "overpaint", "import", empty, "--output", tmp_path / "bundle"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
-    assert "holds no model that is known here; sd1.5, sd1.5-inpainting, sd2.1, " in done.stderr
+    assert "holds no model that is known here; flux.1-dev, flux.1-schnell, sd1.5, " in done.stderr
 
 
 def test_the_installed_environment_stays_small(host: Path) -> None:

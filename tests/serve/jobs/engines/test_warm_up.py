@@ -106,7 +106,13 @@ def test_device_and_precision_are_the_pipelines(
     monkeypatch.setattr(Img2Img, "open", open_here)
     served_bundle(None, Opening(device="openvino", precision="bf16")).open().close()
     asked = {"device": "openvino", "precision": "bf16"}
-    nothing = {"gpu_memory": None, "lora_folder": None, "control": [], "ip_adapter": None}
+    nothing = {
+        "gpu_memory": None,
+        "lora_folder": None,
+        "control": [],
+        "ip_adapter": None,
+        "tiny_vae": None,
+    }
     assert opened == [asked | nothing]
     assert warmed == []
 
