@@ -241,6 +241,18 @@ def test_the_words_added_to_the_prompt_are_seen_edited_and_left_out(
     assert settings["prompt"] in easel.text("#made-of")  # what was run is what is told
 
 
+def test_what_the_server_would_avoid_is_not_asked_for_without_guidance(easel: Easel) -> None:
+    easel.bring(halves())
+    easel.settings()
+    assert easel.at("#negative").input_value()
+    easel.at("#guidance").fill("1")
+    easel.repaint("red")
+    assert "negative_prompt" not in easel.jobs[0].request.post_data_json
+    easel.at("#negative").fill("fog")
+    easel.repaint("red")
+    assert easel.jobs[1].request.post_data_json["negative_prompt"] == "fog"
+
+
 def test_what_was_asked_is_what_ran(easel: Easel, server: Running) -> None:
     easel.settings()
     easel.at("#steps").fill("12")

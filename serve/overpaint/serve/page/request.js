@@ -13,7 +13,7 @@ export const OWN = new Set(
 
 /** The job to submit, but for the ids of its picture's and its mask's uploads. */
 export function requestOf(state, seed) {
-  const { form, model, picture } = state;
+  const { form, model, server, picture } = state;
   const { n, sampler, feather } = form;
   const masked = Boolean(maskOf(state));
   const further = Object.entries(form.further).filter(([name]) => masked || !isOfMask(name));
@@ -24,7 +24,9 @@ export function requestOf(state, seed) {
   if (Object.keys(turned).length > 0) request.lora = turned;
   const shown = Object.entries(form.control ?? {}).filter(([name]) => controlsOf(state).includes(name));
   if (shown.length > 0) request.control = Object.fromEntries(shown);
-  if (form.avoid.trim()) request.negative_prompt = form.avoid.trim();
+  const avoid = form.avoid.trim();
+  // Without guidance nothing is avoided, and the server's own words were not asked for.
+  if (avoid && (form.guidance > 1 || avoid !== server?.negative_prompt)) request.negative_prompt = avoid;
   if (!picture) return { ...request, size: form.size, steps: form.steps, guidance_scale: form.guidance };
   if (form.mode === "copy") return { ...request, mode: "copy" };
   const worded = form.styles.filter((row) => row.on && row.words.trim());
