@@ -21,6 +21,8 @@ EXAMPLES = """**Examples**
 
 `overpaint serve bundles/sd15 --lora-folder loras/`
 
+`overpaint serve bundles/sd15 --embedding "<toy>=toy.safetensors"`
+
 `overpaint serve bundles/sd15 --control bundles/canny --control bundles/depth`
 
 `overpaint serve bundles/sd15 --device openvino --precision bf16`
@@ -57,6 +59,14 @@ def serve(
     lora_folder: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="LoRAs that jobs may give weights to, by their names."),
+    ] = None,
+    embedding: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORD=FILE",
+            help="A textual inversion, and its word in prompts, for the bundles that it fits. "
+            "Repeatable.",
+        ),
     ] = None,
     control: Annotated[
         list[Path] | None,
@@ -123,6 +133,7 @@ def serve(
     ] = 30.0,
 ) -> None:
     """Serve the page, the native API, and those of OpenAI and AUTOMATIC1111."""
+    from .run_options import words_of
     from .sizes import parse_size
 
     try:
@@ -142,6 +153,7 @@ def serve(
         precision=precision,
         gpu_memory=gpu_memory,
         lora_folder=lora_folder,
+        embedding=words_of(embedding or ()),
         control=control or (),
         warm_up=[parse_size(text) for text in warm_up or ()],
         ip_adapter=ip_adapter or (),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from overpaint.bundle.errors import UsageError
@@ -32,6 +32,7 @@ def serve(
     precision: str = "f32",
     gpu_memory: str | None = None,
     lora_folder: Path | None = None,
+    embedding: Mapping[str, Path] | None = None,
     control: Sequence[Path] = (),
     warm_up: Sequence[tuple[int, int]] = (),
     ip_adapter: Sequence[Path] = (),
@@ -59,6 +60,7 @@ def serve(
     ip_adapter: folders; each bundle sees reference pictures through the first that fits it.
     tiny_vae: the tiny autoencoder of every bundle, for previews and for jobs that ask for it.
     lora_folder: LoRAs that jobs may give weights to.
+    embedding: textual inversions by their words, each for the bundles that it fits.
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
     and memory where that cannot be written. Times are in seconds.
 
@@ -95,6 +97,7 @@ def serve(
         ip_adapters=tuple(ip_adapter),
         tiny_vae=tiny_vae,
         lora_folder=lora_folder,
+        embeddings=embedding or {},
     )
     local = "local" in config.providers
     if bundles and not local:
@@ -105,6 +108,12 @@ def serve(
             raise UsageError(
                 f"--ip-adapter {folder}: none of the bundles sees through it; overpaint info says "
                 "which adapters fit a bundle"
+            )
+    words = {own.word for one in served for own in one.manifest.embeddings}
+    for word, file in (embedding or {}).items():
+        if word not in words:
+            raise UsageError(
+                f"--embedding {word}={file}: it is for none of the bundles that are served"
             )
     known = {name for one in served for name in one.controls}
     for folder in control:

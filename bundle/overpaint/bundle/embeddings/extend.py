@@ -82,10 +82,7 @@ def _extend(
     graph = folder / manifest.components[encoder.component].graph
     template, weights = unbind(graph.read_bytes())
     wanted = slots(template)
-    tables = [name for name in wanted if name.endswith(_TABLE)]
-    if len(tables) != 1 or weights[tables[0]].dtype not in _STORED:
-        raise BundleError(f"{graph}: expected one table of token embeddings, stored in floats")
-    [table] = tables
+    table = _table(graph, wanted, weights)
     rows, width = wanted[table].shape
     tokens: list[str] = []
     added: list[Vectors] = []
@@ -106,9 +103,36 @@ def _extend(
     return {word: len(_for(encoder.component, vectors[word], width, files[word])) for word in files}
 
 
+def misfit(bundle: Bundle, path: Path) -> str | None:
+    """Why a textual inversion is none for this bundle's text encoders; None where it is one.
+
+    Raises CheckpointError where it is no textual inversion; BundleError where the tables are not as
+    CLIP's are."""
+    vectors, manifest = read_vectors(path), bundle.manifest
+    for encoder in manifest.text.encoders:
+        if encoder.kind == "clip":
+            graph = bundle.folder / manifest.components[encoder.component].graph
+            template, weights = unbind(graph.read_bytes())
+            wanted = slots(template)
+            width = wanted[_table(graph, wanted, weights)].shape[1]
+            try:
+                _for(encoder.component, vectors, width, path)
+            except CheckpointError as error:
+                return str(error)
+    return None
+
+
 def tokens_of(word: str, vectors: int) -> list[str]:
     """The tokens that a word of so many vectors is."""
     return [word, *(f"{word}_{at}" for at in range(1, vectors))]
+
+
+def _table(graph: Path, wanted: Mapping[str, Slot], weights: Mapping[str, Weight]) -> str:
+    """The name of the table of token embeddings."""
+    tables = [name for name in wanted if name.endswith(_TABLE)]
+    if len(tables) != 1 or weights[tables[0]].dtype not in _STORED:
+        raise BundleError(f"{graph}: expected one table of token embeddings, stored in floats")
+    return tables[0]
 
 
 def _for(component: str, vectors: Mapping[str | None, Vectors], width: int, path: Path) -> Vectors:

@@ -34,6 +34,7 @@ class ModelCapabilities:
     masks: the kinds of masks that its server takes; none where it does not know them.
     references: whether it sees reference pictures, through an adapter.
     loras: the names of those that jobs may give weights to.
+    embeddings: the words of its textual inversions, and how many tokens each of them is.
     controls: its control networks, and how many kinds of picture each tells apart if it is a union.
     device, pace: None before it has run.
     """
@@ -53,6 +54,7 @@ class ModelCapabilities:
     masks: tuple[str, ...] = ()
     references: bool = False
     loras: tuple[str, ...] = ()
+    embeddings: Mapping[str, int] = field(default_factory=dict)
     controls: Mapping[str, int | None] = field(default_factory=dict)
     device: str | None = None
     open: bool = False

@@ -59,7 +59,11 @@ def routes(state: State) -> APIRouter:
 
     @router.get("/embeddings")
     async def embeddings() -> dict[str, dict[str, Any]]:
-        return {"loaded": {}, "skipped": {}}
+        models = await state.jobs.capabilities()
+        words = {word: count for model in models for word, count in model.embeddings.items()}
+        about = {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": None}
+        loaded = {word: {**about, "vectors": count} for word, count in words.items()}
+        return {"loaded": loaded, "skipped": {}}
 
     @router.get("/cmd-flags")
     async def flags() -> dict[str, Any]:

@@ -137,6 +137,7 @@ def _model(model: ModelCapabilities, limits: Limits) -> ModelView:
         masks=[*model.masks],
         references=model.references,
         loras=[*model.loras],
+        embeddings={**model.embeddings},
         controls={**model.controls},
         pace=PaceView(**asdict(model.pace)) if model.pace else None,
     )

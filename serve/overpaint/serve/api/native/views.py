@@ -132,6 +132,9 @@ class ModelView(BaseModel):
     masks: list[str] = []
     references: bool = False
     loras: list[str] = []
+    embeddings: dict[str, int] = Field(
+        {}, description="words of textual inversions, and how many tokens each of them is"
+    )
     controls: dict[str, int | None] = Field(
         {}, description="control networks, and how many kinds of picture a union one tells apart"
     )

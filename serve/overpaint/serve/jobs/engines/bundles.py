@@ -6,14 +6,16 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from overpaint.bundle import layout
 from overpaint.bundle.control.extend import misfit
 from overpaint.bundle.control.open import ControlBundle, open_controlnet
+from overpaint.bundle.embeddings.extend import misfit as embedding_misfit
+from overpaint.bundle.embeddings.extend import with_embeddings
 from overpaint.bundle.errors import FeedError, OverpaintError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.controlnet import ControlNet
@@ -55,7 +57,8 @@ class Opening:
 
     `tiny_vae`: the tiny autoencoder that is opened beside every bundle.
 
-    LoRAs in `lora_folder` are opened when a job gives them a weight.
+    LoRAs in `lora_folder` are opened when a job gives them a weight. `embeddings`: textual
+    inversions by their words, which are those of each bundle whose text encoders they are for.
 
     Raises UsageError where device and precision are unknown or do not go together.
     """
@@ -68,6 +71,7 @@ class Opening:
     ip_adapters: tuple[Path, ...] = ()
     tiny_vae: Path | None = None
     lora_folder: Path | None = None
+    embeddings: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_device(self.device, self.precision, self.gpu_memory)
@@ -78,6 +82,9 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
     opened yet. Raises BundleError, and UsageError for sizes that it cannot paint."""
     bundle = open_bundle(bundle_or_default(path))
     loras = fitting_loras(bundle, opening.lora_folder, embedded=path is None)
+    words = fitting_embeddings(bundle, opening.embeddings)
+    if words:
+        bundle = open_bundle(with_embeddings(bundle, words))
     manifest, side = bundle.manifest, native_side(bundle)
     networks = fitting_networks(bundle, opening.control)
     name = path.resolve().name if path else manifest.name
@@ -103,7 +110,7 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
         controls={one.folder.resolve().name: one.manifest.types for one in networks},
         side=side,
         samplers=samplers_of(bundle),
-        open=lambda: open_warm(path, opening, (side, side), adapter, networks),
+        open=lambda: open_warm(path, opening, (side, side), adapter, networks, words),
         adapter=adapter,
         loras=loras,
         measure=lambda pipeline: priced(pipeline, manifest, side),
@@ -134,6 +141,18 @@ def fitting_loras(bundle: Bundle, folder: Path | None, *, embedded: bool) -> tup
         else:
             fitting.append(name)
     return tuple(fitting)
+
+
+def fitting_embeddings(bundle: Bundle, files: Mapping[str, Path]) -> dict[str, Path]:
+    """Those textual inversions that are for this bundle's text encoders; of the others the log
+    tells why not. Raises CheckpointError where one is none."""
+    fitting = {}
+    for word, file in files.items():
+        if (why := embedding_misfit(bundle, file)) is None:
+            fitting[word] = file
+        else:
+            log.info("%s: not for %s: %s", word, bundle.manifest.name, why)
+    return fitting
 
 
 def weight_bytes(manifest: Manifest | ControlNet, component: str) -> int:
@@ -180,11 +199,13 @@ def open_warm(
     native: tuple[int, int],
     adapter: Path | None = None,
     networks: Sequence[ControlBundle] = (),
+    words: Mapping[str, Path] | None = None,
 ) -> Pipeline:
     """Open every engine and paint what `opening` says: the first job is as fast as any."""
     pipeline = Img2Img.open(
         path,
         ip_adapter=adapter,
+        embedding=words,
         control=[one.folder for one in networks],
         device=opening.device,
         precision=opening.precision,

@@ -142,6 +142,7 @@ class LocalProvider(Provider):
             masks=MASK_MODES,
             references=served.adapter is not None,
             loras=served.loras,
+            embeddings={one.word: one.vectors for one in manifest.embeddings},
             controls=served.controls,
             device=model.device,
             open=model.pipeline is not None,

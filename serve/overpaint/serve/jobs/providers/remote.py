@@ -236,6 +236,7 @@ def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilit
         masks=tuple(view.get("masks", ())),
         references=bool(view.get("references", False)),
         loras=tuple(view.get("loras", ())),
+        embeddings=dict(view.get("embeddings", {})),
         controls=dict(view.get("controls", {})),
         device=f"{view['device']} at {server}" if view["device"] else None,
         open=view["open"],
