@@ -46,6 +46,13 @@ TinyVaeOption = Annotated[
         help="A tiny autoencoder (TAESD), file or folder: for previews, and for --vae tiny.",
     ),
 ]
+UpscalerOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.onnx",
+        help="A network like ESRGAN's, which --upscale takes instead of Lanczos.",
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(

@@ -177,6 +177,8 @@ def _check(work: Work, settings: Settings, options: Options) -> None:
         raise UsageError("--guess-mode: there is no control; name one with --control")
     if options.hand_over is not None and options.refiner is None:
         raise UsageError("--hand-over: it says when a refiner takes over; name one with --refiner")
+    if options.upscaler is not None and not work.rows and settings.upscale is None:
+        raise UsageError("--upscaler: it says how to enlarge; say how many times, with --upscale")
     if options.skip_existing and options.force:
         raise UsageError("--skip-existing keeps what --force overwrites; say one of them")
     if options.skip_existing and not work.several:
@@ -261,6 +263,7 @@ def _open(options: Options) -> Img2Img:
             bundle,
             ip_adapter=options.ip_adapter,
             tiny_vae=options.tiny_vae,
+            upscaler=options.upscaler,
             embedding=options.embedding,
             lora={name: choice.path for name, choice in options.live.items()},
             lora_mode="live",
@@ -292,6 +295,7 @@ def _alone(options: Options, bundle: Path) -> Options:
         lora_folder=None,
         like=None,
         embedding={},
+        upscaler=None,
         controls=Controls(shown={}),
     )
 

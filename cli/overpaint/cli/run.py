@@ -23,6 +23,7 @@ from .options import (
     LoraOption,
     PrecisionOption,
     TinyVaeOption,
+    UpscalerOption,
 )
 
 EXAMPLES = """**Examples**
@@ -60,6 +61,8 @@ EXAMPLES = """**Examples**
 `overpaint run photo.jpg "a harbour" --ip-adapter ipa/ --ip-adapter-image monet.jpg -o o.png`
 
 `overpaint run photo.jpg "winter" --tile auto --strength 0.3 -o out.png`
+
+`overpaint run photo.jpg "a harbour" --upscale 2 --upscaler x4.onnx -o large.png`
 
 `overpaint run --prompts rows.csv --bundle bundles/sd15 -o painted/`
 
@@ -118,6 +121,7 @@ def run(
         Path | None, typer.Option(metavar="PICTURE", help="White is repainted, black is kept.")
     ] = None,
     tiny_vae: TinyVaeOption = None,
+    upscaler: UpscalerOption = None,
     ip_adapter: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="An IP-Adapter's bundle, to see references through."),
@@ -220,6 +224,7 @@ def run(
         hand_over=hand_over,
         mask=mask,
         tiny_vae=tiny_vae,
+        upscaler=upscaler,
         rows=() if prompts is None else read_rows(prompts),
         ip_adapter=ip_adapter,
         ip_adapter_image=tuple(ip_adapter_image or ()),

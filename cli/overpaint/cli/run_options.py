@@ -34,6 +34,7 @@ class Options:
     embedding: Mapping[str, Path] = field(default_factory=dict)
     controls: Controls
     tiny_vae: Path | None = None
+    upscaler: Path | None = None
     ip_adapter: Path | None = None
     ip_adapter_image: tuple[Path, ...] = ()
     ip_adapter_mask: tuple[Path, ...] = ()

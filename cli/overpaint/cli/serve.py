@@ -9,7 +9,7 @@ import typer
 
 from overpaint.bundle.errors import MissingExtraError
 
-from .options import DeviceOption, GpuMemoryOption, PrecisionOption, TinyVaeOption
+from .options import DeviceOption, GpuMemoryOption, PrecisionOption, TinyVaeOption, UpscalerOption
 
 EXAMPLES = """**Examples**
 
@@ -89,6 +89,7 @@ def serve(
         ),
     ] = None,
     tiny_vae: TinyVaeOption = None,
+    upscaler: UpscalerOption = None,
     queue: Annotated[int, typer.Option(help="Jobs that may wait; one more is answered 429.")] = 16,
     live_sessions: Annotated[
         int, typer.Option(help="Clients that may draw live at once; 0: none.")
@@ -158,6 +159,7 @@ def serve(
         warm_up=[parse_size(text) for text in warm_up or ()],
         ip_adapter=ip_adapter or (),
         tiny_vae=tiny_vae,
+        upscaler=upscaler,
         queue=queue,
         live_sessions=live_sessions,
         job_timeout=job_timeout,

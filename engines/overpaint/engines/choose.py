@@ -9,6 +9,7 @@ for better in decision.passed_over:  # best first, each with the reason
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from .backends import BACKENDS
 
 if TYPE_CHECKING:
     from overpaint.bundle.format.bundle import Bundle
+    from overpaint.bundle.format.manifest import Component
     from overpaint.engines.session.session import Session
 
 _LOG = logging.getLogger(__name__)
@@ -91,6 +93,18 @@ def open_session(bundle: Bundle, component: str, device: str | Decision = "auto"
     if decision.gpu_memory is not None and backend.open_bounded is not None:
         return backend.open_bounded(bundle, component, decision.gpu_memory)
     return backend.open_session(bundle, component, decision.precision)
+
+
+def open_graph(name: str, graph: str | os.PathLike[str], component: Component) -> Session:
+    """Open a graph that belongs to no bundle, on the processor.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        SessionError: it cannot be loaded, or is not what `component` says.
+    """
+    from .onnxruntime.cpu.engine import cpu_session
+
+    return cpu_session(name, graph, component)
 
 
 def check_device(device: str, precision: str = "f32", gpu_memory: int | None = None) -> None:

@@ -22,6 +22,7 @@ from overpaint.engines.choose import Decision
 from .components import Components
 from .text import TextEncoders
 from .tiles.parts import Parts
+from .upscaler import Upscaler
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
@@ -71,7 +72,8 @@ PLAIN: Final = ":plain"
 class Engines:
     """A bundle, its sessions, its text encoders and what they remember. `adapters`: the LoRAs that
     stand beside its layers, where it has such. `seeing`: the same bundle with an IP-Adapter, whose
-    denoiser sees reference pictures. `parts`: its VAE for pictures in tiles."""
+    denoiser sees reference pictures. `parts`: its VAE for pictures in tiles. `upscaler`: the
+    network that enlarges pictures, where there is one."""
 
     bundle: Bundle
     components: Components
@@ -80,6 +82,7 @@ class Engines:
     adapters: Adapters | None = None
     seeing: Bundle | None = None
     parts: Parts | None = None
+    upscaler: Upscaler | None = None
     _running: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
@@ -89,11 +92,14 @@ class Engines:
         components: Components,
         decision: Decision | None = None,
         seeing: Bundle | None = None,
+        upscaler: Upscaler | None = None,
     ) -> Engines:
         """The engines of `bundle`, with text encoders that remember nothing yet."""
         text = TextEncoders(bundle.folder, components)
         parts = None if decision is None else Parts(bundle, decision)
-        return cls(bundle, components, text, decision, seeing=seeing, parts=parts)
+        return cls(
+            bundle, components, text, decision, seeing=seeing, parts=parts, upscaler=upscaler
+        )
 
     def lora_scale(self, weights: Mapping[str, float]) -> Array | None:
         """What the branches are fed, (N,); None where there are none."""

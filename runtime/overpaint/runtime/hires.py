@@ -1,12 +1,13 @@
 """Text to image in two passes: a picture of the size that a checkpoint knows, then that picture
 enlarged and repainted a little, in tiles where it is large.
 
-What AUTOMATIC1111's web UI calls "hires. fix", with Lanczos for its upscaler: the second pass runs
-exactly as many steps as it is told.
+What AUTOMATIC1111's web UI calls "hires. fix", with Lanczos for its upscaler, or a network that the
+pipeline was opened with: the second pass runs exactly as many steps as it is told.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
@@ -37,9 +38,12 @@ def run_hires(
     done, passes = len(first.timings.steps), [first]
     pairs = zip(first.images, first.seeds, strict=True)
     for at, (image, seed) in enumerate(pairs):
+        size, began = _enlarged(engines, image.size, settings.upscale), time.perf_counter()
+        start = engines.upscaler.enlarge(image, size, cancel) if engines.upscaler else image
+        enlarging = time.perf_counter() - began
         asked = replace(
             plain,
-            size=_enlarged(engines, image.size, settings.upscale),
+            size=size,
             strength=strength,
             steps=settings.upscale_steps or first.parameters.resolved.steps,
             steps_mode="exact",
@@ -49,11 +53,14 @@ def run_hires(
             n=1,
             tile=settings.tile or AUTO,
         )
-        second = replace(request, image=image, settings=asked, refiner=None)
+        second = replace(request, image=start, settings=asked, refiner=None)
         left = len(first.images) - at - 1
-        passes.append((yield from _steps(run(engines, second, cancel), done, left)))
+        painted = yield from _steps(run(engines, second, cancel), done, left)
+        timings = painted.timings
+        read, total = timings.read + enlarging, timings.total + enlarging
+        passes.append(replace(painted, timings=replace(timings, read=read, total=total)))
         done += len(passes[-1].timings.steps)
-    yield Complete(_result(request, passes))
+    yield Complete(_result(engines, request, passes))
 
 
 def _steps(
@@ -74,15 +81,21 @@ def _enlarged(engines: Engines, size: tuple[int, int], upscale: float) -> tuple[
     return width, height
 
 
-def _result(request: Request, passes: Sequence[Result]) -> Result:
+def _result(engines: Engines, request: Request, passes: Sequence[Result]) -> Result:
     """What is told of all passes: the parameters are those that make the picture again."""
     first, *others = passes
-    steps_run = first.steps_run + others[0].steps_run
+    steps_run, upscaler = first.steps_run + others[0].steps_run, engines.upscaler
 
     def told(image: Painting) -> Parameters:
         given = image.parameters
         resolved = replace(given.resolved, settings=request.settings)
-        return replace(given, resolved=resolved, steps_run=steps_run)
+        return replace(
+            given,
+            resolved=resolved,
+            steps_run=steps_run,
+            upscaler=upscaler.name if upscaler else None,
+            upscaler_sha256=upscaler.sha256 if upscaler else None,
+        )
 
     pairs = zip(others, first.images, strict=True)
     images = tuple(Painting.of(one.images[0], told(image)) for one, image in pairs)

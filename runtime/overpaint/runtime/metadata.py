@@ -59,6 +59,8 @@ class Parameters:
     image_sha256, mask_sha256: the input picture's and its mask's, as `Picture.sha256` has it; None
     where there was none.
     embeddings: the textual inversions whose words the prompts may hold.
+    upscaler, upscaler_sha256: the file whose network enlarged the picture, None where Lanczos did
+    or nothing.
     ip_adapter, ip_adapter_sha256: what reference pictures were seen through, None without any;
     ip_adapter_image_sha256, ip_adapter_mask_sha256: theirs and their masks', as they were read.
     sampler_run: what "default" was. guidance: "classifier-free", "embedded" (the denoiser takes the
@@ -89,6 +91,8 @@ class Parameters:
     passed_over: tuple[str, ...] = ()
     variation_seed: int | None = None
     embeddings: tuple[Embedding, ...] = ()
+    upscaler: str | None = None
+    upscaler_sha256: str | None = None
     ip_adapter: str | None = None
     ip_adapter_sha256: str | None = None
     ip_adapter_image_sha256: tuple[str, ...] = ()
@@ -134,7 +138,7 @@ class Parameters:
             "Denoising strength": None if strength is None else f"{strength:g}",
             "Fidelity": None if settings.fidelity == EXACT else settings.fidelity,
             "Clip skip": settings.clip_skip + 1 if settings.clip_skip else None,
-            **_hires(settings, text=run.strength is None),
+            **_hires(settings, self.upscaler, text=run.strength is None),
             "Eta": f"{settings.eta:g}" if settings.eta else None,
             **_controls(self.control),
             "Refiner": None if self.refiner is None else _quoted(self.refiner),
@@ -220,7 +224,7 @@ class Painting(Image.Image):
         return exif
 
 
-def _hires(settings: Settings, *, text: bool) -> dict[str, Any]:
+def _hires(settings: Settings, upscaler: str | None, *, text: bool) -> dict[str, Any]:
     """What the web UI says of a second pass."""
     if settings.upscale is None or not text:
         return {}
@@ -229,7 +233,7 @@ def _hires(settings: Settings, *, text: bool) -> dict[str, Any]:
         "Denoising strength": f"{strength:g}",
         "Hires upscale": f"{settings.upscale:g}",
         "Hires steps": settings.upscale_steps,
-        "Hires upscaler": "Lanczos",
+        "Hires upscaler": _quoted(upscaler or "Lanczos"),
     }
 
 

@@ -44,6 +44,7 @@ from .request import HAND_OVER, Refiner, Request
 from .result import Complete, Result, Step
 from .run import run
 from .settings import Options, Settings
+from .upscaler import Upscaler
 
 LoraMode: TypeAlias = Literal["fused", "live"]
 LORA_MODES: Final = ("fused", "live")
@@ -80,6 +81,7 @@ class Img2Img(Closing):
         embedding: Mapping[str, str | os.PathLike[str]] | None = None,
         control: Sequence[str | os.PathLike[str]] = (),
         tiny_vae: str | os.PathLike[str] | None = None,
+        upscaler: str | os.PathLike[str] | None = None,
         device: str = "auto",
         precision: str = "f32",
         gpu_memory: int | None = None,
@@ -107,6 +109,9 @@ class Img2Img(Closing):
             user's cache, its weights linked.
         tiny_vae: a tiny autoencoder (diffusers' AutoencoderTiny, TAESD), its folder or its
             `.safetensors` file: previews come from it, and with the option vae "tiny" pictures.
+        upscaler: an ONNX file of a network that enlarges pictures two to four times, as ESRGAN's
+            do: one input (N,3,H,W), one output (N,3,sH,sW), RGB in [0,1]. The option upscale takes
+            it instead of Lanczos. It runs on the processor, in tiles.
         device: "auto" takes the fastest that fits; "cpu", "cuda", "tensorrt",
             "tensorrt-rtx" and "openvino" insist.
         precision: "f32"; with "openvino" also "bf16", about twice as fast where the processor has
@@ -125,6 +130,7 @@ class Img2Img(Closing):
         Raises BundleError, CheckpointError, IntegrityError, MissingExtraError, SessionError.
         """
         fused, live = _fused_and_live(lora, lora_mode)
+        enlarging = None if upscaler is None else Upscaler.open(upscaler)
         folder = None if lora_folder is None else Path(lora_folder)
         made = bundle_to_open(bundle, fused, like, lora_folder=folder)
         own = open_bundle(made, progress=progress)
@@ -150,7 +156,7 @@ class Img2Img(Closing):
             instead={opened.manifest.denoiser: f"{opened.manifest.denoiser}{PLAIN}"},
         )
         pipe = cls(
-            Engines.of(opened, components, decision, seeing),
+            Engines.of(opened, components, decision, seeing, enlarging),
             lora_folder=folder,
             embedded=own.folder == EMBEDDED,
         )
@@ -340,6 +346,8 @@ class Img2Img(Closing):
         """Close every engine. May be repeated."""
         self.loras.close()
         self.engines.components.close()
+        if self.engines.upscaler is not None:
+            self.engines.upscaler.close()
 
     def _request(
         self,

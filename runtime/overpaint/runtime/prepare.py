@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ from .schedule import Schedule, brought_up_to_date, make_schedule, read_schedule
 from .settings import Settings
 from .tiles.tile import OVERLAP, tile_asked, tile_for, untiled
 from .tiles.windows import Window, cover
+
+Enlarge: TypeAlias = Callable[[Image.Image, tuple[int, int]], Image.Image]
+"""A picture no smaller than a (width, height), made of a smaller one."""
 
 MAX_OWN_PIXELS: Final = 2048 * 2048  # more is repainted smaller, unless a size asks for it
 REPAINTED_PIXELS: Final = 1024 * 1024
@@ -102,15 +105,23 @@ class Job:
         return self.pixels * ~self.masking.hidden
 
 
-def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> Job:
+def prepare(
+    bundle: Bundle,
+    request: Request,
+    seeing: Bundle | None = None,
+    enlarge: Enlarge | None = None,
+) -> Job:
     """Raises UsageError or ImageError for anything that this bundle cannot do. `seeing`: the same
-    with an adapter, for requests with reference pictures."""
+    with an adapter, for requests with reference pictures. `enlarge`: what enlarges pictures, where
+    that is not Lanczos."""
     manifest, settings = bundle.manifest, request.settings
     _check_text("prompt", request.prompt)
     _check_text("negative_prompt", settings.negative_prompt or "")
     check_mask_settings(settings, masked=request.mask is not None, image=request.image is not None)
     resolved = resolve(settings, manifest.defaults, with_image=request.image is not None)
-    if settings.upscale is not None and (request.mask is not None or settings.mask_from_alpha):
+    grows = settings.upscale is not None
+    masks = request.mask is not None or settings.mask_from_alpha or settings.extend is not None
+    if grows and masks:
         raise UsageError("upscale: a mask keeps the picture's own size; leave one of them out")
     sides = image_sides(manifest)
     ground = read_ground(request.image, request) if request.image is not None else None
@@ -129,7 +140,9 @@ def prepare(bundle: Bundle, request: Request, seeing: Bundle | None = None) -> J
     references = read_references(seeing.manifest if seeing else None, request, size, cells)
     if settings.guess_mode and not request.control:
         raise UsageError("guess_mode: there is no control; give one, or leave guess_mode out")
-    canvas, masked = _canvas(ground, settings, size, manifest, schedule.requested)
+    canvas, masked = _canvas(
+        ground, settings, size, manifest, schedule.requested, enlarge if grows else None
+    )
     told = (*resolved.warnings, *notes, *schedule_warnings(schedule, resolved))
     if manifest.inpaints and ground is not None and masked is None:
         told += (ALL_REPAINTED,)
@@ -213,12 +226,14 @@ def _canvas(
     size: tuple[int, int],
     manifest: Manifest,
     steps: int,
+    enlarge: Enlarge | None,
 ) -> tuple[Image.Image | None, Masking | None]:
     """What the run starts from, and what of it may change; None is all of it."""
     if ground is None:
         return None, None
     if ground.feathered is None:
-        return place(ground.picture.size, size, settings.resize).canvas(ground.picture), None
+        picture = ground.picture if enlarge is None else enlarge(ground.picture, size)
+        return place(picture.size, size, settings.resize).canvas(picture), None
     if settings.mask_padding is None:
         placement = place(ground.picture.size, size, settings.resize)
     else:

@@ -71,6 +71,7 @@ def _parameters(
     references = base.job.references
     seeing = _adapter(base)
     refiner = stages[1].engines.bundle.manifest if len(stages) > 1 else None
+    upscaler = base.engines.upscaler if base.job.resolved.settings.upscale is not None else None
     return Parameters(
         prompt=base.job.prompt,
         resolved=base.job.resolved,
@@ -78,6 +79,8 @@ def _parameters(
         variation_seed=variation_seed,
         image_sha256=base.job.image_sha256,
         mask_sha256=base.job.mask_sha256,
+        upscaler=upscaler.name if upscaler else None,
+        upscaler_sha256=upscaler.sha256 if upscaler else None,
         ip_adapter=seeing.name if seeing else None,
         ip_adapter_sha256=seeing.sha256 if seeing else None,
         ip_adapter_image_sha256=references.sha256 if references else (),

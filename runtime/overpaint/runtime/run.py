@@ -56,7 +56,7 @@ def run(
             held.enter_context(request.refiner.engines.alone())
         log = Log()
         with log.watch.stage("read"):
-            jobs = _read(engines, request)
+            jobs = _read(engines, request, cancel)
         check_memory(jobs)
         check(cancel)
         with log.watch.stage("text"):
@@ -79,7 +79,7 @@ def run(
         yield Complete(result(stages, images, log))
 
 
-def _read(engines: Engines, request: Request) -> list[tuple[Engines, Job]]:
+def _read(engines: Engines, request: Request, cancel: Cancel | None) -> list[tuple[Engines, Job]]:
     """Who does what: one job, or the base's and the refiner's."""
     refiner = request.refiner
     for one in (engines, *([] if refiner is None else [refiner.engines])):
@@ -89,9 +89,12 @@ def _read(engines: Engines, request: Request) -> list[tuple[Engines, Job]]:
             "ip_adapter_image: LoRAs that turn and reference pictures do not go together; open the "
             "pipeline with the LoRA fused, or leave one of them out"
         )
+    enlarge = None
+    if engines.upscaler is not None:
+        enlarge = functools.partial(engines.upscaler.enlarge, cancel=cancel)
     if refiner is None:
-        return [(engines, prepare(engines.bundle, request, engines.seeing))]
-    job = prepare(engines.bundle, base_request(request, refiner), engines.seeing)
+        return [(engines, prepare(engines.bundle, request, engines.seeing, enlarge))]
+    job = prepare(engines.bundle, base_request(request, refiner), engines.seeing, enlarge)
     return [(engines, job), (refiner.engines, refiner_job(engines.bundle, job, refiner))]
 
 

@@ -37,6 +37,7 @@ def serve(
     warm_up: Sequence[tuple[int, int]] = (),
     ip_adapter: Sequence[Path] = (),
     tiny_vae: Path | None = None,
+    upscaler: Path | None = None,
     queue: int = 16,
     live_sessions: int = 2,
     job_timeout: float = 600.0,
@@ -59,6 +60,7 @@ def serve(
     (width, height) that each bundle paints before its first job; none: what `Opening` says.
     ip_adapter: folders; each bundle sees reference pictures through the first that fits it.
     tiny_vae: the tiny autoencoder of every bundle, for previews and for jobs that ask for it.
+    upscaler: the ONNX file that enlarges pictures, for jobs with `upscale`.
     lora_folder: LoRAs that jobs may give weights to.
     embedding: textual inversions by their words, each for the bundles that it fits.
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
@@ -96,6 +98,7 @@ def serve(
         sizes=tuple(warm_up),
         ip_adapters=tuple(ip_adapter),
         tiny_vae=tiny_vae,
+        upscaler=upscaler,
         lora_folder=lora_folder,
         embeddings=embedding or {},
     )

@@ -17,6 +17,7 @@ from overpaint.bundle.control.open import ControlBundle, open_controlnet
 from overpaint.bundle.embeddings.extend import misfit as embedding_misfit
 from overpaint.bundle.embeddings.extend import with_embeddings
 from overpaint.bundle.errors import FeedError, OverpaintError, UsageError
+from overpaint.bundle.files.hashing import sha256_file
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.controlnet import ControlNet
 from overpaint.bundle.format.manifest import Manifest
@@ -55,7 +56,8 @@ class Opening:
     sees reference pictures through the first that fits it. `control`: folders of control networks,
     each opened with the bundles that it is for.
 
-    `tiny_vae`: the tiny autoencoder that is opened beside every bundle.
+    `tiny_vae`: the tiny autoencoder that is opened beside every bundle. `upscaler`: likewise, the
+    network by which jobs with `upscale` are enlarged.
 
     LoRAs in `lora_folder` are opened when a job gives them a weight. `embeddings`: textual
     inversions by their words, which are those of each bundle whose text encoders they are for.
@@ -70,6 +72,7 @@ class Opening:
     sizes: tuple[tuple[int, int], ...] = ()
     ip_adapters: tuple[Path, ...] = ()
     tiny_vae: Path | None = None
+    upscaler: Path | None = None
     lora_folder: Path | None = None
     embeddings: Mapping[str, Path] = field(default_factory=dict)
 
@@ -102,7 +105,7 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
     return Served(
         name=name,
         manifest=manifest,
-        fingerprint=fingerprint(seeing or bundle, networks),
+        fingerprint=fingerprint(seeing or bundle, networks, opening.upscaler),
         bytes=weight_bytes(manifest, "")
         + (weight_bytes(manifest, manifest.denoiser) if loras else 0)  # which is open twice
         + (weight_bytes(seeing.manifest, "") if seeing else 0)
@@ -170,12 +173,17 @@ def fitting_networks(bundle: Bundle, folders: Sequence[Path]) -> list[ControlBun
     return [one for one in opened if misfit(bundle.manifest, one.manifest) is None]
 
 
-def fingerprint(bundle: Bundle, networks: Sequence[ControlBundle] = ()) -> str:
+def fingerprint(
+    bundle: Bundle, networks: Sequence[ControlBundle] = (), upscaler: Path | None = None
+) -> str:
     """A hash over all that decides a picture: the manifest, which has the hash of every file, and
-    where there is no manifest the times of the files; and those of its control networks."""
+    where there is no manifest the times of the files; those of its control networks, and the
+    upscaler's."""
     digest = hashlib.sha256(encode(bundle.manifest))
     for network in networks:
         digest.update(encode(network.manifest))
+    if upscaler is not None:
+        digest.update(sha256_file(upscaler).encode())
     for path, file in sorted(bundle.manifest.files.items()):
         if not file.sha256:
             digest.update(f"{path} {(bundle.folder / path).stat().st_mtime_ns}\n".encode())
@@ -212,6 +220,7 @@ def open_warm(
         gpu_memory=opening.gpu_memory,
         lora_folder=opening.lora_folder,
         tiny_vae=opening.tiny_vae,
+        upscaler=opening.upscaler,
     )
     try:
         pipeline.wait()
