@@ -2,6 +2,7 @@
 
 Each message has a number `seq`; a client that comes back says `?after=` the last one it saw. Only
 the newest event is kept, so a slow client misses steps, never the end, and costs no memory.
+`?seeds_as=string` means here what it means of a job.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from overpaint.serve.jobs.service import RESTARTED, LostError
 from overpaint.serve.state import State
 from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
+from .seeds import with_seeds_as
+
 NOT_FOUND = 4404
 GOING_AWAY = 1001
 
@@ -32,11 +35,12 @@ def routes(state: State) -> APIRouter:
         offered = socket.scope["subprotocols"]
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
         after = socket.query_params.get("after", "0")
+        seeds_as = socket.query_params.get("seeds_as", "number")
         with contextlib.suppress(WebSocketDisconnect):
             if (job := state.jobs.live(job_id)) is not None:
-                await _until_gone(socket, _send(socket, job, _number(after)))
+                await _until_gone(socket, _send(socket, job, _number(after), seeds_as))
             else:
-                await _send_kept(socket, state, job_id)
+                await _send_kept(socket, state, job_id, seeds_as)
 
     return router
 
@@ -60,17 +64,17 @@ async def _listen(socket: WebSocket) -> None:
         pass
 
 
-async def _send(socket: WebSocket, job: Job, after: int) -> None:
+async def _send(socket: WebSocket, job: Job, after: int, seeds_as: str) -> None:
     shown: bytes | None = None
     async for number, event in job.feed.follow(after):
-        body = message(event, shown)
+        body = with_seeds_as(message(event, shown), seeds_as)
         if isinstance(event, Step):
             shown = event.preview
         await socket.send_json({"seq": number, **body})
     await socket.close()
 
 
-async def _send_kept(socket: WebSocket, state: State, job_id: str) -> None:
+async def _send_kept(socket: WebSocket, state: State, job_id: str, seeds_as: str) -> None:
     """The last event of a job that has ended, or why there is none."""
     try:
         view = await state.jobs.view(job_id)
@@ -87,7 +91,8 @@ async def _send_kept(socket: WebSocket, state: State, job_id: str) -> None:
         return
     if view["result"] is not None:
         result = view["result"]
-        body = {"type": "complete", "media": result["media"], "seeds": result["seeds"]}
+        ended = {"type": "complete", "media": result["media"], "seeds": result["seeds"]}
+        body = with_seeds_as(ended, seeds_as)
     else:
         body = {"type": "error", **(view["error"] or {})}
     await socket.send_json({"seq": 0, **body})

@@ -20,6 +20,7 @@ from overpaint.serve.store.kept import GoneError, UnknownKeyError
 
 from .answers import problems
 from .schema import JobRequest
+from .seeds import SeedsAs, with_seeds_as
 from .views import JobView
 
 RECENT = 100
@@ -42,25 +43,26 @@ def routes(state: State) -> APIRouter:
         return view | {"queue_position": view["queue_position"] or 0}
 
     @router.get("/v1/jobs", response_model=list[JobView], responses=problems())
-    async def recent(request: Request) -> list[dict[str, Any]]:
+    async def recent(request: Request, seeds_as: SeedsAs = "number") -> list[dict[str, Any]]:
         """The client's jobs that wait, run or are still kept, the newest first, 100 at most. A
         client is told by its header X-Overpaint-Client, or else by its address."""
-        return await state.jobs.recent(client_of(request), RECENT)
+        found = await state.jobs.recent(client_of(request), RECENT)
+        return [with_seeds_as(view, seeds_as) for view in found]
 
     @router.get("/v1/jobs/{job_id}", response_model=JobView, responses=problems(404, 410))
-    async def look(job_id: str, response: Response) -> dict[str, Any]:
+    async def look(job_id: str, response: Response, seeds_as: SeedsAs = "number") -> dict[str, Any]:
         """How the job is and, once it has ended, what came of it."""
         view = await _view(state, job_id)
         response.headers["X-Overpaint-Provider"] = view["provider"]
         if view["fallback"]:
             response.headers["X-Overpaint-Fallback"] = view["fallback"]
-        return view
+        return with_seeds_as(view, seeds_as)
 
     @router.delete("/v1/jobs/{job_id}", response_model=JobView, responses=problems(404, 410))
-    async def cancel(job_id: str) -> dict[str, Any]:
+    async def cancel(job_id: str, seeds_as: SeedsAs = "number") -> dict[str, Any]:
         """Cancel a job that waits or runs; it stops within one step and decodes nothing."""
         await state.jobs.cancel(job_id)
-        return await _view(state, job_id)
+        return with_seeds_as(await _view(state, job_id), seeds_as)
 
     return router
 

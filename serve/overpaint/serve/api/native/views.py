@@ -26,7 +26,7 @@ class Progress(BaseModel):
 
 class JobResult(BaseModel):
     media: list[str]
-    seeds: list[int]
+    seeds: list[int] | list[str]
     steps_run: int
     timings: dict[str, float]
     device: str
