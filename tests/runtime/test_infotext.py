@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,10 @@ def test_the_web_uis_lines_are_read() -> None:
         "variation_seed": 99,
         "variation_strength": 0.2,
         "size": (768, 512),
-        "strength": 0.45,
         "clip_skip": 1,
         "upscale": 2.0,
+        "upscale_strength": 0.45,
+        "prompt_weights": True,
     }
     assert said.other["Model"] == "v1, 5: pruned"
     Settings(**said.settings)  # as it stands, it is what a run takes
@@ -47,6 +49,15 @@ def test_the_web_uis_lines_are_read() -> None:
 def test_the_older_way_to_name_a_schedule_is_read() -> None:
     said = parse("a lake\nSteps: 5, Sampler: Euler a Karras, Seed: 1")
     assert (said.settings["sampler"], said.settings["sigmas"]) == ("euler-a", "karras")
+
+
+def test_long_nonsense_is_read_in_no_time_and_numbers_are_finite() -> None:
+    began = time.process_time()
+    for piece in ("a", " ", 'a:"', "a,", 'a:"\\', "a: "):
+        parse("x\nSteps: 5, " + piece * (50_000 // len(piece)))
+    assert time.process_time() - began < 5
+    assert "guidance_scale" not in parse("x\nSteps: 5, CFG scale: nan").settings
+    assert parse("x\nSteps: 5, Version: overpaint 1.0").settings == {"steps": 5}
 
 
 @pytest.mark.parametrize("text", ["a lake", "Steps", "a: b, c", 'x\nSteps: many, Seed: "'])

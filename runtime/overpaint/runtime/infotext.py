@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from .settings import options
 
 _EXIF_IFD: Final = 0x8769
 _USER_COMMENT: Final = 0x9286
-_FIELD: Final = re.compile(r'\s*([\w ./]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
+_FIELD: Final = re.compile(r'([\w ./]{1,60}):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
 _NEGATIVE: Final = "Negative prompt:"
 _SIZE: Final = re.compile(r"(\d+)x(\d+)")
 
@@ -85,6 +86,10 @@ def parse(infotext: str) -> Said:
     plain, _, last_word = settings.get("sampler", "").rpartition(" ")
     if last_word in SIGMAS:  # "DPM++ 2M Karras", as it was written before 1.9
         settings |= {"sampler": plain, "sigmas": last_word}
+    if "upscale" in settings and "strength" in settings:  # the second pass's; words have none
+        settings["upscale_strength"] = settings.pop("strength")
+    if found and not str(found.get("Version", "")).startswith("overpaint"):
+        settings["prompt_weights"] = True  # there (word:1.2) always is a weight
     return Said("AUTOMATIC1111", prompt.strip(), settings, found)
 
 
@@ -98,9 +103,10 @@ def _unquoted(value: str) -> str:
 def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         try:
-            return kind(text)
+            number = kind(text)
         except ValueError:
             return None
+        return number if math.isfinite(number) else None
 
     return read
 

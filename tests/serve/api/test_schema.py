@@ -23,6 +23,7 @@ CHECKS = [
 ]
 OPERATIONS = {
     ("POST", "/v1/uploads"): 10,
+    ("POST", "/v1/infotext"): 10,
     ("POST", "/v1/jobs"): 60,
     ("GET", "/v1/jobs"): 4,
     ("GET", "/v1/jobs/{job_id}"): 10,

@@ -178,6 +178,7 @@ def test_all_pictures_of_one_run_are_shown_and_one_is_chosen(easel: Easel) -> No
     easel.see("sheet")
     expect(choices.first).to_be_focused()
     seeds = [int(one.split()[-1]) for one in _labels(easel)]
+    expect(choices).to_have_text([f"seed {seed}" for seed in seeds])
     assert seeds == [seeds[0], seeds[0] + 1, seeds[0] + 2, seeds[0] + 3]
 
 

@@ -69,6 +69,31 @@ def test_a_painting_offers_its_settings(easel: Easel, way: str) -> None:
     assert "eta" not in asked(easel)
 
 
+THEIRS = """wild é
+Negative prompt: fog
+Steps: 12, Sampler: Euler, Schedule type: Karras, CFG scale: 2.5, Seed: 77, Size: 96x64, \
+Model: dreams, Denoising strength: 0.4, Version: v1.10.1"""
+
+
+@pytest.mark.parametrize("chunk", ["tEXt", "iTXt"])
+def test_a_picture_of_automatic1111s_offers_its_settings(easel: Easel, chunk: str) -> None:
+    info = PngImagePlugin.PngInfo()
+    if chunk == "tEXt":
+        info.add_text("parameters", THEIRS)
+    else:
+        info.add_itxt("parameters", THEIRS)
+    file = io.BytesIO()
+    Image.open(io.BytesIO(halves())).save(file, "PNG", pnginfo=info)
+    easel.drop(file.getvalue())
+    easel.says("#notice", "made with: “wild é”, seed 77.")
+    easel.at("#take").click()
+    easel.says("#notice", "Not to be had here: model dreams.")
+    easel.repaint(None)
+    names = ("prompt", "strength", "guidance_scale", "negative_prompt", "sampler", "sigmas", "seed")
+    assert {name: asked(easel)[name] for name in names} == {name: PAINTED[name] for name in names}
+    assert (asked(easel)["steps"], asked(easel)["prompt_weights"]) == (12, True)
+
+
 def test_the_time_that_is_told_is_that_of_the_pictures_own_size(
     tmp_path: Path, visit: Open
 ) -> None:

@@ -45,6 +45,12 @@ export function createApi(access) {
       return read("json", "/v1/jobs", { method: "POST", body: JSON.stringify(request), headers });
     },
 
+    /** What AUTOMATIC1111's lines say, as JSON that is not parsed: seeds may be too large for that. */
+    infotext(text) {
+      const headers = { "Content-Type": "application/json" };
+      return read("text", "/v1/infotext", { method: "POST", body: JSON.stringify({ text }), headers });
+    },
+
     upload(blob, signal) {
       const form = new FormData();
       form.append("file", blob, "picture");

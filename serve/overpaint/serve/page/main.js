@@ -54,7 +54,7 @@ const parts = [
   structure(store),
   seed(store),
   go(store, runner),
-  incoming(store, album),
+  incoming(store, api, album),
   live(store, api, album),
 ];
 store.watch((state) => {

@@ -67,6 +67,14 @@ class JobView(BaseModel):
     tried: list[TriedView]
 
 
+class InfotextView(BaseModel):
+    """`settings`: options of a job, by name. `other`: whatever else is said, in its own words."""
+
+    prompt: str
+    settings: dict[str, Any]
+    other: dict[str, Any]
+
+
 class ErrorView(BaseModel):
     code: str
     message: str

@@ -67,7 +67,7 @@ function drawSheet(results, store) {
   const { style } = $("sheet");
   style.setProperty("--columns", columns);
   style.setProperty("--ratio", (columns * width) / (Math.ceil(results.length / columns) * height));
-  const make = () => element("li", {}, element("button", { type: "button" }, element("img", { alt: "" })));
+  const make = () => element("li", {}, element("button", { type: "button" }, element("img", { alt: "" }), element("span")));
   list($("sheet"), results, make, (item, result, i) => {
     const button = item.firstChild;
     set(button, {
@@ -78,5 +78,6 @@ function drawSheet(results, store) {
       },
     });
     show(button.firstChild, result.url);
+    set(button.lastChild, { textContent: `seed ${result.seed}` });
   });
 }

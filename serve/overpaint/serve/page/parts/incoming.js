@@ -5,8 +5,8 @@ import { say } from "../messages.js";
 import { settingsIn } from "../painted.js";
 import { fitted } from "../pictures.js";
 
-export function incoming(store, album) {
-  const bring = (file) => file && take(file, store, album);
+export function incoming(store, api, album) {
+  const bring = (file) => file && take(file, store, api, album);
 
   $("file").addEventListener("change", ({ target }) => {
     bring(target.files[0]);
@@ -35,12 +35,12 @@ export function incoming(store, album) {
   return ({ dragging }) => document.body.toggleAttribute("data-dragging", dragging);
 }
 
-async function take(file, store, album) {
+async function take(file, store, api, album) {
   try {
     const large = await album.open(file);
     const { blob, why } = await fitted(large, store.state.server?.limits);
     const picture = why ? await album.open(blob) : large;
-    const settings = await settingsIn(file);
+    const settings = await settingsIn(file, api.infotext);
     const text = [why, settings && carries(settings)].filter(Boolean).join(" ");
     const notice = text ? { kind: "note", text, settings } : null;
     store.change({ picture, original: picture, at: null, notice });
@@ -55,7 +55,7 @@ async function take(file, store, album) {
 
 function carries({ prompt, seed }) {
   const words = prompt.length > 80 ? `${prompt.slice(0, 80)}…` : prompt;
-  return `This picture says what it was made with: “${words}”, seed ${seed}.`;
+  return `This picture says what it was made with: “${words}”${seed == null ? "" : `, seed ${seed}`}.`;
 }
 
 const imageIn = (data) =>
