@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from tests.serve.running import data_url, png, serving
 from typer.testing import CliRunner
 
 from overpaint.bundle.errors import CancelledError, CheckpointError, UsageError
@@ -17,6 +19,9 @@ from overpaint.cli.app import app
 from overpaint.runtime import Img2Img
 from overpaint.runtime.metadata import read_parameters
 from overpaint.runtime.upscaler import Upscaler
+from overpaint.serve.command import serve
+from overpaint.serve.config import Config
+from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 
 SUMMER = Path(__file__).parents[2] / "examples/summer.png"
 OPEN = ("n", 3, "h", "w")
@@ -123,6 +128,31 @@ def test_the_command_takes_it_and_wants_to_know_how_many_times(tmp_path: Path) -
     assert CliRunner().invoke(app, [*asked, "--upscale", "1.5"]).exit_code == 0
     assert Image.open(out).size == (192, 192)
     assert read_parameters(out)["upscaler"] == "x2.onnx"
+
+
+def test_a_server_enlarges_by_it(tmp_path: Path) -> None:
+    file = network(tmp_path / "x2.onnx")
+    asked: dict[str, Any] = {"strength": 0.3, "steps": 4, "seed": 3}
+    opening = Opening(device="cpu", upscaler=file)
+    assert served_bundle(None, opening).fingerprint != served_bundle(None, Opening()).fingerprint
+    picture = Image.open(io.BytesIO(png(64, 64)))
+    with serving(Config(port=0), [served_bundle(None, opening)]) as server:
+        job = server.submit(
+            image=data_url(png(64, 64)),
+            prompt="summer",
+            sampler="ddim",
+            upscale=2,
+            styles={},
+            **asked,
+        )
+        made = server.ended(job["id"], seconds=60)["result"]
+        pixels = server.pixels(made["media"][0])
+    assert made["settings"]["upscaler"] == "x2.onnx"
+    with Img2Img.open(upscaler=file, device="cpu") as pipe:
+        expected = pipe(picture, "summer", sampler="ddim", upscale=2, **asked).images[0]
+    assert np.array_equal(pixels, np.asarray(expected))
+    with pytest.raises(CheckpointError, match="expected an upscaler"):
+        serve(upscaler=SUMMER)
 
 
 def test_what_is_no_upscaler_is_refused_in_one_line(tmp_path: Path) -> None:

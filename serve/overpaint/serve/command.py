@@ -11,6 +11,7 @@ from pathlib import Path
 from overpaint.bundle.errors import UsageError
 from overpaint.engines.host.sizes import parse_bytes
 from overpaint.runtime.control.opening import network_folder
+from overpaint.runtime.upscaler import Upscaler
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 from overpaint.serve.jobs.engines.memory import default_budget
 from overpaint.serve.jobs.styles import Styles, read_styles
@@ -66,7 +67,7 @@ def serve(
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
     and memory where that cannot be written. Times are in seconds.
 
-    Raises UsageError, BundleError.
+    Raises UsageError, BundleError, CheckpointError.
     """
     config = Config(
         host=host,
@@ -90,6 +91,8 @@ def serve(
         drain_seconds=drain,
     )
     _log_to_stderr()
+    if upscaler is not None:  # whatever is none is refused before anything is served
+        Upscaler.open(upscaler).close()
     opening = Opening(
         device=device,
         precision=precision,

@@ -112,6 +112,8 @@ def test_device_and_precision_are_the_pipelines(
         "control": [],
         "ip_adapter": None,
         "tiny_vae": None,
+        "upscaler": None,
+        "embedding": {},
     }
     assert opened == [asked | nothing]
     assert warmed == []
