@@ -39,7 +39,17 @@ def plain(tiny_sd1_bundle: Path) -> Iterator[Img2Img]:
 
 
 @pytest.fixture(scope="module")
-def pipe(tiny_sd1_bundle: Path, networks: list[Path]) -> Iterator[Img2Img]:
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Extensions are made here, of the bundle of this run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def pipe(
+    tiny_sd1_bundle: Path, networks: list[Path], own_cache: None
+) -> Iterator[Img2Img]:
     with Img2Img.open(tiny_sd1_bundle, control=networks, device="cpu") as opened:
         yield opened
 

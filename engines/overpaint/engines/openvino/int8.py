@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -179,5 +180,5 @@ def import_nncf() -> Any:
         import nncf
     except ImportError as error:
         raise MissingExtraError.told_by(error, "quantise", "nncf") from error
-    nncf.set_log_level(40)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf

@@ -26,7 +26,15 @@ def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
         steps=7,
         steps_mode="exact",
         guidance_scale=3.0,
+        true_cfg_scale=2.0,
         guidance_rescale=0.5,
+        cfg_zero_star=True,
+        fidelity="draft",
+        forecast=1,
+        guidance_start=0.1,
+        guidance_end=0.8,
+        adaptive_guidance=0.9,
+        vae="tiny",
         negative_prompt="fog",
         sampler="euler",
         sigmas="karras",
@@ -34,11 +42,20 @@ def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
         denoising_start=0.1,
         denoising_end=0.9,
         seed=5,
+        variation_seed=6,
+        variation_strength=0.3,
         rng="numpy",
         n=2,
         size=(64, 48),
+        tile="64x64",
+        upscale=2.0,
+        upscale_strength=0.4,
+        upscale_steps=3,
         resize="crop",
+        match_colour="mean",
         max_sequence_length=512,
+        clip_skip=1,
+        clip_skip_negative=True,
         prompt_chunks=True,
         prompt_weights=True,
         guess_mode=True,
@@ -55,6 +72,7 @@ def test_every_setting_of_the_runtime_can_be_asked_for_and_handed_on() -> None:
     )
     # What denoising_start has the say over.
     others = [Settings(strength=0.3), Settings(reference_strength=0.4), Settings(mode="modify")]
+    others += [Settings(seeds=(1, 5, 9))]
     unchanged = {
         field.name
         for field in fields(Settings)
