@@ -47,9 +47,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def pipe(
-    tiny_sd1_bundle: Path, networks: list[Path], own_cache: None
-) -> Iterator[Img2Img]:
+def pipe(tiny_sd1_bundle: Path, networks: list[Path], own_cache: None) -> Iterator[Img2Img]:
     with Img2Img.open(tiny_sd1_bundle, control=networks, device="cpu") as opened:
         yield opened
 
