@@ -8,8 +8,6 @@ measures anew. Parts that are asked for by themselves are not judged.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from overpaint.bundle.errors import UsageError
-from overpaint.bundle.files.user_folders import cache_folder
+from overpaint.bundle.files.figures import figure_path, keep_figure, read_figure
 from overpaint.bundle.format.bundle import Bundle
 
 from .cancel import Cancel
@@ -50,11 +48,11 @@ def judge(engines: Engines, level: str, cancel: Cancel | None = None) -> float:
         UsageError: it is below the bar.
     """
     path = _path(engines.bundle, level)
-    if (decibels := _remembered(path)) is None:
+    if (decibels := read_figure(path)) is None:
         _LOG.info("comparing fidelity %s with exact, once for this bundle", level)
         exact, less = (_paint(engines, one, cancel) for one in (EXACT, level))
         decibels = min(psnr(less, exact), _MOST_DB)
-        _remember(path, decibels)
+        keep_figure(path, decibels)
     if decibels < BARS_DB[level]:
         parts = LEVELS[level]
         raise UsageError(
@@ -83,23 +81,7 @@ def _paint(engines: Engines, level: str, cancel: Cancel | None) -> npt.NDArray[n
 
 def _path(bundle: Bundle, level: str) -> Path | None:
     """Named by all that the figure depends on: the bundle's files, and what the level brings."""
-    if (folder := cache_folder()) is None or bundle.inferred:  # no hashes to know it again by
+    if bundle.inferred:  # no hashes to know it again by
         return None
     files = sorted(f"{file.sha256} {path}" for path, file in bundle.manifest.files.items())
-    key = "\n".join((repr(LEVELS[level]), f"{STEPS} {SIDE}", *files))
-    named = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-    return Path(folder, "fidelity", named)
-
-
-def _remembered(path: Path | None) -> float | None:
-    try:
-        return None if path is None else float(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-
-
-def _remember(path: Path | None, decibels: float) -> None:
-    if path is not None:
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.write_text(f"{decibels:.2f}\n", encoding="ascii")
+    return figure_path("fidelity", (repr(LEVELS[level]), f"{STEPS} {SIDE}", *files))

@@ -252,10 +252,11 @@ def _decode(
     `pixels`: the input's."""
     images: list[Image.Image] = []
     masking, how = stage.job.masking, stage.job.resolved.settings.match_colour
+    like = from_pixels(pixels)[0] if how is not None and pixels is not None else None
     with decoder(stage, log, cancel) as decode:
         for z in x:
             image = decode(z)
-            if how is not None and pixels is not None:
-                image = matched(image, from_pixels(pixels)[0], how)
+            if how is not None and like is not None:
+                image = matched(image, like, how)
             images.append(masking.paste(image) if masking and masking.paste else image)
     return images

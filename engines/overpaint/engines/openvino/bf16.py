@@ -7,12 +7,10 @@ The figure is kept in the user's cache folder; where there is none, it is measur
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from overpaint.bundle.files.user_folders import cache_folder
+from overpaint.bundle.files.figures import figure_path, keep_figure, read_figure
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.engines.host.cpuinfo import cpu_flags
 
@@ -34,28 +32,19 @@ def computed_here() -> bool:
 
 def measured(bundle: Bundle) -> float | None:
     """PSNR in dB of this bundle's bf16 picture by the OpenVINO installed here, None if unknown."""
-    if (path := _path(bundle)) is None:
-        return None
-    try:
-        return float(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
+    return read_figure(_path(bundle))
 
 
 def remember(bundle: Bundle, psnr_db: float) -> None:
     """Keep what was measured; does nothing where it cannot."""
-    if (path := _path(bundle)) is None:
-        return
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_text(f"{psnr_db:.2f}\n", encoding="ascii")
+    keep_figure(_path(bundle), psnr_db)
 
 
 def _path(bundle: Bundle) -> Path | None:
     """Named by all that the figure depends on: the engines' files, the version, the processor."""
     from importlib.metadata import version  # 20 ms, and only OpenVINO's runs come here
 
-    if (folder := cache_folder()) is None or bundle.inferred:  # no hashes to know it again by
+    if bundle.inferred:  # no hashes to know it again by
         return None
     parts = tuple(f"{name}/" for name in bundle.manifest.components)
     files = sorted(
@@ -66,5 +55,4 @@ def _path(bundle: Bundle) -> Path | None:
     flags = cpu_flags()
     units = (unit for unit in _UNITS if unit in flags)  # each rounds in its own way
     picture = f"{SIDE} pixels, {STEPS} steps"
-    key = "\n".join((version("openvino"), picture, *units, *files))
-    return Path(folder, "bf16", hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest())
+    return figure_path("bf16", (version("openvino"), picture, *units, *files))

@@ -67,12 +67,33 @@ class Conditioning:
         }
 
 
+Side: TypeAlias = tuple[Mapping[str, Array], tuple[str, ...]]
+"""The inputs that one prompt makes, and what was cut of it."""
+
+
 class Encode(Protocol):
     """An encoder's view of a prompt, which may be the `negative` one."""
 
     def __call__(
         self, encoder: TextEncoder, prompt: str, /, *, negative: bool = False
     ) -> Embedding: ...
+
+
+class OfSide(Protocol):
+    """What a family makes of one of its prompts."""
+
+    def __call__(
+        self, text: Text, prompt: str, encode: Encode, *, negative: bool = False
+    ) -> Side: ...
+
+
+def of_both(prompts: Prompts, text: Text, encode: Encode, side: OfSide) -> Conditioning:
+    """What `side` makes of the prompt, and under guidance of the negative one, "" where absent."""
+    positive, cut = side(text, prompts.prompt, encode)
+    if not prompts.guided:
+        return Conditioning(positive, None, cut)
+    negative, negative_cut = side(text, prompts.negative_prompt or "", encode, negative=True)
+    return Conditioning(positive, negative, cut + negative_cut)
 
 
 Condition: TypeAlias = Callable[[Text, Prompts, Encode], Conditioning]

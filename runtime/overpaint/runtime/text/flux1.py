@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from overpaint.bundle.facts import Text
 
-from .conditioning import Array, Conditioning, Encode, Prompts, cut_by
+from .conditioning import Conditioning, Encode, Prompts, Side, cut_by, of_both
 
 
 def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
@@ -12,16 +12,10 @@ def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
 
     Source: Black Forest Labs' flux, `sampling.py`; diffusers' FluxImg2ImgPipeline.
     """
-    positive, cut = _encode(text, prompts.prompt, encode)
-    if not prompts.guided:
-        return Conditioning(positive, None, cut)
-    negative, negative_cut = _encode(text, prompts.negative_prompt or "", encode, negative=True)
-    return Conditioning(positive, negative, cut + negative_cut)
+    return of_both(prompts, text, encode, _encode)
 
 
-def _encode(
-    text: Text, prompt: str, encode: Encode, *, negative: bool = False
-) -> tuple[dict[str, Array], tuple[str, ...]]:
+def _encode(text: Text, prompt: str, encode: Encode, *, negative: bool = False) -> Side:
     clip, t5 = (encode(encoder, prompt, negative=negative) for encoder in text.encoders)
     assert clip.pooled is not None
     context = {"encoder_hidden_states": t5.hidden, "pooled_projections": clip.pooled}

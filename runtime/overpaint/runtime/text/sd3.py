@@ -7,7 +7,7 @@ import numpy as np
 from overpaint.bundle.errors import ManifestError
 from overpaint.bundle.facts import Text
 
-from .conditioning import Array, Conditioning, Encode, Prompts, cut_by
+from .conditioning import Array, Conditioning, Encode, Prompts, Side, cut_by, of_both
 
 
 def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
@@ -17,16 +17,10 @@ def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
     `t5_length` rows of zeros in its place. Source: Esser et al. 2024, "Scaling Rectified Flow
     Transformers", section 4; diffusers' StableDiffusion3Img2ImgPipeline.
     """
-    positive, cut = _encode(text, prompts.prompt, encode)
-    if not prompts.guided:
-        return Conditioning(positive, None, cut)
-    negative, negative_cut = _encode(text, prompts.negative_prompt or "", encode, negative=True)
-    return Conditioning(positive, negative, cut + negative_cut)
+    return of_both(prompts, text, encode, _encode)
 
 
-def _encode(
-    text: Text, prompt: str, encode: Encode, *, negative: bool = False
-) -> tuple[dict[str, Array], tuple[str, ...]]:
+def _encode(text: Text, prompt: str, encode: Encode, *, negative: bool = False) -> Side:
     each = [(one.kind, encode(one, prompt, negative=negative)) for one in text.encoders]
     clips = [embedding for kind, embedding in each if kind == "clip"]
     t5 = [embedding for kind, embedding in each if kind == "t5"]

@@ -26,8 +26,7 @@ export function createLive(api, { asked, take, show, tell }) {
   function connect() {
     const here = api.live();
     const first = asked();
-    const { prompt, strength, lora } = first;
-    told = JSON.stringify({ prompt, strength, lora });
+    told = changing(first);
     [socket, sent, answered, reason, again] = [here, 0, 0, "", 0];
     tell("connecting");
     here.onopen = () => here.send(JSON.stringify(first));
@@ -62,8 +61,7 @@ export function createLive(api, { asked, take, show, tell }) {
     const frame = await (await take()).arrayBuffer();
     taking = false;
     if (here !== socket) return touch();
-    const { prompt, strength, lora } = asked();
-    const change = JSON.stringify({ prompt, strength, lora });
+    const change = changing(asked());
     if (change !== told) here.send(change);
     told = change;
     here.send(frame);
@@ -92,3 +90,6 @@ export function createLive(api, { asked, take, show, tell }) {
     },
   };
 }
+
+/** What of a message may change later, as it is sent. */
+const changing = ({ prompt, strength, lora }) => JSON.stringify({ prompt, strength, lora });
