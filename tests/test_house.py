@@ -1,4 +1,4 @@
-"""The house: one namespace over seven roots, imports one way, a deploy side free of torch."""
+"""The house: one namespace over eight roots, imports one way, a deploy side free of torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).parents[1]
-ROOMS = ("export", "bundle", "engines", "runtime", "serve", "bench", "cli")
+ROOMS = ("export", "bundle", "engines", "runtime", "scale", "serve", "bench", "cli")
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -31,7 +31,7 @@ def test_the_deploy_side_imports_with_torch_forbidden() -> None:
     """Every module of bundle, engines, runtime and the command line, where torch cannot load."""
     names = [
         ".".join(path.relative_to(HOUSE / room).with_suffix("").parts).removesuffix(".__init__")
-        for room in ("bundle", "engines", "runtime", "cli")
+        for room in ("bundle", "engines", "runtime", "scale", "cli")
         for path in sorted((HOUSE / room / "overpaint").rglob("*.py"))
     ]
     program = (

@@ -1,0 +1,1 @@
+"""Past one machine: a Ray cluster, and what its nodes need of ours."""
