@@ -60,3 +60,12 @@ def test_without_such_numbers_a_preview_is_grey() -> None:
     grey = np.asarray(latents.preview(x0, None))
     assert (grey[..., 0] == grey[..., 2]).all()
     assert grey[0, 0, 0] < grey[2, 3, 0]
+
+
+@pytest.mark.parametrize("cells", [(12, 10), (9, 31), (3, 2), (6, 5)])
+def test_latents_are_stretched_as_torch_interpolates(cells: tuple[int, int]) -> None:
+    z = torch.randn(2, 4, 6, 5, generator=torch.Generator().manual_seed(1))
+    expected = torch.nn.functional.interpolate(z, size=cells, mode="bilinear").numpy()
+    ours = latents.resized(z.numpy(), cells)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)

@@ -67,9 +67,14 @@ def _half(stage: Stage, half: str, name: str, log: Log, cancel: Cancel | None) -
     parts = stage.engines.parts
     if parts is None:
         raise UsageError("tile: sessions that were opened elsewhere have no parts of a VAE")
-    cells = stage.job.latent_shape(stage.engines.bundle.manifest.latents)[1:]
     stage.engines.components.devices[half] = parts.device
-    yield lambda given: run_parts(parts.of(half), parts.open, given, cells, cancel)
+    cell = 1 if name == VAE_LATENTS else stage.engines.bundle.manifest.latents.downscale
+    yield lambda given: run_parts(parts.of(half), parts.open, given, _cells(given, cell), cancel)
+
+
+def _cells(given: Array, cell: int) -> tuple[int, int]:
+    """(h,w) of latents; `given` has `cell` times as many of each."""
+    return given.shape[2] // cell, given.shape[3] // cell
 
 
 def _running(session: Session, name: str) -> Run:

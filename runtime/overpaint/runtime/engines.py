@@ -19,7 +19,9 @@ from overpaint.bundle.lora.branches import SCALE
 from overpaint.bundle.tiny_vae.attach import has_tiny_vae
 from overpaint.engines.choose import Decision
 
+from .choices import LATENTS
 from .components import Components
+from .settings import Settings
 from .text import TextEncoders
 from .tiles.parts import Parts
 from .upscaler import Upscaler
@@ -113,6 +115,13 @@ class Engines:
         takes = any(one.name.startswith(layout.RESIDUAL) for one in inputs)
         base = takes and not controlled and self.adapters is None
         return f"{name}{PLAIN}" if base else name
+
+    def enlarging(self, settings: Settings) -> Upscaler | None:
+        """The network that enlarges the picture of a run; None where it keeps its size, or Lanczos
+        enlarges it, or its latents are."""
+        if settings.upscale is None or settings.resize == LATENTS:
+            return None
+        return self.upscaler
 
     def vae(self, which: str) -> tuple[str, str]:
         """What the sessions of an encoder and a decoder are called, "own" or "tiny".

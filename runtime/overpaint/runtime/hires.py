@@ -2,7 +2,8 @@
 enlarged and repainted a little, in tiles where it is large.
 
 What AUTOMATIC1111's web UI calls "hires. fix", with Lanczos for its upscaler, or a network that the
-pipeline was opened with: the second pass runs exactly as many steps as it is told.
+pipeline was opened with, or "Latent": the latents of the first picture, as the VAE reads it again.
+The second pass runs exactly as many steps as it is told.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ def run_hires(
     first = yield from _steps(run(engines, replace(request, settings=plain), cancel), 0, 0)
     assert settings.upscale is not None
     strength = HIRES_STRENGTH if settings.upscale_strength is None else settings.upscale_strength
-    done, passes = len(first.timings.steps), [first]
+    done, passes, upscaler = len(first.timings.steps), [first], engines.enlarging(settings)
     pairs = zip(first.images, first.seeds, strict=True)
     for at, (image, seed) in enumerate(pairs):
         size, began = _enlarged(engines, image.size, settings.upscale), time.perf_counter()
-        start = engines.upscaler.enlarge(image, size, cancel) if engines.upscaler else image
+        start = upscaler.enlarge(image, size, cancel) if upscaler else image
         enlarging = time.perf_counter() - began
         asked = replace(
             plain,
@@ -84,7 +85,7 @@ def _enlarged(engines: Engines, size: tuple[int, int], upscale: float) -> tuple[
 def _result(engines: Engines, request: Request, passes: Sequence[Result]) -> Result:
     """What is told of all passes: the parameters are those that make the picture again."""
     first, *others = passes
-    steps_run, upscaler = first.steps_run + others[0].steps_run, engines.upscaler
+    steps_run, upscaler = first.steps_run + others[0].steps_run, engines.enlarging(request.settings)
 
     def told(image: Painting) -> Parameters:
         given = image.parameters

@@ -14,8 +14,8 @@ from PIL import Image, UnidentifiedImageError
 
 from overpaint.bundle.errors import ImageError
 
-from .choices import SIGMAS
-from .metadata import A1111_SAMPLERS, CHUNK, INFOTEXT
+from .choices import LATENTS, SIGMAS
+from .metadata import A1111_LATENT, A1111_SAMPLERS, CHUNK, INFOTEXT
 from .settings import options
 
 _EXIF_IFD: Final = 0x8769
@@ -133,6 +133,10 @@ def _clip_skip(text: str) -> int | None:
     return int(text) - 1 if text.isdecimal() else None
 
 
+def _upscaler(text: str) -> str | None:
+    return LATENTS if text == A1111_LATENT else None
+
+
 _FIELDS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "Steps": ("steps", _number(int)),
     "Sampler": ("sampler", _sampler),
@@ -147,4 +151,5 @@ _FIELDS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "Eta": ("eta", _number(float)),
     "Hires upscale": ("upscale", _number(float)),
     "Hires steps": ("upscale_steps", _number(int)),
+    "Hires upscaler": ("resize", _upscaler),
 }

@@ -42,6 +42,19 @@ def encode(moments: npt.NDArray[Any], noise: Array, latents: Latents) -> Array:
     return np.asarray((sample - offset) * factor, np.float32)
 
 
+def resized(z: Array, cells: tuple[int, int]) -> Array:
+    """Latents (B,C,h,w) stretched to `cells` (h,w), bilinearly, without smoothing where they
+    shrink: AUTOMATIC1111's "latent upscale", torch's `interpolate` without `align_corners`."""
+    for axis, length in zip((2, 3), cells, strict=True):
+        own = z.shape[axis]
+        at = ((np.arange(length) + 0.5) * (own / length) - 0.5).clip(0, own - 1)
+        low = at.astype(np.intp)
+        share = np.float32(at - low).reshape(-1, *[1] * (3 - axis))
+        below, above = z.take(low, axis), z.take(np.minimum(low + 1, own - 1), axis)
+        z = below + (above - below) * share
+    return np.ascontiguousarray(z)
+
+
 def decode(z: Array, latents: Latents) -> Array:
     """Latents (B,C,h,w) -> the VAE decoder's input: the inverse of `encode`'s scaling."""
     offset, factor = _affine(latents)

@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from overpaint.bundle.errors import ImageError
 from overpaint.bundle.format.manifest import Embedding, Lora
 
+from .choices import LATENTS
 from .fidelity import EXACT
 from .resolved import HIRES_STRENGTH, Resolved
 from .settings import Settings
@@ -49,6 +50,8 @@ A1111_SAMPLERS: Final = {
     "lcm": "LCM",
     "tcd": "TCD",
 }
+A1111_LATENT: Final = "Latent"
+"""What enlarges latents there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,8 +236,12 @@ def _hires(settings: Settings, upscaler: str | None, *, text: bool) -> dict[str,
         "Denoising strength": f"{strength:g}",
         "Hires upscale": f"{settings.upscale:g}",
         "Hires steps": settings.upscale_steps,
-        "Hires upscaler": _quoted(upscaler or "Lanczos"),
+        "Hires upscaler": _quoted(_upscaler(settings, upscaler)),
     }
+
+
+def _upscaler(settings: Settings, upscaler: str | None) -> str:
+    return A1111_LATENT if settings.resize == LATENTS else upscaler or "Lanczos"
 
 
 def _controls(control: tuple[dict[str, Any], ...]) -> dict[str, str]:

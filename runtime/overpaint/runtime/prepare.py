@@ -19,6 +19,7 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.tensor import Range
 
+from .choices import LATENTS
 from .control.picture import Controlling, Own, controlling
 from .denoiser.forecast import draws, foretold_rows
 from .image import Sides, place, to_pixels
@@ -51,8 +52,9 @@ class Job:
 
     tile: (width, height) of what the denoiser sees at a time, None where it is the whole.
 
-    pixels: (1,3,H,W) float32 in [-1,1], or None for text to image. size: (width, height) of the
-    run. image_sha256, mask_sha256: of the picture and the mask as they were read.
+    pixels: (1,3,H,W) float32 in [-1,1], or None for text to image; of another size than the run
+    where it is latents that are resized. size: (width, height) of the run.
+    image_sha256, mask_sha256: of the picture and the mask as they were read.
     controlling: what each control network is shown. masking: None where all of the picture is
     repainted. batch: how many images go through the denoiser together. guided: whether guidance
     needs the negative prompt, which doubles the denoiser's batch. lora: the weights of the LoRAs
@@ -112,21 +114,24 @@ def prepare(
     enlarge: Enlarge | None = None,
 ) -> Job:
     """Raises UsageError or ImageError for anything that this bundle cannot do. `seeing`: the same
-    with an adapter, for requests with reference pictures. `enlarge`: what enlarges pictures, where
-    that is not Lanczos."""
+    with an adapter, for requests with reference pictures. `enlarge`: what enlarges the picture,
+    where that is not Lanczos."""
     manifest, settings = bundle.manifest, request.settings
     _check_text("prompt", request.prompt)
     _check_text("negative_prompt", settings.negative_prompt or "")
     check_mask_settings(settings, masked=request.mask is not None, image=request.image is not None)
     resolved = resolve(settings, manifest.defaults, with_image=request.image is not None)
-    grows = settings.upscale is not None
     masks = request.mask is not None or settings.mask_from_alpha or settings.extend is not None
-    if grows and masks:
+    if settings.upscale is not None and masks:
         raise UsageError("upscale: a mask keeps the picture's own size; leave one of them out")
+    in_latents = settings.resize == LATENTS
+    if in_latents and masks:
+        raise UsageError("resize: with a mask, pixels are; expected stretch, crop or pad")
     sides = image_sides(manifest)
     ground = read_ground(request.image, request) if request.image is not None else None
     asked = tile_asked(settings.tile, settings.upscale)
-    size, notes = _size(settings, sides if asked is None else untiled(sides), ground)
+    possible = sides if asked is None else untiled(sides)
+    size, notes = _size(settings, possible, ground)
     tile = tile_for(bundle, asked, size, sides)
     seen = tile or size
     schedule = schedule_for(bundle, resolved, seen)
@@ -140,9 +145,8 @@ def prepare(
     references = read_references(seeing.manifest if seeing else None, request, size, cells)
     if settings.guess_mode and not request.control:
         raise UsageError("guess_mode: there is no control; give one, or leave guess_mode out")
-    canvas, masked = _canvas(
-        ground, settings, size, manifest, schedule.requested, enlarge if grows else None
-    )
+    held = possible.nearest(ground.picture.size) if ground and in_latents else size
+    canvas, masked = _canvas(ground, settings, held, manifest, schedule.requested, enlarge)
     told = (*resolved.warnings, *notes, *schedule_warnings(schedule, resolved))
     if manifest.inpaints and ground is not None and masked is None:
         told += (ALL_REPAINTED,)

@@ -71,7 +71,7 @@ def _parameters(
     references = base.job.references
     seeing = _adapter(base)
     refiner = stages[1].engines.bundle.manifest if len(stages) > 1 else None
-    upscaler = base.engines.upscaler if base.job.resolved.settings.upscale is not None else None
+    upscaler = base.engines.enlarging(base.job.resolved.settings)
     return Parameters(
         prompt=base.job.prompt,
         resolved=base.job.resolved,

@@ -89,9 +89,8 @@ def _read(engines: Engines, request: Request, cancel: Cancel | None) -> list[tup
             "ip_adapter_image: LoRAs that turn and reference pictures do not go together; open the "
             "pipeline with the LoRA fused, or leave one of them out"
         )
-    enlarge = None
-    if engines.upscaler is not None:
-        enlarge = functools.partial(engines.upscaler.enlarge, cancel=cancel)
+    upscaler = engines.enlarging(request.settings)
+    enlarge = functools.partial(upscaler.enlarge, cancel=cancel) if upscaler else None
     if refiner is None:
         return [(engines, prepare(engines.bundle, request, engines.seeing, enlarge))]
     job = prepare(engines.bundle, base_request(request, refiner), engines.seeing, enlarge)

@@ -81,9 +81,12 @@ class Settings:
         uses seed, and variation_seed + i.
     tile: WIDTHxHEIGHT of what is computed at a time, or "auto": what the checkpoint was trained on,
         where the picture has more than two of it. The picture keeps its size.
-    upscale: a picture is enlarged with Lanczos and repainted, at strength 0.3 and in tiles ("auto")
-        where nothing else is said. Text to image is painted at `size` first, then enlarged and
-        repainted with upscale_strength and upscale_steps: two passes.
+    resize: stretch, crop and pad are of pixels, with Lanczos. With "latents" the picture is encoded
+        in its own size, and its latents are stretched bilinearly: AUTOMATIC1111's "latent upscale",
+        which wants a strength of a half or more.
+    upscale: a picture is enlarged as `resize` says and repainted, at strength 0.3 and in tiles
+        ("auto") where nothing else is said. Text to image is painted at `size` first, then enlarged
+        and repainted with upscale_strength and upscale_steps: two passes.
     match_colour: the input's colours in L*a*b*, by mean and deviation, or by histogram without the
         brightness, as AUTOMATIC1111's colour correction has it.
     clip_skip: as diffusers counts, 1 is the layer before; AUTOMATIC1111's web UI calls that 2, and

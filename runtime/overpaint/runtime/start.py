@@ -58,7 +58,10 @@ def start(job: Job, moments: Moments, scale: Latents) -> Start:
     shape, schedule = job.latent_shape(scale), job.schedule
     z = noise = channels = None
     if moments.picture is not None:
-        z = latents.encode(moments.picture, draw(generators, shape), scale)
+        own = moments.picture.shape[1] // 2, *moments.picture.shape[2:]
+        z = latents.encode(moments.picture, draw(generators, own), scale)
+        if own != shape:
+            z = latents.resized(z, shape[1:])
     if z is None or schedule.noise or job.masking is not None:
         noise = _varied(job, draw(generators, shape))
     if moments.masked is not None or job.masking is not None:

@@ -231,7 +231,7 @@ def test_a_picture_meets_the_size_by_the_resize_mode(
         seed=1,
         **SMALL,
     )
-    resize = ["stretch", "crop", "pad", "stretch"][mode]
+    resize = ["stretch", "crop", "pad", "latents"][mode]
     body = {"strength": 0, "seed": 1, "size": "64x64", "resize": resize, "steps": 6}
     job = server.submit(image=data_url(png(128, 64)), sampler="euler-a", **body)
     media = server.ended(job["id"])["result"]["media"][0]
@@ -399,12 +399,12 @@ def test_the_lists_that_clients_ask_for_are_there(api: webuiapi.WebUIApi) -> Non
     assert api.get_scripts() == {"txt2img": [], "img2img": []}
     for names in (
         api.get_upscalers(),
-        api.get_latent_upscale_modes(),
         api.get_sd_vae(),
         api.get_loras(),
         api.get_prompt_styles(),
     ):
         assert names == []
+    assert api.get_latent_upscale_modes() == [{"name": "Latent"}]
     assert api.get_embeddings() == {"loaded": {}, "skipped": {}}
     assert api.get_cmd_flags()
     assert api.get_memory()["ram"]["total"] > 0

@@ -8,6 +8,7 @@ from typing import Final
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.runtime.choices import LATENTS
 from overpaint.runtime.request import Request
 from overpaint.runtime.resolved import random_seed
 from overpaint.runtime.settings import Settings
@@ -32,6 +33,10 @@ def live_request(
         )
     if settings.pictures != 1:
         raise UsageError(f"n: a live run makes one picture of each frame, got {settings.pictures}")
+    if settings.resize == LATENTS:
+        raise UsageError(
+            "resize: a live run's frames are resized in pixels; expected stretch or crop"
+        )
     if settings.steps_mode == "diffusers":
         raise UsageError("steps_mode: a live run runs all its steps; expected exact or lcm")
     flows = bundle.manifest.prediction == "flow"  # for which there is no TCD

@@ -7,13 +7,14 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from overpaint.runtime.metadata import A1111_LATENT
 from overpaint.serve.jobs.capabilities import ModelCapabilities
 from overpaint.serve.state import State
 
 from . import controlnet
 from .schema import SAMPLER_NAMES, SCHEDULERS
 
-EMPTY = ("upscalers", "latent-upscale-modes", "sd-vae", "prompt-styles")
+EMPTY = ("upscalers", "sd-vae", "prompt-styles")
 
 
 def routes(state: State) -> APIRouter:
@@ -44,6 +45,10 @@ def routes(state: State) -> APIRouter:
             }
             for name, label in SCHEDULERS.items()
         ]
+
+    @router.get("/latent-upscale-modes")
+    async def latent_upscale_modes() -> list[dict[str, str]]:
+        return [{"name": A1111_LATENT}]
 
     @router.get("/loras")
     async def loras() -> list[dict[str, Any]]:

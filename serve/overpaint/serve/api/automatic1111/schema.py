@@ -9,12 +9,12 @@ ignored.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from overpaint.runtime.choices import SIGMAS
-from overpaint.runtime.metadata import A1111_SAMPLERS
+from overpaint.runtime.choices import LATENTS, SIGMAS
+from overpaint.runtime.metadata import A1111_LATENT, A1111_SAMPLERS
 from overpaint.runtime.resolved import random_seed
 from overpaint.runtime.schedule import SAMPLERS
 from overpaint.runtime.settings import MAX_SEED, Settings
@@ -27,7 +27,7 @@ SAMPLER_NAMES = {name: A1111_SAMPLERS.get(name, name) for name in SAMPLERS if na
 SCHEDULERS = {"automatic": "Automatic"} | {
     name: name.capitalize() for name in SIGMAS if name != "default"
 }
-RESIZE: tuple[Literal["stretch", "crop", "pad"], ...] = ("stretch", "crop", "pad", "stretch")
+RESIZE = ("stretch", "crop", "pad", LATENTS)
 FILLS = ("blur", "original", "noise", "nothing")
 RANDOM_SEED = -1
 LAST_LAYERS = 12
@@ -114,6 +114,7 @@ class TextToImage(Generation):
     enable_hr: bool = False
     hr_scale: Annotated[float, Field(ge=1, le=4, allow_inf_nan=False)] = 2.0
     hr_second_pass_steps: Annotated[int, Field(ge=0, le=LIMITS.steps)] = 0
+    hr_upscaler: str = ""
     hr_resize_x: int = 0
     hr_resize_y: int = 0
     denoising_strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.75
@@ -128,6 +129,7 @@ class TextToImage(Generation):
             upscale=self.hr_scale,
             upscale_strength=self.denoising_strength,
             upscale_steps=self.hr_second_pass_steps or None,
+            resize=LATENTS if self.hr_upscaler == A1111_LATENT else settings.resize,
         )
 
     def refuse_scripts(self) -> None:
@@ -157,7 +159,7 @@ class ImageToImage(Generation):
         settings = replace(
             super().settings(),
             strength=self.denoising_strength,
-            resize=RESIZE[self.resize_mode],
+            resize=RESIZE[0 if self.mask and self.resize_mode == 3 else self.resize_mode],
             match_colour="histogram" if self._corrects_colours() else None,
         )
         return replace(settings, **self._masking()) if self.mask else settings
