@@ -45,13 +45,14 @@ endef
 
 # torch comes first and by its exact version: only then does pip prefer a CPU build, where PIP_FLAGS
 # names an index of them, to the plain index's newest, which brings gigabytes of CUDA.
-# open_clip_torch carries the real CLIP merges; its dependencies are not wanted.
+# open_clip_torch carries the real CLIP merges; its dependencies are not wanted. StreamDiffusion is a
+# peer of `overpaint bench --live`; it pins a diffusers of 2023, and runs with the newest.
 $(INSTALLED): pyproject.toml
 	$(environment)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet $(PIP_FLAGS) torch==2.13.0
 	$(BIN)/pip install --quiet $(PIP_FLAGS) --editable '.[dev]'
-	$(BIN)/pip install --quiet $(PIP_FLAGS) --no-deps open_clip_torch==3.3.0
+	$(BIN)/pip install --quiet $(PIP_FLAGS) --no-deps open_clip_torch==3.3.0 streamdiffusion==0.1.1
 	@touch $@
 
 $(DEMO)/installed: pyproject.toml

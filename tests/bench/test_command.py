@@ -189,6 +189,7 @@ def test_a_report_to_compare_with_decides_the_exit_code(measured: Report, tmp_pa
     ("arguments", "said"),
     [
         (("--against", "comfyui"), "--against: expected names out of diffusers, compile, optimum"),
+        (("--against", "streamdiffusion"), "it repaints frames alone; add --live"),
         (("--steps", "many"), "--steps: expected values as 10,20, got 'many'"),
         (("--strength", "1.5"), "strength: expected a number from 0 to 1, got 1.5"),
         (("--repeats", "0"), "--repeats: expected 1 or more, got 0"),

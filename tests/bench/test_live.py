@@ -14,29 +14,37 @@ from overpaint.bench.live import CALLS, LIVE, LIVE_ALONE, LiveReport
 from overpaint.bench.tables import show
 
 FRAMES = 12
-QUICK = ("--live", "--size", "64x64", "--steps", "1", "--strength", "0.5", "--repeats", str(FRAMES))
+ASKED = ("--live", "--size", "64x64", "--steps", "2", "--strength", "0.5", "--sampler", "lcm")
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = "from overpaint.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "bench", *QUICK, *arguments]
+    command = [sys.executable, "-c", program, "bench", *ASKED, "--repeats", str(FRAMES), *arguments]
     return subprocess.run(command, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
 def report() -> LiveReport:
-    """diffusers beside us, and an optimum that is not there."""
+    """diffusers and StreamDiffusion beside us, and an optimum that is not there."""
     nowhere = ("--optimum-python", os.path.join(os.sep, "nowhere", "bin", "python"))
-    done = bench("--against", "diffusers,optimum", *nowhere, "--json")
+    done = bench("--against", "diffusers,streamdiffusion,optimum", *nowhere, "--json")
     assert done.returncode == 0, done.stderr
     return msgspec.json.decode(done.stdout, type=LiveReport)
 
 
 def test_live_runs_calls_and_peers_repaint_alike(report: LiveReport) -> None:
     runs = {run.peer: run for run in report.runs}
-    assert [runs[name].status for name in (CALLS, LIVE, LIVE_ALONE, "diffusers")] == ["ok"] * 4
+    peers = ("diffusers", "streamdiffusion")
+    assert [runs[name].status for name in (CALLS, LIVE, LIVE_ALONE, *peers)] == ["ok"] * 5
     assert runs[LIVE].psnr_db == runs[LIVE_ALONE].psnr_db == 100
-    assert (runs["diffusers"].psnr_db or 0) > 40
+    assert all((runs[peer].psnr_db or 0) > 60 for peer in peers)
+
+
+def test_frames_of_a_batch_that_streams_all_come_out(report: LiveReport) -> None:
+    [peer] = [run for run in report.runs if run.peer == "streamdiffusion"]
+    assert peer.dropped is not None
+    assert peer.dropped < FRAMES
+    assert (peer.latency_p50_ms or 0) > 1e3 / (peer.frames_per_second or 1)  # one frame behind
 
 
 def test_a_peer_that_is_missing_is_skipped_with_what_installs_it(report: LiveReport) -> None:

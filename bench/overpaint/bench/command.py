@@ -16,7 +16,7 @@ from overpaint.runtime.fidelity import EXACT
 from overpaint.runtime.settings import Settings
 
 from .compare import check_machine, compare, read_report
-from .contenders import Contender, ours, peer
+from .contenders import STREAMING, Contender, ours, peer
 from .footprint import footprint
 from .graph_shapes import import_onnx
 from .limits import limits
@@ -142,6 +142,8 @@ def _check(asked: Asked, axes: Axes, bundle: Bundle) -> None:
         raise UsageError("--live: leave --limits, --footprint, --compare and --plot out")
     if asked.live and asked.fidelity:
         raise UsageError("--live: frames are exact; leave --fidelity out")
+    if STREAMING in asked.against and not asked.live:
+        raise UsageError(f"--against {STREAMING}: it repaints frames alone; add --live")
     for level in asked.fidelity:
         Settings(fidelity=level)
     for name, value in (("--repeats", asked.repeats), ("--cold", asked.cold)):

@@ -14,7 +14,9 @@ from overpaint.bundle.installed import install_command
 from overpaint.runtime.fidelity import EXACT
 
 OURS: Final = "overpaint"
-PEERS: Final = ("diffusers", "compile", "optimum")
+STREAMING: Final = "streamdiffusion"
+"""Takes part in `--live` alone."""
+PEERS: Final = ("diffusers", "compile", "optimum", STREAMING)
 OPTIMUM_PYTHON: Final = "OVERPAINT_OPTIMUM_PYTHON"
 # torch by its exact version: an open range would bring gigabytes of CUDA with it on some indexes.
 TORCH: Final = ("torch==2.13.0",)
@@ -22,6 +24,8 @@ OPTIMUM: Final = (
     *("optimum-onnx==0.1.0", "transformers<4.58", "diffusers==0.35.2"),
     *("onnx==1.19.1", "onnxruntime==1.23.2", *TORCH),
 )
+# It pins a diffusers of 2023, and runs with ours.
+STREAMDIFFUSION: Final = ("--no-deps", "streamdiffusion==0.1.1")
 _PEER_PROCESS: Final = Path(__file__).with_name("peer_process.py")
 
 
@@ -53,6 +57,8 @@ def peer(name: str, optimum_python: str | None) -> Contender:
         folder = Path(python).parents[1]
         # In an environment of its own: it pins older transformers and diffusers than ours.
         install = f"python3 -m venv {folder} && {folder}/bin/pip install {shlex.join(OPTIMUM)}"
+    if name == STREAMING:
+        install = f"{install} && pip install {shlex.join(STREAMDIFFUSION)}"
     return Contender(name, (python, os.fspath(_PEER_PROCESS), name), install)
 
 

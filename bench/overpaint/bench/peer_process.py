@@ -1,6 +1,6 @@
 """One contender in a process of its own: it opens a model, then paints whenever it is told to.
 
-    python peer_process.py diffusers|compile|optimum < a job and then commands, a line each
+    python peer_process.py diffusers|compile|optimum|streamdiffusion < a job, then commands
 
 Run by its path, with the interpreter of whichever environment has the library, so it imports
 nothing of overpaint's. Answers are JSON, a line each. After the job: what was imported, opened and
@@ -201,6 +201,89 @@ def load_optimum() -> Callable[[dict[str, Any]], Contender]:
     return open_model
 
 
+def load_streamdiffusion() -> Callable[[dict[str, Any]], Contender]:
+    """StreamDiffusion as its authors run it, without TensorRT: frames at different steps share a
+    call, and each comes out as many calls later."""
+    from importlib.metadata import version
+
+    import torch
+    from streamdiffusion import StreamDiffusion
+
+    def open_model(job: dict[str, Any]) -> Contender:
+        from PIL import Image
+
+        if job["torch_device"] == "cpu":
+            _without_cuda_timers(torch)
+        dtype = getattr(torch, job["dtype"])
+        pipe = _pipeline(Path(job["folder"]), dtype).to(job["torch_device"])
+        with Image.open(job["image"]) as file:
+            image = file.convert("RGB")
+        run = min(int(job["steps"] * job["strength"]), job["steps"])
+        rows = list(range(job["steps"] - run, job["steps"]))
+        stream = StreamDiffusion(pipe, rows, dtype, *image.size, cfg_type="none")
+        stream.prepare(
+            job["prompt"],
+            num_inference_steps=job["steps"],
+            guidance_scale=1.0,
+            generator=torch.Generator(),
+            seed=job["seed"],
+        )
+        _noise_as_in_diffusers(stream, job["seed"], run)
+
+        def repaint(frame: Any) -> Any:
+            stream.generator.manual_seed(job["seed"])  # the posterior's noise is drawn of it first
+            return stream.image_processor.postprocess(stream(frame), output_type="pil")[0]
+
+        def over(frames: Iterable[Any]) -> Iterator[Any]:
+            frame = None
+            for entered, frame in enumerate(frames, 1):
+                out = repaint(frame)
+                if entered >= run:
+                    yield out
+            for _ in range(run - 1):  # what is under way comes out when others follow it
+                yield repaint(frame)
+
+        def paint() -> list[Any]:
+            return [[repaint(image) for _ in range(run)][-1]]
+
+        def did() -> dict[str, Any]:
+            precision = {name: str(part.dtype) for name, part in _modules(pipe).items()}
+            bare = {name: one.removeprefix("torch.") for name, one in precision.items()}
+            return {"denoiser_calls": run, "guidance": False, "precision": bare}
+
+        names = ("streamdiffusion", "diffusers", "transformers", "torch")
+        return Contender(paint, over, dict, did, {name: version(name) for name in names})
+
+    return open_model
+
+
+def _noise_as_in_diffusers(stream: Any, seed: int, run: int) -> None:
+    """Its own is drawn before the posterior's, and for latents of 4 channels."""
+    import torch
+
+    shape = (1, stream.vae.config.latent_channels, stream.latent_height, stream.latent_width)
+    generator = torch.Generator().manual_seed(seed)
+    _, *noise = (torch.randn(shape, generator=generator) for _ in range(1 + run))
+    stream.init_noise = torch.cat(noise).to(stream.device, stream.dtype)
+    if run > 1:
+        stream.x_t_latent_buffer = torch.zeros_like(stream.init_noise[1:])
+
+
+def _without_cuda_timers(torch: Any) -> None:
+    """It times each frame by CUDA's events, which a processor has none of; nothing depends on them
+    but the pause for frames that it skips, and it skips none here."""
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None: ...
+
+        def record(self) -> None: ...
+
+        def elapsed_time(self, end: Any) -> float:
+            return 0.0
+
+    torch.cuda.Event, torch.cuda.synchronize = Event, lambda: None
+
+
 def _pipeline(folder: Path, dtype: Any) -> Any:
     """diffusers' image-to-image pipeline from a checkpoint's folder, or a bundle's."""
     import diffusers
@@ -328,5 +411,6 @@ if __name__ == "__main__":
             "diffusers": lambda: load_diffusers(compiled=False),
             "compile": lambda: load_diffusers(compiled=True),
             "optimum": load_optimum,
+            "streamdiffusion": load_streamdiffusion,
         }[sys.argv[1]]
     )

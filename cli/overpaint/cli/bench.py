@@ -82,7 +82,8 @@ def bench(
         str | None,
         typer.Option(
             metavar="PEER[,…]",
-            help="diffusers, compile (torch.compile), optimum: in turn, in processes of their own.",
+            help="diffusers, compile (torch.compile), optimum, streamdiffusion (with --live): in "
+            "turn, in processes of their own.",
         ),
     ] = None,
     checkpoint: Annotated[
@@ -147,7 +148,7 @@ def bench(
         warmup=warmup,
         repeats=repeats,
         cold=cold,
-        against=listed("--against", against, str, "diffusers,compile,optimum"),
+        against=listed("--against", against, str, "diffusers,compile"),
         checkpoint=checkpoint,
         optimum_python=optimum_python,
         limits=limits,
