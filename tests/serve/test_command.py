@@ -179,6 +179,13 @@ def test_results_go_to_the_users_state_folder(monkeypatch: pytest.MonkeyPatch) -
     assert command.state_folder() is None
 
 
+def test_the_embedded_model_is_not_told_words_that_it_does_not_know(tmp_path: Path) -> None:
+    assert command.styles_of(None, embedded=False).prompt["lighting"] == "soft light"
+    assert command.styles_of(None, embedded=True).prompt == {}
+    (table := tmp_path / "styles.json").write_text('{"prompt": {"style": "poster"}}')
+    assert command.styles_of(table, embedded=True).prompt == {"style": "poster"}
+
+
 def test_a_command_that_cannot_work_says_so_in_one_line() -> None:
     with pytest.raises(UsageError, match="--token"):
         command.serve(host="0.0.0.0")

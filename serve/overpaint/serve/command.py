@@ -84,7 +84,7 @@ def serve(
         provider=provider,
         fallbacks=tuple(fallback),
         fallback_token=fallback_token or None,
-        styles=read_styles(styles) if styles else Styles(),
+        styles=styles_of(styles, embedded=provider == "local" and not bundles),
         folder=results or state_folder(),
         upload_seconds=keep_uploads,
         result_seconds=keep_results,
@@ -135,6 +135,13 @@ def state_folder() -> Path | None:
         home = os.environ.get("HOME", "")
         base = os.path.join(home, ".local", "state") if os.path.isabs(home) else ""
     return Path(base) / "overpaint" / "results" if base else None
+
+
+def styles_of(table: Path | None, *, embedded: bool) -> Styles:
+    """The operator's, or the usual ones, of whose words the `embedded` model knows none."""
+    if table is not None:
+        return read_styles(table)
+    return Styles(prompt={}, negative_prompt=None) if embedded else Styles()
 
 
 def _log_to_stderr() -> None:
