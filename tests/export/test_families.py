@@ -225,7 +225,7 @@ def test_a_distilled_unet_takes_its_guidance_embedded(
 def test_half_precision_is_inside_and_float32_at_the_boundary(
     tiny_sdxl: Path, exported: Callable[..., Path]
 ) -> None:
-    bundle = exported("sdxl.fp16.bundle", tiny_sdxl, dtype="float16")
+    bundle = exported("sdxl.float16.bundle", tiny_sdxl, dtype="float16")
     components = read_manifest(bundle).components
     computed = {name: component.compute_dtype for name, component in components.items()}
     # Its VAE's config says force_upcast: on encode as on decode, half precision overflows.

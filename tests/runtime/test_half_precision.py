@@ -14,11 +14,7 @@ from overpaint.runtime import Img2Img
 from overpaint.runtime.image.compare import psnr
 from overpaint.runtime.precision_gate import landscape
 
-HELD = [
-    ("sd1", {"dtype": "float16"}),
-    ("sd3", {"dtype": "float16", "store": "float16"}),
-    ("sdxl", {"dtype": "float32", "store": "bfloat16"}),
-]
+HELD = [(family, {"dtype": "float16"}) for family in ("sd1", "sdxl", "sd3")]
 GRID = [
     (family, {"dtype": dtype, "store": store})
     for family in FAMILIES
@@ -50,12 +46,12 @@ def check(bundle: Path) -> None:
         assert psnr(painted(bundle, device), reference) > 35, device
 
 
-@pytest.mark.parametrize(("family", "options"), HELD, ids=lambda one: "-".join(one))
+@pytest.mark.parametrize(("family", "options"), HELD, ids=str)
 def test_every_device_paints_halves(bundle: Path) -> None:
     check(bundle)
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(("family", "options"), GRID, ids=lambda one: "-".join(one))
+@pytest.mark.parametrize(("family", "options"), GRID, ids=str)
 def test_every_device_paints_every_family_in_every_precision(bundle: Path) -> None:
     check(bundle)

@@ -186,7 +186,7 @@ def test_what_cannot_be_a_branch_is_refused_by_name(
 def test_a_half_precision_bundle_turns_them_in_half_precision(
     tiny_sd1: Path, exported: Callable[..., Path], tmp_path: Path
 ) -> None:
-    base = open_bundle(exported("sd1-float16.bundle", tiny_sd1, dtype="float16"))
+    base = open_bundle(exported("sd1.float16.bundle", tiny_sd1, dtype="float16"))
     file = random_lora(tmp_path / "ink.safetensors", base.folder, rank=4, seed=1)
     live = open_bundle(live_loras(base, {hash_of(file): file}))
     fuse_loras(base, tmp_path / "fused", [LoraChoice(file, 0.6)])

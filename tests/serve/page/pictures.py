@@ -16,6 +16,7 @@ from tests.serve.page.conftest import QUIET
 from tests.serve.page.easel import Easel
 from tests.serve.running import serving
 
+from overpaint.serve.command import styles_of
 from overpaint.serve.config import Config
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 
@@ -129,7 +130,10 @@ def _save(easel: Easel, name: str) -> None:
 def main() -> None:
     PICTURES.mkdir(parents=True, exist_ok=True)
     with (
-        serving(Config(port=0), [served_bundle(None, Opening(device="cpu"))]) as server,
+        serving(
+            Config(port=0, styles=styles_of(None, embedded=True)),
+            [served_bundle(None, Opening(device="cpu"))],
+        ) as server,
         sync_playwright() as play,
     ):
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=[*QUIET])
