@@ -10,6 +10,20 @@ import typer
 from overpaint.bundle.errors import MissingExtraError
 
 from .options import DeviceOption, GpuMemoryOption, PrecisionOption, TinyVaeOption, UpscalerOption
+from .serving_options import (
+    ControlOption,
+    DrainOption,
+    EmbeddingOption,
+    IpAdapterOption,
+    JobTimeoutOption,
+    LoraFolderOption,
+    MemoryBudgetOption,
+    ReplicaCpusOption,
+    ReplicaGpusOption,
+    ReplicaJobsOption,
+    ReplicasOption,
+    WarmUpOption,
+)
 
 EXAMPLES = """**Examples**
 
@@ -32,6 +46,8 @@ EXAMPLES = """**Examples**
 `overpaint serve --fallback http://10.0.0.2:8000 --fallback-token …`
 
 `overpaint serve --provider http://10.0.0.2:8000`
+
+`overpaint serve bundles/sdxl --ray auto --replicas 2-16 --replica-gpus 1 --device cuda`
 """
 
 
@@ -56,49 +72,19 @@ def serve(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "f32",
     gpu_memory: GpuMemoryOption = None,
-    lora_folder: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="LoRAs that jobs may give weights to, by their names."),
-    ] = None,
-    embedding: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WORD=FILE",
-            help="A textual inversion, and its word in prompts, for the bundles that it fits. "
-            "Repeatable.",
-        ),
-    ] = None,
-    control: Annotated[
-        list[Path] | None,
-        typer.Option(help="A control network, for the bundles that it fits. Repeatable."),
-    ] = None,
-    warm_up: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="WIDTHxHEIGHT",
-            help="Painted once before a bundle's first job; absent, with --device cuda and "
-            "tensorrt-rtx the bundle's own size, elsewhere none. Repeatable.",
-        ),
-    ] = None,
-    ip_adapter: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="An IP-Adapter's bundle: reference pictures, for the bundles that it fits. "
-            "Repeatable.",
-        ),
-    ] = None,
+    lora_folder: LoraFolderOption = None,
+    embedding: EmbeddingOption = None,
+    control: ControlOption = None,
+    warm_up: WarmUpOption = None,
+    ip_adapter: IpAdapterOption = None,
     tiny_vae: TinyVaeOption = None,
     upscaler: UpscalerOption = None,
     queue: Annotated[int, typer.Option(help="Jobs that may wait; one more is answered 429.")] = 16,
     live_sessions: Annotated[
         int, typer.Option(help="Clients that may draw live at once; 0: none.")
     ] = 2,
-    job_timeout: Annotated[float, typer.Option(help="Seconds that a job may run.")] = 600.0,
-    memory_budget: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="For open bundles, as 24GB; absent, 80% of memory."),
-    ] = None,
+    job_timeout: JobTimeoutOption = 600.0,
+    memory_budget: MemoryBudgetOption = None,
     provider: Annotated[
         str,
         typer.Option(
@@ -106,6 +92,18 @@ def serve(
             help="Who runs the jobs: local, this process, or the URL of an overpaint server.",
         ),
     ] = "local",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Ray cluster whose replicas run the jobs: local, begun here; auto, that of this "
+            "machine; or HOST:PORT.",
+        ),
+    ] = None,
+    replicas: ReplicasOption = "1",
+    replica_cpus: ReplicaCpusOption = 1.0,
+    replica_gpus: ReplicaGpusOption = 0.0,
+    replica_jobs: ReplicaJobsOption = 2,
     fallback: Annotated[
         list[str] | None,
         typer.Option(
@@ -129,9 +127,7 @@ def serve(
     ] = None,
     keep_uploads: Annotated[float, typer.Option(help="Seconds.")] = 300.0,
     keep_results: Annotated[float, typer.Option(help="Seconds.")] = 3600.0,
-    drain: Annotated[
-        float, typer.Option(help="Seconds that jobs have to finish after SIGTERM.")
-    ] = 30.0,
+    drain: DrainOption = 30.0,
 ) -> None:
     """Serve the page, the native API, and those of OpenAI and AUTOMATIC1111."""
     from .run_options import words_of
@@ -165,6 +161,11 @@ def serve(
         job_timeout=job_timeout,
         memory_budget=memory_budget,
         provider=provider,
+        ray=ray,
+        replicas=replicas,
+        replica_cpus=replica_cpus,
+        replica_gpus=replica_gpus,
+        replica_jobs=replica_jobs,
         fallback=fallback or (),
         fallback_token=fallback_token,
         styles=styles,

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from overpaint.bundle.errors import UsageError
@@ -14,6 +15,8 @@ from overpaint.runtime.control.opening import network_folder
 from overpaint.runtime.upscaler import Upscaler
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 from overpaint.serve.jobs.engines.memory import default_budget
+from overpaint.serve.jobs.engines.models import Served
+from overpaint.serve.jobs.replicas.deploy import Engines, Scale, deployed
 from overpaint.serve.jobs.styles import Styles, read_styles
 
 from .app import create_app
@@ -46,6 +49,11 @@ def serve(
     provider: str = "local",
     fallback: Sequence[str] = (),
     fallback_token: str | None = None,
+    ray: str | None = None,
+    replicas: str = "1",
+    replica_cpus: float = 1.0,
+    replica_gpus: float = 0.0,
+    replica_jobs: int = 2,
     styles: Path | None = None,
     results: Path | None = None,
     keep_uploads: float = 300.0,
@@ -56,6 +64,9 @@ def serve(
 
     provider, fallback: URLs of those who run the jobs, the first that takes one; "local" is this
     process, and bundles are opened for that one alone.
+    ray: the address of a cluster (`connect`), whose replicas have every job first, and end with
+    this server. The options of theirs are those of `Scale` and `Engines`; `memory_budget` is then
+    one replica's.
     control: folders of control networks, each for the bundles that it fits.
     device, precision, gpu_memory: as `Img2Img.open` has them, the last as "6GB". warm_up: sizes
     (width, height) that each bundle paints before its first job; none: what `Opening` says.
@@ -69,6 +80,10 @@ def serve(
 
     Raises UsageError, BundleError, CheckpointError.
     """
+    if ray is not None and provider != "local":
+        raise UsageError(f"--ray {ray}, --provider {provider}: both say who has every job first")
+    scale = Scale.of(replicas, replica_cpus, replica_gpus, drain)
+    budget = parse_bytes("--memory-budget", memory_budget) if memory_budget else None
     config = Config(
         host=host,
         port=port,
@@ -78,10 +93,8 @@ def serve(
         queue=queue,
         live_sessions=live_sessions,
         job_seconds=job_timeout,
-        memory_budget=parse_bytes("--memory-budget", memory_budget)
-        if memory_budget
-        else default_budget(),
-        provider=provider,
+        memory_budget=budget or default_budget(),
+        provider=f"ray://{ray}" if ray is not None else provider,
         fallbacks=tuple(fallback),
         fallback_token=fallback_token or None,
         styles=styles_of(styles, embedded=provider == "local" and not bundles),
@@ -91,41 +104,89 @@ def serve(
         drain_seconds=drain,
     )
     _log_to_stderr()
-    if upscaler is not None:  # whatever is none is refused before anything is served
-        Upscaler.open(upscaler).close()
-    opening = Opening(
+    opening = opening_of(
+        device=device,
+        precision=precision,
+        gpu_memory=gpu_memory,
+        lora_folder=lora_folder,
+        embedding=embedding,
+        control=control,
+        warm_up=warm_up,
+        ip_adapter=ip_adapter,
+        tiny_vae=tiny_vae,
+        upscaler=upscaler,
+    )
+    local = "local" in config.providers
+    if bundles and not local and ray is None:
+        raise UsageError("BUNDLES: nobody here would run them; add --fallback local, or name none")
+    served = read_bundles(bundles, opening) if local or ray is not None else []
+    with ExitStack() as stack:
+        if ray is not None:
+            engines = Engines(
+                bundles=tuple(path.absolute() for path in bundles),
+                opening=opening,
+                memory_budget=budget,
+                job_seconds=job_timeout,
+                max_steps=config.limits.steps,
+                max_images=config.limits.n,
+                jobs=replica_jobs,
+            )
+            stack.enter_context(deployed(ray, engines.provider, engines.jobs, scale))
+        code = run(create_app(config, served if local else ()), config)
+    raise SystemExit(code)
+
+
+def opening_of(
+    *,
+    device: str = "auto",
+    precision: str = "f32",
+    gpu_memory: str | None = None,
+    lora_folder: Path | None = None,
+    embedding: Mapping[str, Path] | None = None,
+    control: Sequence[Path] = (),
+    warm_up: Sequence[tuple[int, int]] = (),
+    ip_adapter: Sequence[Path] = (),
+    tiny_vae: Path | None = None,
+    upscaler: Path | None = None,
+) -> Opening:
+    """How `serve` opens bundles, with paths that hold in any process. Raises UsageError."""
+    return Opening(
         device=device,
         precision=precision,
         gpu_memory=parse_bytes("--gpu-memory", gpu_memory) if gpu_memory else None,
-        control=tuple(map(network_folder, control)),
+        control=tuple(network_folder(path).absolute() for path in control),
         sizes=tuple(warm_up),
-        ip_adapters=tuple(ip_adapter),
-        tiny_vae=tiny_vae,
-        upscaler=upscaler,
-        lora_folder=lora_folder,
-        embeddings=embedding or {},
+        ip_adapters=tuple(path.absolute() for path in ip_adapter),
+        tiny_vae=tiny_vae and tiny_vae.absolute(),
+        upscaler=upscaler and upscaler.absolute(),
+        lora_folder=lora_folder and lora_folder.absolute(),
+        embeddings={word: path.absolute() for word, path in (embedding or {}).items()},
     )
-    local = "local" in config.providers
-    if bundles and not local:
-        raise UsageError("BUNDLES: nobody here would run them; add --fallback local, or name none")
-    served = [served_bundle(path, opening) for path in bundles or (None,)] if local else []
-    for folder in ip_adapter:
+
+
+def read_bundles(bundles: Sequence[Path], opening: Opening) -> list[Served]:
+    """What is to be served, no engine of it opened yet. Raises UsageError, BundleError,
+    CheckpointError, also for what `opening` has and none of the bundles takes."""
+    if opening.upscaler is not None:  # whatever is none is refused before anything is served
+        Upscaler.open(opening.upscaler).close()
+    served = [served_bundle(path, opening) for path in bundles or (None,)]
+    for folder in opening.ip_adapters:
         if folder not in {one.adapter for one in served}:
             raise UsageError(
                 f"--ip-adapter {folder}: none of the bundles sees through it; overpaint info says "
                 "which adapters fit a bundle"
             )
     words = {own.word for one in served for own in one.manifest.embeddings}
-    for word, file in (embedding or {}).items():
+    for word, file in opening.embeddings.items():
         if word not in words:
             raise UsageError(
                 f"--embedding {word}={file}: it is for none of the bundles that are served"
             )
     known = {name for one in served for name in one.controls}
-    for folder in control:
+    for folder in opening.control:
         if folder.resolve().name not in known:
             raise UsageError(f"--control {folder}: it is for none of the bundles that are served")
-    raise SystemExit(run(create_app(config, served), config))
+    return served
 
 
 def state_folder() -> Path | None:
@@ -148,5 +209,5 @@ def _log_to_stderr() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    for chatty in ("uvicorn", "httpx", "websockets", "PIL"):
+    for chatty in ("uvicorn", "httpx", "websockets", "PIL", "ray"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
@@ -70,6 +72,41 @@ class Metrics:
             "Times that a job could not be written down, so that a crash may lose it",
             registry=registry,
         )
+        self.replicas = Gauge(
+            "overpaint_replicas",
+            "Replicas on the Ray cluster by their state",
+            ("state",),
+            registry=registry,
+        )
+        self.replica_running = Gauge(
+            "overpaint_replica_jobs_running",
+            "Jobs of this server that a replica's engine works on",
+            ("replica",),
+            registry=registry,
+        )
+        self.replica_jobs = Counter(
+            "overpaint_replica_jobs",
+            "Jobs of this server that a replica began with, by how that ended",
+            ("replica", "outcome"),
+            registry=registry,
+        )
+        self.replica_seconds = Counter(
+            "overpaint_replica_busy_seconds",
+            "Seconds that a replica had a job of this server in its engine",
+            ("replica",),
+            registry=registry,
+        )
+        self.replica_losses = Counter(
+            "overpaint_replica_losses",
+            "Times that a job went to another replica, because one was lost or failed it",
+            registry=registry,
+        )
+
+    def set_replicas(self, states: Mapping[str, int]) -> None:
+        """How many replicas are in which state; none in any other."""
+        self.replicas.clear()
+        for state, count in states.items():
+            self.replicas.labels(state.lower()).set(count)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -108,7 +108,14 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> list[Toy]:
 
 
 def test_the_kinds_that_come_with_the_server() -> None:
-    assert set(providers.REGISTRY) == {"local", "http", "https", "openai+http", "openai+https"}
+    assert set(providers.REGISTRY) == {
+        "local",
+        "http",
+        "https",
+        "openai+http",
+        "openai+https",
+        "ray",
+    }
 
 
 def test_a_toy_to_fall_back_to_runs_what_only_it_has(toys: list[Toy], folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""One process of many on a Ray cluster, each with engines of its own; and how they are deployed."""

@@ -1,0 +1,164 @@
+"""How replicas are deployed: what each opens, how many there are, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from overpaint.bundle.errors import UsageError
+from overpaint.scale.cluster import connect
+from overpaint.serve.jobs.cluster import APPLICATION, ray_serve
+from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
+from overpaint.serve.jobs.protocol import Provider
+from overpaint.serve.jobs.providers.local import LocalProvider
+from overpaint.serve.jobs.resources import Resources
+from overpaint.serve.telemetry.metrics import Metrics
+
+from .replica import Replica
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+DEPLOYMENT: Final = "Replica"
+IMPORT_PATH: Final = f"{__name__}:build"
+HEALTH_SECONDS: Final = 5.0  # between two questions, three of which must fail
+ANSWER_SECONDS: Final = 10.0  # after which one has failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """What a replica opens, and what it lets jobs take; paths as its node sees them.
+
+    `memory_budget` is in bytes, `job_seconds` are what one may run; `jobs` as `About` has it.
+    """
+
+    bundles: tuple[Path, ...] = ()
+    opening: Opening = field(default_factory=Opening)
+    memory_budget: int | None = None
+    job_seconds: float = 600.0
+    max_steps: int = 150
+    max_images: int = 10
+    jobs: int = 2
+
+    def provider(self) -> LocalProvider:
+        """Raises UsageError, BundleError."""
+        served = [served_bundle(path, self.opening) for path in self.bundles or (None,)]
+        return LocalProvider(
+            Resources(
+                served=tuple(served),
+                memory_budget=self.memory_budget,
+                queue=self.jobs,
+                job_seconds=self.job_seconds,
+                max_steps=self.max_steps,
+                max_images=self.max_images,
+                token=None,
+                metrics=Metrics(),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How many replicas there are, and what each takes of its node: processors, which is also the
+    number of an engine's threads, and GPUs. Between `least` and `most` Serve decides by the jobs
+    that wait and run. One that goes, as an update or fewer jobs have it, gets `drain_seconds`
+    to finish those that it has."""
+
+    least: int = 1
+    most: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    drain_seconds: float = 30.0
+
+    @classmethod
+    def of(cls, replicas: str, cpus: float, gpus: float, drain_seconds: float) -> Scale:
+        """`replicas` is a number, or two as "2-16". Raises UsageError."""
+        ends = replicas.split("-")
+        least, most = (int(one) if one.isdecimal() else 0 for one in (ends[0], ends[-1]))
+        if len(ends) > 2 or not 1 <= least <= most:
+            raise UsageError(f"--replicas: expected a number from 1, or MIN-MAX, got {replicas!r}")
+        if cpus < 0 or gpus < 0:
+            raise UsageError(f"--replica-cpus, --replica-gpus: expected 0 up, got {cpus}, {gpus}")
+        return cls(least=least, most=most, cpus=cpus, gpus=gpus, drain_seconds=drain_seconds)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of the deployment, in Ray Serve's words."""
+        several: dict[str, Any] = {"num_replicas": self.least}
+        if self.most > self.least:
+            several = {
+                "autoscaling_config": {
+                    "min_replicas": self.least,
+                    "max_replicas": self.most,
+                    "target_ongoing_requests": 1,
+                }
+            }
+        return {
+            **several,
+            "ray_actor_options": {"num_cpus": self.cpus, "num_gpus": self.gpus},
+            "graceful_shutdown_timeout_s": self.drain_seconds,
+            "health_check_period_s": HEALTH_SECONDS,
+            "health_check_timeout_s": ANSWER_SECONDS,
+        }
+
+
+def application(make: Callable[[], Provider], jobs: int, scale: Scale) -> Application:
+    """Replicas whose provider is what `make()` gives, called in each of them."""
+    serve = ray_serve()
+    deployment = serve.deployment(name=DEPLOYMENT, max_ongoing_requests=jobs, **scale.options)
+    bound: Application = deployment(Replica).bind(make, jobs)
+    return bound
+
+
+@contextmanager
+def deployed(address: str, make: Callable[[], Provider], jobs: int, scale: Scale) -> Iterator[None]:
+    """Have the cluster at `address` run this `application` while the block runs.
+
+    Raises MissingExtraError, UsageError.
+    """
+    connect(address)
+    deploy(application(make, jobs, scale))
+    try:
+        yield
+    finally:
+        ray_serve().delete(APPLICATION)
+
+
+def deploy(application: Application) -> None:
+    """Have the cluster that this process joined run it, in the place of what it ran under that
+    name; returns before its replicas are up."""
+    serve = ray_serve()
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
+    serve.start(proxy_location="Disabled", logging_config=quiet)  # clients talk to the front door
+    target = serve.RunTarget(application, name=APPLICATION, route_prefix=None, logging_config=quiet)
+    serve.run_many([target], wait_for_applications_running=False)
+
+
+def build(args: dict[str, Any]) -> Application:
+    """What a config's `import_path` names: replicas as its `args` have them. Raises UsageError."""
+    try:
+        engines = msgspec.convert(args, Engines, dec_hook=lambda kind, value: kind(value))
+    except msgspec.ValidationError as error:
+        raise UsageError(f"args of {IMPORT_PATH}: {error}") from None
+    return application(engines.provider, engines.jobs, Scale())
+
+
+def config(engines: Engines, scale: Scale) -> dict[str, Any]:
+    """What `serve deploy` takes, as plain values."""
+    return {
+        "proxy_location": "Disabled",
+        "applications": [
+            {
+                "name": APPLICATION,
+                "route_prefix": None,
+                "import_path": IMPORT_PATH,
+                "args": msgspec.to_builtins(engines, enc_hook=str),
+                "deployments": [{"name": DEPLOYMENT, **scale.options}],
+            }
+        ],
+    }
