@@ -54,11 +54,16 @@ def save(data: bytes | memoryview, path: Path, *, force: bool) -> None:
         raise (DiskFullError if error.errno in _FULL else OverpaintError)(told) from None
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything has that name, be it a link that leads nowhere."""
+    return os.path.lexists(path)
+
+
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise OutputExistsError where `write` would, before anything is painted for it."""
     if is_folder(path):
         raise OutputExistsError(f"{path}: expected a file to write, but a folder is there")
-    if os.path.lexists(path) and not force:
+    if is_there(path) and not force:
         raise OutputExistsError(_already_there(path))
 
 

@@ -15,7 +15,7 @@ from overpaint.bundle.errors import OutputExistsError, OverpaintError, UsageErro
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.record import Record
 
-from .output import save
+from .output import is_there, save
 
 RECORD: Final = "overpaint-run.json"
 
@@ -36,6 +36,10 @@ class FolderRun(Record, frozen=True, kw_only=True):
             asked=json.loads(json.dumps(asked)),
             pictures={path.name: os.path.abspath(image) for path, image in outputs.items()},
         )
+
+    def painted_by(self, engines: Mapping[str, Any]) -> Self:
+        """This run, and what it is painted with."""
+        return msgspec.structs.replace(self, asked=self.asked | dict(engines))
 
     @property
     def seed(self) -> int | None:
@@ -91,7 +95,7 @@ def refuse_another(then: FolderRun, now: FolderRun, folder: Path) -> None:
 def refuse_strangers(then: FolderRun | None, outputs: Sequence[Path]) -> None:
     """Raise OutputExistsError for a file that is there and that the run `then` did not paint."""
     for path in outputs:
-        if os.path.lexists(path) and (then is None or path.name not in then.pictures):
+        if is_there(path) and (then is None or path.name not in then.pictures):
             raise OutputExistsError(
                 f"{path}: exists already, and no {RECORD} beside it says that this run painted it; "
                 "choose another --output, or say --force instead of --skip-existing"
