@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from overpaint.scale.places import is_remote, put_remote
+
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NAMELESS: Final = getattr(os, "O_TMPFILE", None)
 _NOT_NAMELESS: Final = (*_NO_LINKS, errno.EISDIR, errno.ENOENT, errno.EINVAL)
@@ -24,6 +26,9 @@ def put(data: bytes | memoryview, path: Path, *, replace: bool) -> None:
 
     Raises OSError.
     """
+    if is_remote(path):
+        put_remote(data, path, replace=replace)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     if _NAMELESS is None or not _put_nameless(data, path, replace=replace):
         _put_beside(data, path, replace=replace)

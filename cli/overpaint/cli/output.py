@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Final
 
 from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError
-from overpaint.bundle.files.looking import is_folder
 from overpaint.runtime.metadata import Painting
+from overpaint.scale.places import is_folder, is_there
 
 from .claim import put
 
@@ -52,11 +51,6 @@ def save(data: bytes | memoryview, path: Path, *, force: bool) -> None:
             sys.stdout = None  # or Python tries once more, at its end
         told = f"{path}: cannot be written ({error.strerror or error})"
         raise (DiskFullError if error.errno in _FULL else OverpaintError)(told) from None
-
-
-def is_there(path: Path) -> bool:
-    """Whether anything has that name, be it a link that leads nowhere."""
-    return os.path.lexists(path)
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:

@@ -13,6 +13,7 @@ from overpaint.runtime.ip_adapter.references import check_references
 from overpaint.runtime.masks.ground import check_mask_settings
 from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds, variation_seed
 from overpaint.runtime.settings import Settings
+from overpaint.scale.places import names_in
 
 from .given import Given
 from .outcome import Outcome
@@ -91,11 +92,7 @@ def _plan(
     run = _folder_run(work, settings, options, tasks, given) if several else None
     if then is not None and run is not None:
         refuse_another(then, run, options.output)
-    for task in tasks:
-        if options.skip_existing:
-            refuse_strangers(then, task.outputs)
-        else:
-            _refuse_existing(task, options)
+    _refuse_outputs(tasks, options, then, several=several)
     return Plan(orders=tuple(_orders(work, settings, tasks)), run=run)
 
 
@@ -108,9 +105,18 @@ def _orders(work: Work, settings: Settings, tasks: Sequence[Task]) -> Iterator[O
         yield Order(task, row.prompt, row.settings(settings))
 
 
-def _refuse_existing(task: Task, options: Options) -> None:
-    for path in task.outputs:
-        refuse_existing(path, force=options.force)
+def _refuse_outputs(
+    tasks: Sequence[Task], options: Options, then: FolderRun | None, *, several: bool
+) -> None:
+    """Raise OutputExistsError for an output that is there and is not this run's to write."""
+    there = names_in(options.output) if several else None  # one look, where there may be a million
+    for task in tasks:
+        if options.skip_existing:
+            refuse_strangers(then, task.outputs, there or ())
+            continue
+        for path in task.outputs:
+            if there is None or path.name in there:
+                refuse_existing(path, force=options.force)
 
 
 def _check(work: Work, settings: Settings, options: Options) -> None:

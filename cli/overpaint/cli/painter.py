@@ -1,4 +1,4 @@
-"""Pictures painted on engines that stay open: in this process, or in each of a cluster's workers."""
+"""Pictures painted on engines that stay open: in this process, or in each worker of a cluster."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.request import HAND_OVER, Refiner, Request
 from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings
+from overpaint.scale.places import is_remote, is_there, open_remote
 
 from .controls import Controls
 from .given import Given
-from .output import STANDARD, is_there, refuse_existing, write
+from .output import STANDARD, refuse_existing, write
 from .progress import progress_bar
 from .record import model_name
 from .run_options import Options
@@ -148,17 +149,19 @@ def _outdated(task: Task, there: Sequence[Path]) -> tuple[Path, ...]:
     """Those of the paintings that are `there` which are of another picture than the task's.
 
     Raises ImageError where that picture cannot be read."""
-    if task.image is None or task.image == STANDARD or not there:
+    source = None if task.image == STANDARD else task.source
+    if source is None or not there:
         return ()
-    picture = read(task.source).sha256
+    picture = read(source).sha256
     return tuple(path for path in there if _painted_from(path) != picture)
 
 
 def _painted_from(path: Path) -> object:
     """The SHA-256 of the picture that a painting was made of; None where it does not say."""
     try:
-        return read_parameters(path).get("image_sha256")
-    except ImageError:
+        file = open_remote(path) if is_remote(path) else path
+        return read_parameters(file).get("image_sha256")
+    except (ImageError, OSError):
         return None
 
 
