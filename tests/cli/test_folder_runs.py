@@ -103,7 +103,7 @@ def test_another_prompt_and_another_model_are_another_run(
     assert overpaint(*ALL, "-o", "painted").code == 0
     done = overpaint(*ALL[:-1], "blue", "-o", "painted", "--skip-existing")
     assert 'prompt was "red" and is "blue"' in done.err
-    monkeypatch.setattr("overpaint.cli.paint.model_name", lambda _: "another")
+    monkeypatch.setattr("overpaint.cli.painter.model_name", lambda _: "another")
     done = overpaint(*ALL, "-o", "painted", "--skip-existing")
     assert 'and is "another"' in done.err
     assert done.code == 2
@@ -128,6 +128,17 @@ def test_more_pictures_may_join_and_none_takes_anothers_name(overpaint: Command)
     done = overpaint("in", "red", "-o", "painted", "--skip-existing")
     assert done.code == 2
     assert "b.png was painted from" in done.err
+
+
+def test_a_picture_that_was_edited_since_is_painted_anew(overpaint: Command) -> None:
+    overpaint(*ALL, "-o", "painted", "--seed", 3)
+    before = contents("painted")
+    Image.new("RGB", (64, 48), "orange").save("b.png")
+    Image.open("c.png").save("c.png", compress_level=1)  # other bytes, the same pixels
+    done = overpaint(*ALL, "-o", "painted", "--seed", 3, "--skip-existing")
+    assert (done.code, done.err) == (0, "overpaint: 2 of 3 pictures were there already\n")
+    after = contents("painted")
+    assert {name for name in after if after[name] != before[name]} == {"b.png"}
 
 
 def test_a_folder_that_is_painted_into_itself_goes_on(overpaint: Command) -> None:

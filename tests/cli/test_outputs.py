@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -92,11 +94,26 @@ def test_of_two_that_want_a_name_one_gets_it_and_the_file_is_whole(tmp_path: Pat
     assert len(files(tmp_path)) == 20
 
 
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="this system has no nameless files")
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_process_that_is_killed_while_it_writes_leaves_nothing(
+    tmp_path: Path, replace: bool
+) -> None:
+    killed = (
+        "import os, pathlib, signal\n"
+        "from overpaint.cli.claim import put\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"put(b'half', pathlib.Path({str(tmp_path / 'a.png')!r}), replace={replace})"
+    )
+    assert subprocess.run([sys.executable, "-c", killed]).returncode == -signal.SIGKILL
+    assert files(tmp_path) == set()
+
+
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
 def test_a_disk_without_links_is_claimed_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    def no_links(*_: object) -> None:
+    def no_links(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "link", no_links)
@@ -172,10 +189,10 @@ def test_a_full_disk_ends_a_folder_run(
 ) -> None:
     usual = os.link
 
-    def full_at_b(source: Path, path: Path) -> None:
-        if path.name == "b.png":
+    def full_at_b(source: str, path: str, **folder: int) -> None:
+        if Path(path).name == "b.png":
             raise OSError(errno.ENOSPC, "No space left on device")
-        usual(source, path)
+        usual(source, path, **folder)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "link", full_at_b)
     done = overpaint("a.png", "b.png", "c.png", "red", "-o", "painted", *as_json)

@@ -201,7 +201,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_an_engine_is_opened(
 def test_a_disk_that_fails_is_one_line_and_leaves_no_half_file(
     overpaint: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "link", full)

@@ -22,6 +22,8 @@ Anything else that escapes is a bug.
 
 from __future__ import annotations
 
+from typing import Any
+
 from .installed import install_command
 
 
@@ -86,6 +88,9 @@ class MissingExtraError(OverpaintError, ImportError):
         super().__init__(f"{module} is not installed. Install it with: {install_command(extra)}")
         self.extra = extra
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _with_message, (type(self), str(self), self.extra)
+
     @classmethod
     def told_by(cls, error: ImportError, extra: str, module: str) -> MissingExtraError:
         """What `error`, raised by importing `module`, is: none is there, or it does not load."""
@@ -101,6 +106,14 @@ class BrokenExtraError(MissingExtraError):
         why = " ".join(str(error).split())
         ImportError.__init__(self, f"{module} is installed, but does not load here: {why}")
         self.extra = extra
+
+
+def _with_message(kind: type[MissingExtraError], message: str, extra: str) -> MissingExtraError:
+    """An error that was raised in another process."""
+    error = kind.__new__(kind)
+    ImportError.__init__(error, message)
+    error.extra = extra
+    return error
 
 
 class CancelledError(OverpaintError):

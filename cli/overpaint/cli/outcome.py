@@ -15,6 +15,7 @@ from overpaint.runtime.result import Result
 
 from .json_output import echo_json
 from .output import STANDARD
+from .painter import Painted
 from .run_options import Options
 from .work import Task, Work
 
@@ -32,9 +33,23 @@ class Outcome:
     _skipped: list[Task] = field(default_factory=list)
     _results: list[dict[str, Any]] = field(default_factory=list)
     _failures: list[tuple[Task, Path | None, OverpaintError]] = field(default_factory=list)
+    _begun: set[Task] = field(default_factory=set)
     _not_begun: Sequence[Task] = ()
 
-    def painted(self, task: Task, result: Result, written: Sequence[Path]) -> None:
+    def add(self, task: Task, painted: Painted) -> None:
+        """Tell of one more picture."""
+        self._begun.add(task)
+        if painted.there:
+            self._skipped.append(task)
+        self._failures += [(task, output, error) for output, error in painted.failures]
+        if painted.result is not None:
+            self._tell_of(task, painted.result, painted.written)
+
+    def stopped(self, tasks: Sequence[Task]) -> None:
+        """The disk is full: of `tasks` those that are not begun will not be."""
+        self._not_begun = [task for task in tasks if task not in self._begun]
+
+    def _tell_of(self, task: Task, result: Result, written: Sequence[Path]) -> None:
         """Of the images in `result` those at `written` are there now."""
         seeds = [s for s, path in zip(result.seeds, task.outputs, strict=True) if path in written]
         if written:
@@ -44,18 +59,6 @@ class Outcome:
                 typer.echo(f"overpaint: warning: {self._named(task, warning)}", err=True)
             for path, seed in zip(written, seeds, strict=True):
                 typer.echo(f"{path}  seed {seed}, {_how(result)}", err=path == STANDARD)
-
-    def skipped(self, task: Task) -> None:
-        """All its images are there already."""
-        self._skipped.append(task)
-
-    def failed(self, task: Task, error: OverpaintError, output: Path | None = None) -> None:
-        """Nothing came of `task`; with `output`, only that one of its images was not written."""
-        self._failures.append((task, output, error))
-
-    def stopped(self, rest: Sequence[Task]) -> None:
-        """The disk is full: `rest` is not begun."""
-        self._not_begun = rest
 
     def tell(self) -> None:
         """Say what is to be said at the end. Raises typer.Exit where not all went well, and the

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Final
 
 from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError
-from overpaint.bundle.files.looking import is_folder
 from overpaint.runtime.metadata import Painting
+from overpaint.scale.places import is_folder, is_there
 
 from .claim import put
 
@@ -58,7 +57,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise OutputExistsError where `write` would, before anything is painted for it."""
     if is_folder(path):
         raise OutputExistsError(f"{path}: expected a file to write, but a folder is there")
-    if os.path.lexists(path) and not force:
+    if is_there(path) and not force:
         raise OutputExistsError(_already_there(path))
 
 

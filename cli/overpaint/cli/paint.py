@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
-from overpaint.bundle.errors import DiskFullError, OutputExistsError, OverpaintError, UsageError
+from overpaint.bundle.errors import UsageError
 from overpaint.runtime.control.picture import check_picture
-from overpaint.runtime.default_bundle import bundle_to_open
-from overpaint.runtime.image import ImageLike, Picture, read
 from overpaint.runtime.ip_adapter.references import check_references
 from overpaint.runtime.masks.ground import check_mask_settings
-from overpaint.runtime.masks.read import read_mask
-from overpaint.runtime.pipeline import Img2Img
-from overpaint.runtime.request import HAND_OVER, Refiner, Request
 from overpaint.runtime.resolved import check_text_to_image, random_seed, seeds, variation_seed
-from overpaint.runtime.result import Complete, Result, Step
 from overpaint.runtime.settings import Settings
+from overpaint.scale.places import names_in
 
-from .controls import Controls
+from .given import Given
 from .outcome import Outcome
-from .output import STANDARD, refuse_existing, write
-from .progress import progress_bar
-from .record import FolderRun, model_name, recall, refuse_another, refuse_strangers, remember
+from .output import STANDARD, refuse_existing
+from .painter import Order, Painted, Painter
+from .record import FolderRun, recall, refuse_another, refuse_strangers, remember
 from .run_options import Options
 from .work import Task, Work, plan_outputs, read_arguments, without, work_of_rows
 
@@ -35,8 +28,7 @@ from .work import Task, Work, plan_outputs, read_arguments, without, work_of_row
 class Plan:
     """All that is decided before an engine is opened. `run`: a folder run's, for its record."""
 
-    settings: Settings
-    tasks: tuple[Task, ...]
+    orders: tuple[Order, ...]
     run: FolderRun | None
 
 
@@ -53,77 +45,33 @@ def paint(arguments: list[str], settings: Settings, options: Options) -> None:
     _check(work, settings, options)
     for one in work.rows:
         one.settings(settings)  # what contradicts itself is told before anything is painted
-    mask = None if options.mask is None else read_mask(options.mask)
-    references = References.read(options)
-    plan = _plan(work, settings, options, mask, references)
-    outcome = Outcome(options=options, work=work, pictures=len(plan.tasks))
-    with contextlib.ExitStack() as opened:
-        pipe = opened.enter_context(_open(options))
-        refiner = _refiner(options, opened)
-        if plan.run is not None:
-            remember(options.output, _with_engines(plan.run, pipe, refiner), force=options.force)
-        for i, task in enumerate(plan.tasks):
-            if options.skip_existing and all(os.path.lexists(path) for path in task.outputs):
-                outcome.skipped(task)
-                continue
-            try:
-                if not options.skip_existing:
-                    _refuse_existing(task, options)  # another run may have taken a name by now
-                over = mask.image if mask else None
-                weights = {name: choice.weight for name, choice in options.live.items()}
-                row = work.rows[i] if work.rows else None
-                prompt = row.prompt if row else work.prompt
-                request = Request(
-                    task.source,
-                    prompt,
-                    row.settings(plan.settings) if row else plan.settings,
-                    refiner=refiner,
-                    mask=over,
-                    lora=weights,
-                    ip_adapter_image=references.images,
-                    ip_adapter_mask=references.masks,
-                    control=options.controls.shown,
-                )
-                result = _paint(pipe.events(request), task, prompt)
-                result = _compared(result, options)
-            except OverpaintError as error:
-                outcome.failed(task, error)
-                continue
-            if not _write(result, task, outcome, options):
-                outcome.stopped(plan.tasks[i + 1 :])
+    given = Given.read(options)
+    plan = _plan(work, settings, options, given)
+    outcome = Outcome(options=options, work=work, pictures=len(plan.orders))
+    with contextlib.closing(_painted_here(plan, options, given)) as painting:
+        for order, painted in painting:
+            outcome.add(order.task, painted)
+            if painted.disk_full:
+                outcome.stopped([one.task for one in plan.orders])
                 break
     outcome.tell()
 
 
-@dataclass(frozen=True, slots=True)
-class References:
-    """The reference pictures and their masks, read once for all that is painted."""
-
-    pictures: tuple[Picture, ...]
-    read_masks: tuple[Picture, ...]
-
-    @classmethod
-    def read(cls, options: Options) -> References:
-        return cls(
-            tuple(map(read, options.ip_adapter_image)),
-            tuple(map(read_mask, options.ip_adapter_mask)),
-        )
-
-    @property
-    def images(self) -> tuple[ImageLike, ...]:
-        return tuple(one.image for one in self.pictures)
-
-    @property
-    def masks(self) -> tuple[ImageLike, ...]:
-        return tuple(one.image for one in self.read_masks)
+def _painted_here(
+    plan: Plan, options: Options, given: Given
+) -> Generator[tuple[Order, Painted], None, None]:
+    with Painter(options, given) as painter:
+        if plan.run is not None:
+            remember(options.output, plan.run.painted_by(painter.engines()), force=options.force)
+        for order in plan.orders:
+            yield order, painter(order)
 
 
 def _plan(
     work: Work,
     settings: Settings,
     options: Options,
-    mask: Picture | None,
-    references: References,
+    given: Given,
 ) -> Plan:
     several = work.several
     then = recall(options.output) if several and not options.force else None
@@ -141,20 +89,34 @@ def _plan(
     # what tells the pictures apart
     told = settings.seeds or seeds(seed if varied is None else varied, settings.n)
     tasks = plan_outputs(work, told, options.output, also_read=also_read)
-    run = _folder_run(work, settings, options, tasks, mask, references) if several else None
+    run = _folder_run(work, settings, options, tasks, given) if several else None
     if then is not None and run is not None:
         refuse_another(then, run, options.output)
+    _refuse_outputs(tasks, options, then, several=several)
+    return Plan(orders=tuple(_orders(work, settings, tasks)), run=run)
+
+
+def _orders(work: Work, settings: Settings, tasks: Sequence[Task]) -> Iterator[Order]:
+    """Each task, with its own row's prompt and options where there are rows."""
+    if not work.rows:
+        yield from (Order(task, work.prompt, settings) for task in tasks)
+        return
+    for task, row in zip(tasks, work.rows, strict=True):
+        yield Order(task, row.prompt, row.settings(settings))
+
+
+def _refuse_outputs(
+    tasks: Sequence[Task], options: Options, then: FolderRun | None, *, several: bool
+) -> None:
+    """Raise OutputExistsError for an output that is there and is not this run's to write."""
+    there = names_in(options.output) if several else None  # one look, where there may be a million
     for task in tasks:
         if options.skip_existing:
-            refuse_strangers(then, task.outputs)
-        else:
-            _refuse_existing(task, options)
-    return Plan(settings=settings, tasks=tasks, run=run)
-
-
-def _refuse_existing(task: Task, options: Options) -> None:
-    for path in task.outputs:
-        refuse_existing(path, force=options.force)
+            refuse_strangers(then, task.outputs, there or ())
+            continue
+        for path in task.outputs:
+            if there is None or path.name in there:
+                refuse_existing(path, force=options.force)
 
 
 def _check(work: Work, settings: Settings, options: Options) -> None:
@@ -196,114 +158,14 @@ def _folder_run(
     settings: Settings,
     options: Options,
     tasks: Sequence[Task],
-    mask: Picture | None,
-    references: References,
+    given: Given,
 ) -> FolderRun:
     asked = {"prompt": work.prompt, **asdict(settings), "hand_over": options.hand_over}
-    asked["mask"] = mask.sha256 if mask else None
+    asked |= given.asked()
     if work.rows:
         asked["prompts"] = [row.asked() for row in work.rows]
-    if references.pictures:
-        asked["ip_adapter_image"] = [one.sha256 for one in references.pictures]
-        asked["ip_adapter_mask"] = [one.sha256 for one in references.read_masks]
     asked["lora"] = {name: choice.weight for name, choice in options.live.items()}
     asked["control"] = options.controls.asked()
     return FolderRun.of(
         asked, {path: task.image for task in tasks if task.image for path in task.outputs}
     )
-
-
-def _with_engines(run: FolderRun, pipe: Img2Img, refiner: Refiner | None) -> FolderRun:
-    """`run`, and what it is painted with."""
-    decision = pipe.decision
-    engines = {
-        "model": model_name(pipe.bundle.manifest),
-        "refiner": model_name(refiner.engines.bundle.manifest) if refiner else None,
-        "device": decision.chosen.device if decision else None,
-        "precision": decision.precision if decision else None,
-    }
-    return FolderRun(asked=run.asked | engines, pictures=run.pictures)
-
-
-def _compared(result: Result, options: Options) -> Result:
-    """`result`, with a warning for whatever is another than in the picture that is repeated."""
-    if options.again is None:
-        return result
-    differences = options.again.differences(result.parameters)
-    return replace(result, warnings=(*result.warnings, *differences))
-
-
-def _write(result: Result, task: Task, outcome: Outcome, options: Options) -> bool:
-    """Write every image that can be; False where the disk is full, and painting on is in vain."""
-    room = True
-    written = []
-    for image, path in zip(result.images, task.outputs, strict=True):
-        try:
-            write(image, path, force=options.force)
-        except OutputExistsError as error:
-            if not options.skip_existing:  # then it is this run's, painted before or beside us
-                outcome.failed(task, error, path)
-        except OverpaintError as error:
-            outcome.failed(task, error, path)
-            room = room and not isinstance(error, DiskFullError)
-        else:
-            written.append(path)
-    outcome.painted(task, result, written)
-    return room
-
-
-def _open(options: Options) -> Img2Img:
-    folder = options.lora_folder
-    with progress_bar("making a bundle") as advance:
-        bundle = bundle_to_open(
-            options.bundle, options.lora, options.like, advance, lora_folder=folder
-        )
-    with progress_bar("checking the bundle", unit="percent") as advance:
-        return Img2Img.open(
-            bundle,
-            ip_adapter=options.ip_adapter,
-            tiny_vae=options.tiny_vae,
-            upscaler=options.upscaler,
-            embedding=options.embedding,
-            lora={name: choice.path for name, choice in options.live.items()},
-            lora_mode="live",
-            lora_folder=folder,
-            control=options.controls.folders,
-            device=options.device,
-            precision=options.precision,
-            gpu_memory=options.gpu_memory,
-            low_memory=options.low_memory,
-            progress=advance,
-            comparing=lambda done, total: advance(done, total, "comparing bf16 with f32, once"),
-        )
-
-
-def _refiner(options: Options, opened: contextlib.ExitStack) -> Refiner | None:
-    if options.refiner is None:
-        return None
-    pipe = opened.enter_context(_open(_alone(options, options.refiner)))
-    return Refiner(pipe.engines, HAND_OVER if options.hand_over is None else options.hand_over)
-
-
-def _alone(options: Options, bundle: Path) -> Options:
-    """Those of a refiner, which runs as it is."""
-    return replace(
-        options,
-        bundle=bundle,
-        lora=(),
-        live={},
-        lora_folder=None,
-        like=None,
-        embedding={},
-        upscaler=None,
-        controls=Controls(shown={}),
-    )
-
-
-def _paint(events: Iterator[Step | Complete], task: Task, prompt: str) -> Result:
-    with progress_bar(task.image.name if task.image else prompt[:40]) as advance:
-        for event in events:
-            if isinstance(event, Complete):
-                return event.result
-            advance(event.index, event.total)
-    raise AssertionError("a run ends in Complete or an error")

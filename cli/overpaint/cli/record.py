@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -14,6 +13,7 @@ import msgspec
 from overpaint.bundle.errors import OutputExistsError, OverpaintError, UsageError
 from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.record import Record
+from overpaint.scale.places import identity, told
 
 from .output import save
 
@@ -34,8 +34,12 @@ class FolderRun(Record, frozen=True, kw_only=True):
         """`outputs`: each file to write, and the picture that it is painted from."""
         return cls(
             asked=json.loads(json.dumps(asked)),
-            pictures={path.name: os.path.abspath(image) for path, image in outputs.items()},
+            pictures={path.name: identity(image) for path, image in outputs.items()},
         )
+
+    def painted_by(self, engines: Mapping[str, Any]) -> Self:
+        """This run, and what it is painted with."""
+        return msgspec.structs.replace(self, asked=self.asked | dict(engines))
 
     @property
     def seed(self) -> int | None:
@@ -48,7 +52,9 @@ def recall(folder: Path) -> FolderRun | None:
     """The run whose pictures `folder` holds, None where nothing was remembered."""
     path = folder / RECORD
     try:
-        return msgspec.json.decode(path.read_bytes(), type=FolderRun)
+        with told(path):
+            data = path.read_bytes()
+        return msgspec.json.decode(data, type=FolderRun)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -88,10 +94,12 @@ def refuse_another(then: FolderRun, now: FolderRun, folder: Path) -> None:
         )
 
 
-def refuse_strangers(then: FolderRun | None, outputs: Sequence[Path]) -> None:
-    """Raise OutputExistsError for a file that is there and that the run `then` did not paint."""
+def refuse_strangers(
+    then: FolderRun | None, outputs: Sequence[Path], there: Collection[str]
+) -> None:
+    """Raise OutputExistsError for a name that is `there` and that the run `then` did not paint."""
     for path in outputs:
-        if os.path.lexists(path) and (then is None or path.name not in then.pictures):
+        if path.name in there and (then is None or path.name not in then.pictures):
             raise OutputExistsError(
                 f"{path}: exists already, and no {RECORD} beside it says that this run painted it; "
                 "choose another --output, or say --force instead of --skip-existing"

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.settings import Settings, options
+from overpaint.scale.places import place
 
 from .axes import read_value
 
@@ -96,7 +97,8 @@ def _row(path: Path, number: int, row: Mapping[str, Any]) -> Row:
         for name in known
         if name in row and row[name] is not None
     }
-    return Row(path.parent / row["image"], row["prompt"], own)
+    image = row["image"]
+    return Row(place(image) if "://" in image else path.parent / image, row["prompt"], own)
 
 
 def _value(where: str, name: str, given: Any) -> Any:

@@ -66,6 +66,8 @@ EXAMPLES = """**Examples**
 
 `overpaint run --prompts rows.csv --bundle bundles/sd15 -o painted/`
 
+`overpaint run s3://bucket/holiday "an oil painting" -o s3://bucket/painted`
+
 `overpaint run --repeat painted.png photo.jpg -o again.png`
 
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from overpaint.bundle.errors import ImageError, UsageError
-from overpaint.bundle.files.looking import is_folder, is_there
+from overpaint.scale.places import (
+    identity,
+    is_folder,
+    is_remote,
+    is_there,
+    open_remote,
+    place,
+    told,
+)
 
 from .output import STANDARD
 from .record import RECORD
@@ -38,7 +46,9 @@ class Task:
 
     @property
     def source(self) -> Path | BinaryIO | None:
-        """Where the picture is read from."""
+        """Where the picture is read from. Raises ImageError where a store does not give it."""
+        if self.image is not None and is_remote(self.image):
+            return _downloaded(self.image)
         return sys.stdin.buffer if self.image == STANDARD else self.image
 
 
@@ -107,16 +117,17 @@ def without(work: Work, paintings: Collection[Path]) -> Work:
     """`work` without what an earlier run painted into the folder that it reads."""
     if work.rows:
         return work  # which names its pictures
-    made = {os.path.abspath(path) for path in paintings}
-    images = (image for image in work.images if image is None or os.path.abspath(image) not in made)
+    made = {identity(path) for path in paintings}
+    images = (image for image in work.images if image is None or identity(image) not in made)
     return replace(work, images=tuple(images))
 
 
 def named(text: str, what: str) -> Path:
-    """The path that `text` is. An empty one would be the current folder, which nobody meant."""
+    """The path or URL that `text` is. An empty one would be the current folder, which nobody
+    meant."""
     if not text.strip():
         raise UsageError(f"{what}: expected a path, got an empty argument; is a variable not set?")
-    return Path(text)
+    return place(text)
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -128,11 +139,12 @@ def _look_into(folder: Path) -> tuple[list[Path], list[Path]]:
     """The pictures in a folder, and what else is there; hidden files and our own are not told."""
     pictures, others = [], []
     try:
-        found = sorted(folder.iterdir())
+        with told(folder):
+            found = sorted(folder.iterdir())
     except OSError as error:
-        raise ImageError(f"{folder}: cannot be read: {error.strerror}") from None
+        raise ImageError(f"{folder}: cannot be read: {error.strerror or error}") from None
     for path in found:
-        if path.suffix.lower() in PICTURES and path.is_file():
+        if path.suffix.lower() in PICTURES and (is_remote(path) or path.is_file()):
             pictures.append(path)
         elif not path.name.startswith(".") and path.name != RECORD:
             others.append(path)
@@ -171,9 +183,16 @@ def plan_outputs(
         ]
     outputs = [path for task in tasks for path in task.outputs]
     _refuse_inputs([*images, *also_read], outputs)
-    for path in outputs:
-        _refuse_unwritable(path)
+    for folder in {path.parent for path in outputs if not is_remote(path)}:
+        _refuse_unwritable(folder)
     return tuple(tasks)
+
+
+def _downloaded(image: Path) -> BinaryIO:
+    try:
+        return open_remote(image)
+    except OSError as error:
+        raise ImageError(f"{image}: cannot be read ({error.strerror or error})") from None
 
 
 def _refuse_inputs(images: Sequence[Path | None], outputs: Sequence[Path]) -> None:
@@ -188,8 +207,10 @@ def _refuse_inputs(images: Sequence[Path | None], outputs: Sequence[Path]) -> No
             )
 
 
-def _file(path: Path) -> tuple[int, int] | None:
+def _file(path: Path) -> tuple[int, int] | str | None:
     """What file a path leads to; None where there is none yet."""
+    if is_remote(path):
+        return identity(path)
     try:
         status = path.stat()
     except OSError:
@@ -197,13 +218,13 @@ def _file(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _refuse_unwritable(path: Path) -> None:
+def _refuse_unwritable(folder: Path) -> None:
     """Better now than after minutes of painting."""
-    folder = next(parent for parent in path.absolute().parents if is_there(parent))
-    if not is_folder(folder):
-        raise UsageError(f"{path}: cannot be written: {folder} is not a folder")
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"{path}: cannot be written: no permission to write in {folder}")
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if is_there(one))
+    if not is_folder(there):
+        raise UsageError(f"{folder}: cannot be written: {there} is not a folder")
+    if not os.access(there, os.W_OK):
+        raise UsageError(f"{folder}: cannot be written: no permission to write in {there}")
 
 
 def _is_folder(output: Path) -> bool:

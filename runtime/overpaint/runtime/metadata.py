@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from msgspec import to_builtins
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
@@ -262,8 +262,8 @@ def _cut(infotext: str) -> str:
     return infotext if len(infotext) <= _MOST_COMMENT else f"{prompts[:room]}{_CUT}\n{last}"
 
 
-def read_parameters(path: str | Path) -> dict[str, Any]:
-    """The parameters that overpaint wrote into the PNG at `path`."""
+def read_parameters(path: str | Path | BinaryIO) -> dict[str, Any]:
+    """The parameters that overpaint wrote into the PNG at `path`, or in a binary file."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             text = image.info.get(CHUNK)
