@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,8 @@ from overpaint.runtime.fidelity import EXACT
 OURS: Final = "overpaint"
 STREAMING: Final = "streamdiffusion"
 """Takes part in `--live` alone."""
-PEERS: Final = ("diffusers", "compile", "optimum", STREAMING)
+GENAI: Final = "openvino-genai"
+PEERS: Final = ("diffusers", "compile", "optimum", GENAI, STREAMING)
 OPTIMUM_PYTHON: Final = "OVERPAINT_OPTIMUM_PYTHON"
 # torch by its exact version: an open range would bring gigabytes of CUDA with it on some indexes.
 TORCH: Final = ("torch==2.13.0",)
@@ -26,7 +28,10 @@ OPTIMUM: Final = (
 )
 # It pins a diffusers of 2023, and runs with ours.
 STREAMDIFFUSION: Final = ("--no-deps", "streamdiffusion==0.1.1")
+# optimum converts, and is not there when pictures are made.
+OPENVINO_GENAI: Final = (*TORCH, "openvino-genai==2026.4.*", "optimum-intel", "diffusers")
 _PEER_PROCESS: Final = Path(__file__).with_name("peer_process.py")
+_GENAI_PROCESS: Final = Path(__file__).with_name("genai_process.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +57,25 @@ def peer(name: str, optimum_python: str | None) -> Contender:
         raise UsageError(f"--against: expected names out of {', '.join(PEERS)}; got {name!r}")
     python = sys.executable
     install = install_command("export")
-    if name == "optimum":
-        python = optimum_python or _optimum_in_cache()
-        folder = Path(python).parents[1]
-        # In an environment of its own: it pins older transformers and diffusers than ours.
-        install = f"python3 -m venv {folder} && {folder}/bin/pip install {shlex.join(OPTIMUM)}"
+    if name == "optimum":  # it pins older transformers and diffusers than ours
+        python = optimum_python or _in_cache("optimum")
+        install = _environment(python, OPTIMUM)
+    if name == GENAI:
+        python = _in_cache("openvino-genai")
+        command = (python, os.fspath(_GENAI_PROCESS))
+        return Contender(name, command, _environment(python, OPENVINO_GENAI))
     if name == STREAMING:
         install = f"{install} && pip install {shlex.join(STREAMDIFFUSION)}"
     return Contender(name, (python, os.fspath(_PEER_PROCESS), name), install)
 
 
-def _optimum_in_cache() -> str:
+def _environment(python: str, packages: Sequence[str]) -> str:
+    """The line that makes the environment of `python`."""
+    folder = Path(python).parents[1]
+    return f"python3 -m venv {folder} && {folder}/bin/pip install {shlex.join(packages)}"
+
+
+def _in_cache(environment: str) -> str:
+    """The interpreter of an environment of its own."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return os.fspath(Path(cache) / "overpaint" / "optimum" / "bin" / "python")
+    return os.fspath(Path(cache) / "overpaint" / environment / "bin" / "python")

@@ -1,0 +1,41 @@
+"""Who may take part, and what brings each of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from overpaint.bench.contenders import GENAI, PEERS, peer
+from overpaint.bundle.errors import UsageError
+
+
+def test_peers_that_need_other_versions_have_environments_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
+    apart = {
+        name: peer(name, None) for name in PEERS if peer(name, None).command[0] != sys.executable
+    }
+    assert set(apart) == {"optimum", GENAI}
+    for name, contender in apart.items():
+        folder = tmp_path / "overpaint" / name
+        assert contender.command[0] == os.fspath(folder / "bin" / "python")
+        assert (contender.install or "").startswith(f"python3 -m venv {folder} && ")
+
+
+def test_a_name_that_is_nobodys_is_refused() -> None:
+    with pytest.raises(UsageError, match="expected names out of diffusers, compile"):
+        peer("comfyui", None)
+
+
+def test_genai_is_missing_by_the_name_of_its_package(tmp_path: Path) -> None:
+    """Started by the tests' own interpreter, which has no such package."""
+    *_, program = peer(GENAI, None).command
+    job = json.dumps({"asked": 0.0})
+    done = subprocess.run([sys.executable, program], input=job, capture_output=True, text=True)
+    assert json.loads(done.stdout) == {"missing": "openvino_genai"}
