@@ -21,6 +21,7 @@ from tests.serve.on_ray import SMALL, busy, figure, provider, replicas, send, wa
 from tests.serve.running import Running
 
 from overpaint.serve.jobs.cluster import APPLICATION, ray_serve
+from overpaint.serve.jobs.providers import ray as front_door
 from overpaint.serve.jobs.replicas import deploy
 
 pytestmark = pytest.mark.ray
@@ -44,7 +45,8 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Serve asks replicas for their health ten times as often."""
+    """Serve asks replicas for their health ten times as often, and the front door asks Serve."""
+    monkeypatch.setattr(front_door, "LOOK_SECONDS", 0.5)
     monkeypatch.setattr(deploy, "HEALTH_SECONDS", 0.5)
     monkeypatch.setattr(deploy, "ANSWER_SECONDS", 1.0)
 
@@ -144,7 +146,7 @@ def test_an_update_while_jobs_run_ends_none(cluster: Cluster, folder: Path) -> N
         wait_until(lambda: len(busy(server)) == 2)
         before = set(busy(server))
         make = partial(provider, folder, 60.0, {"step_seconds": 0.01})
-        deploy.deploy(deploy.application(make, 2, deploy.Scale(least=2, most=2, cpus=1)))
+        deploy.start(cluster.address, make, 2, deploy.Scale(least=2, most=2, cpus=1))
         expect_all_completed_once(server, jobs)
         wait_until(lambda: not any(alive(folder, replica) for replica in before))
         assert figure(server, "overpaint_replica_losses_total") == 0
