@@ -34,7 +34,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +43,7 @@ from typing import Any, Final, cast
 import httpx
 import numpy as np
 import psutil
+from msgspec import to_builtins
 from websockets.asyncio.client import connect as open_socket
 
 from overpaint.bench.machine import this_machine
@@ -390,7 +391,7 @@ def main() -> None:
             same = ("case", "replicas", "events_limit")
             records = [r for r in records if any(r[k] != record[k] for k in same)] + [record]
             if chosen.output:
-                machine = asdict(this_machine())
+                machine = to_builtins(this_machine())
                 written = {"machine": machine, "records": records}
                 chosen.output.write_text(json.dumps(written, indent=1) + "\n")
         ray_serve().shutdown()
