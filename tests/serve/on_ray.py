@@ -1,6 +1,6 @@
 """A front door and its replicas on a Ray cluster of this machine, whose processes tests may end.
 
-with replicas(folder, step_seconds=0.05) as server: ...
+with replicas(folder, count=2, step_seconds=0.05) as server: ...
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -28,11 +29,11 @@ from overpaint.serve.telemetry.metrics import Metrics
 SMALL = {"size": "64x64"}
 
 
-def provider(folder: Path, step_seconds: float, job_seconds: float = 60.0) -> LocalProvider:
+def provider(folder: Path, job_seconds: float, knobs: Mapping[str, Any]) -> LocalProvider:
     """What a replica of the tests runs: the bundle `fake`, of NumPy; it leaves its process' id."""
     name = ray_serve().get_replica_context().replica_id.unique_id
     (folder / name).write_text(str(os.getpid()))
-    served = fake_served(folder / uuid4().hex, knobs=Knobs(step_seconds=step_seconds))
+    served = fake_served(folder / uuid4().hex, knobs=Knobs(**knobs))
     return LocalProvider(
         Resources(
             served=(served,),
@@ -53,19 +54,17 @@ def replicas(
     *,
     address: str = "auto",
     count: int = 2,
-    step_seconds: float = 0.05,
-    job_seconds: float = 60.0,
     cpus: float = 0.01,
-    drain_seconds: float = 30.0,
-    jobs: int = 2,
     queue: int = 16,
+    job_seconds: float = 60.0,
+    **knobs: Any,
 ) -> Iterator[Running]:
-    """A front door before `count` replicas on the cluster at `address`."""
-    folder.mkdir(exist_ok=True)
-    make = partial(provider, folder, step_seconds, job_seconds)
-    scale = Scale(least=count, most=count, cpus=cpus, drain_seconds=drain_seconds)
+    """A front door before `count` replicas on the cluster at `address`, whose engines have these
+    `knobs`."""
+    make = partial(provider, folder, job_seconds, knobs)
+    scale = Scale(least=count, most=count, cpus=cpus, drain_seconds=5.0)
     config = Config(port=0, provider=f"ray://{address}", queue=queue, folder=folder / "results")
-    with deployed(address, make, jobs, scale), serving(config, []) as server:
+    with deployed(address, make, 2, scale), serving(config, []) as server:
         wait_until(lambda: figure(server, "overpaint_replicas", state="running") == count)
         yield server
 

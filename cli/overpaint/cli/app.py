@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "verify": "verify.verify",
     "bench": "bench.bench",
     "serve": "serve.serve",
+    "deploy": "deploy.deploy",
 }
 """Each command: the module of this folder, and its function there."""
 

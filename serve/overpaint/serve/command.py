@@ -13,10 +13,11 @@ from overpaint.bundle.errors import UsageError
 from overpaint.engines.host.sizes import parse_bytes
 from overpaint.runtime.control.opening import network_folder
 from overpaint.runtime.upscaler import Upscaler
+from overpaint.serve.http.limits import Limits
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 from overpaint.serve.jobs.engines.memory import default_budget
 from overpaint.serve.jobs.engines.models import Served
-from overpaint.serve.jobs.replicas.deploy import Engines, Scale, deployed
+from overpaint.serve.jobs.replicas.deploy import Engines, Scale, as_config, as_yaml, deployed, start
 from overpaint.serve.jobs.styles import Styles, read_styles
 
 from .app import create_app
@@ -134,6 +135,41 @@ def serve(
             stack.enter_context(deployed(ray, engines.provider, engines.jobs, scale))
         code = run(create_app(config, served if local else ()), config)
     raise SystemExit(code)
+
+
+def deploy(
+    bundles: Sequence[Path] = (),
+    *,
+    opening: Opening,
+    ray: str | None = None,
+    replicas: str = "1",
+    replica_cpus: float = 1.0,
+    replica_gpus: float = 0.0,
+    replica_jobs: int = 2,
+    memory_budget: str | None = None,
+    job_timeout: float = 600.0,
+    drain: float = 30.0,
+) -> str:
+    """The config by which `serve deploy` starts the replicas that `serve` has with `ray`. With
+    `ray`, the address of a cluster, they are started there, and outlive this process.
+
+    Raises UsageError, BundleError, CheckpointError, MissingExtraError.
+    """
+    scale = Scale.of(replicas, replica_cpus, replica_gpus, drain)
+    limits = Limits()
+    engines = Engines(
+        bundles=tuple(path.absolute() for path in bundles),
+        opening=opening,
+        memory_budget=parse_bytes("--memory-budget", memory_budget) if memory_budget else None,
+        job_seconds=job_timeout,
+        max_steps=limits.steps,
+        max_images=limits.n,
+        jobs=replica_jobs,
+    )
+    read_bundles(bundles, opening)
+    if ray is not None:
+        start(ray, engines.provider, engines.jobs, scale)
+    return as_yaml(as_config(engines, scale))
 
 
 def opening_of(

@@ -37,11 +37,12 @@ from overpaint.serve.jobs.resources import Resources
 from overpaint.serve.telemetry.journal import note_error
 
 SCHEMES = ("ray",)
-LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 5.0  # between two looks at Serve's state: each takes 50 ms of a processor
 AGAIN_SECONDS: Final = 0.5
 MOST_BEGUN: Final = 2
 MOST_TRIED: Final = 60  # replicas that were lost, or took no jobs, before they began with this one
 OUTCOMES: Final = {Painted: "completed", Failed: "failed", Cancelled: "cancelled"}
+PLACE_SECONDS: Final = 0.5  # after which those who wait are told that the line has moved
 GUESS: Final = 5.0  # seconds of a job, before the first
 RECENT: Final = 0.2
 
@@ -87,6 +88,7 @@ class RayProvider(Provider):
         self._seconds = GUESS
         self._handle: Any = None
         self._looking: asyncio.Task[None] | None = None
+        self._moving: asyncio.TimerHandle | None = None
         self._tickets: dict[str, Ticket] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -95,7 +97,7 @@ class RayProvider(Provider):
         try:
             await asyncio.to_thread(connect, self._address)
             while not await self._look():
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(AGAIN_SECONDS)
             about: About = await self._handle.about.remote()
             self._models, self._jobs = about.models, about.jobs
         except Exception as error:
@@ -143,6 +145,8 @@ class RayProvider(Provider):
     async def close(self) -> bool:
         for ticket in list(self._tickets):
             await self.cancel(ticket, Cancelled("the server shut down"))
+        if self._moving is not None:
+            self._moving.cancel()
         tasks = [*self._tasks.values(), *([self._looking] if self._looking else [])]
         for task in tasks:
             task.cancel()
@@ -151,7 +155,7 @@ class RayProvider(Provider):
 
     async def health(self) -> Health:
         ready = self._state == "ready" and not self._replicas
-        waiting = sum(not one.begun for one in self._tickets.values())
+        waiting = len(self._waiting())
         return Health(
             provider=self.name,
             state="unhealthy" if ready else self._state,
@@ -192,8 +196,8 @@ class RayProvider(Provider):
         if order.model not in {model.name for model in self._models}:
             raise RefusedError("no_model", f"there is no model {order.model!r} there")
         name, ticket = new_id(), Ticket(order=order)
+        ticket.feed.publish(Queued(len(self._waiting())))
         self._tickets[name] = ticket
-        self._tell_positions()
         task = asyncio.create_task(self._see_through(ticket))
         self._tasks[name] = task
         task.add_done_callback(lambda _: self._tasks.pop(name, None))
@@ -205,7 +209,8 @@ class RayProvider(Provider):
             async for _, event in found.feed.follow():
                 yield event
         finally:
-            self._forget(ticket)
+            del self._tickets[ticket]
+            self._move_up()
 
     async def cancel(self, ticket: str, why: Cancelled) -> None:
         if (found := self._tickets.get(ticket)) is not None:
@@ -213,16 +218,21 @@ class RayProvider(Provider):
                 task.cancel()
             found.feed.publish(why, last=True)
 
-    def _forget(self, ticket: str) -> None:
-        del self._tickets[ticket]
-        self._tell_positions()
+    def _move_up(self) -> None:
+        """Tell those who wait their places, soon: with many, the line moves all the time."""
+        if self._moving is None:
+            loop = asyncio.get_running_loop()
+            self._moving = loop.call_later(PLACE_SECONDS, self._tell_places)
 
-    def _tell_positions(self) -> None:
-        waiting = [one for one in self._tickets.values() if not one.begun and not one.feed.ended]
-        for position, ticket in enumerate(waiting):
-            event = Queued(position)
+    def _tell_places(self) -> None:
+        self._moving = None
+        for place, ticket in enumerate(self._waiting()):
+            event = Queued(place)
             if ticket.feed.latest != event:
                 ticket.feed.publish(event)
+
+    def _waiting(self) -> list[Ticket]:
+        return [one for one in self._tickets.values() if not one.begun and not one.feed.ended]
 
     async def _see_through(self, ticket: Ticket) -> None:
         """Run the job, on as many replicas as that takes."""
@@ -278,7 +288,7 @@ class RayProvider(Provider):
         if ticket.begun == 1:
             self._metrics.wait.observe(time.monotonic() - ticket.queued_at)
             ticket.feed.publish(Started())
-            self._tell_positions()
+            self._move_up()
 
     def _ended(self, replica: str, end: Painted | Failed | Cancelled, seconds: float) -> None:
         self._metrics.replica_running.labels(replica).dec()

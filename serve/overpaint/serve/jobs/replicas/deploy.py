@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from overpaint.bundle.errors import UsageError
+from overpaint.bundle.errors import MissingExtraError, UsageError
 from overpaint.scale.cluster import connect
 from overpaint.serve.jobs.cluster import APPLICATION, ray_serve
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
@@ -44,6 +44,16 @@ class Engines:
     max_steps: int = 150
     max_images: int = 10
     jobs: int = 2
+
+    @classmethod
+    def of(cls, args: Mapping[str, Any]) -> Engines:
+        """From the plain values that `as_config` writes. Raises UsageError."""
+        if unknown := args.keys() - {one.name for one in fields(cls)}:
+            raise UsageError(f"args of {IMPORT_PATH}: unknown field `{min(unknown)}`")
+        try:
+            return msgspec.convert(args, cls, dec_hook=lambda kind, value: kind(value))
+        except msgspec.ValidationError as error:
+            raise UsageError(f"args of {IMPORT_PATH}: {error}") from None
 
     def provider(self) -> LocalProvider:
         """Raises UsageError, BundleError."""
@@ -115,40 +125,38 @@ def application(make: Callable[[], Provider], jobs: int, scale: Scale) -> Applic
     return bound
 
 
-@contextmanager
-def deployed(address: str, make: Callable[[], Provider], jobs: int, scale: Scale) -> Iterator[None]:
-    """Have the cluster at `address` run this `application` while the block runs.
+def start(address: str, make: Callable[[], Provider], jobs: int, scale: Scale) -> None:
+    """Have the cluster at `address` run this `application`, in the place of what it ran under that
+    name, whose replicas get their time to end; returns before the new ones are up.
 
     Raises MissingExtraError, UsageError.
     """
     connect(address)
-    deploy(application(make, jobs, scale))
+    serve = ray_serve()
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
+    serve.start(proxy_location="Disabled", logging_config=quiet)  # clients talk to the front door
+    made = application(make, jobs, scale)
+    target = serve.RunTarget(made, name=APPLICATION, route_prefix=None, logging_config=quiet)
+    serve.run_many([target], wait_for_applications_running=False)
+
+
+@contextmanager
+def deployed(address: str, make: Callable[[], Provider], jobs: int, scale: Scale) -> Iterator[None]:
+    """`start`, and the end of it after the block."""
+    start(address, make, jobs, scale)
     try:
         yield
     finally:
         ray_serve().delete(APPLICATION)
 
 
-def deploy(application: Application) -> None:
-    """Have the cluster that this process joined run it, in the place of what it ran under that
-    name; returns before its replicas are up."""
-    serve = ray_serve()
-    quiet = {"log_level": "WARNING", "enable_access_log": False}
-    serve.start(proxy_location="Disabled", logging_config=quiet)  # clients talk to the front door
-    target = serve.RunTarget(application, name=APPLICATION, route_prefix=None, logging_config=quiet)
-    serve.run_many([target], wait_for_applications_running=False)
-
-
 def build(args: dict[str, Any]) -> Application:
     """What a config's `import_path` names: replicas as its `args` have them. Raises UsageError."""
-    try:
-        engines = msgspec.convert(args, Engines, dec_hook=lambda kind, value: kind(value))
-    except msgspec.ValidationError as error:
-        raise UsageError(f"args of {IMPORT_PATH}: {error}") from None
+    engines = Engines.of(args)
     return application(engines.provider, engines.jobs, Scale())
 
 
-def config(engines: Engines, scale: Scale) -> dict[str, Any]:
+def as_config(engines: Engines, scale: Scale) -> dict[str, Any]:
     """What `serve deploy` takes, as plain values."""
     return {
         "proxy_location": "Disabled",
@@ -162,3 +170,12 @@ def config(engines: Engines, scale: Scale) -> dict[str, Any]:
             }
         ],
     }
+
+
+def as_yaml(config: Mapping[str, Any]) -> str:
+    """A config as the file that `serve deploy` and KubeRay read."""
+    try:
+        import yaml
+    except ImportError as error:  # it comes with Ray
+        raise MissingExtraError.told_by(error, "ray", "yaml") from error
+    return str(yaml.safe_dump(config, sort_keys=False))

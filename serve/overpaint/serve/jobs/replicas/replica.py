@@ -19,8 +19,9 @@ from overpaint.serve.jobs.protocol import (
     RefusedError,
 )
 
-EVENT_SECONDS: Final = 0.05
-"""Steps that are faster are told together: each event is a message between processes."""
+EVENT_SECONDS: Final = 0.1
+"""Steps that are faster are told together: each event is a message between machines, and previews
+are not made more often."""
 
 
 class Replica:
