@@ -9,6 +9,7 @@ import typer
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.settings import Settings
+from overpaint.scale.places import place
 
 from .flags import with_settings
 from .options import (
@@ -67,6 +68,8 @@ EXAMPLES = """**Examples**
 `overpaint run --prompts rows.csv --bundle bundles/sd15 -o painted/`
 
 `overpaint run s3://bucket/holiday "an oil painting" -o s3://bucket/painted`
+
+`overpaint run s3://bucket/holiday "an oil painting" -o s3://bucket/painted --ray auto`
 
 `overpaint run --repeat painted.png photo.jpg -o again.png`
 
@@ -180,6 +183,30 @@ def run(
         bool, typer.Option("--skip-existing", help="Go on with a folder run that was broken off.")
     ] = False,
     json: Json = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A line a picture, .jsonl or .parquet; absent, OUT/report.jsonl with --ray.",
+            parser=place,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Ray cluster whose workers paint: local, begun here; auto, that of this "
+            "machine; or HOST:PORT.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Of the cluster; absent, one for each of its GPUs, or nodes."),
+    ] = None,
+    patience: Annotated[
+        float | None,
+        typer.Option(help="Seconds for one picture, after which its worker is replaced; 3600."),
+    ] = None,
 ) -> None:
     """Repaint pictures as a prompt says, or paint one from a prompt alone."""
 
@@ -189,7 +216,7 @@ def run(
     from .paint import paint
     from .repeat import Repeat
     from .rows import read_rows
-    from .run_options import Options, by_mode, words_of
+    from .run_options import Options, by_mode, on_ray, report_of, words_of
     from .work import named
 
     controls = read_controls(
@@ -213,9 +240,10 @@ def run(
         text_to_image, hand_over = again.text_to_image, again.hand_over
     elif not arguments and prompts is None:
         raise UsageError("expected IMAGE... PROMPT, or --repeat PAINTED.png; got neither")
+    cluster = on_ray(ray, workers, patience)
     fused, live = by_mode(lora or (), lora_mode)
     options = Options(
-        output=named(output, "--output"),
+        output=(to := named(output, "--output")),
         bundle=bundle,
         lora=fused,
         live=live,
@@ -241,5 +269,7 @@ def run(
         skip_existing=skip_existing,
         json=json,
         again=again,
+        report=report_of(report, to, cluster),
+        ray=cluster,
     )
     paint(arguments or [], settings, options)
