@@ -4,7 +4,11 @@ kills some of its processes."""
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +21,8 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+
+from overpaint.runtime.default_bundle import EMBEDDED
 
 pytestmark = pytest.mark.ray
 
@@ -187,6 +193,31 @@ def test_a_worker_that_stands_still_is_replaced(two: Two, tmp_path: Path) -> Non
 
     came = dict(each(make, range(12), workers))
     assert came == {i: None if i == 5 else i * i for i in range(12)}
+
+
+def test_a_bundle_behind_a_url_is_fetched_once_for_all_workers_of_a_machine(
+    two: Two, folder: Path
+) -> None:
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    shutil.copytree(EMBEDDED, folder / "served" / os.urandom(4).hex())
+    [name] = os.listdir(folder / "served")
+    handler = functools.partial(Handler, directory=str(folder / "served"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/{name}"
+    finished(driver(folder, "http", "--ray", two.address, "--bundle", url))
+    server.shutdown()
+    check(folder, "http")
+    assert sum(path.endswith("unet/model.onnx") for path in asked) == 1
 
 
 def test_a_full_object_store_changes_nothing(two: Two, folder: Path) -> None:

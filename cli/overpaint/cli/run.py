@@ -13,7 +13,6 @@ from overpaint.scale.places import place
 
 from .flags import with_settings
 from .options import (
-    BundleOption,
     DeviceOption,
     Force,
     GpuMemoryOption,
@@ -108,7 +107,14 @@ def run(
             metavar="FILE", help="CSV or JSONL: image, prompt and options, a row a picture."
         ),
     ] = None,
-    bundle: BundleOption = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help="A bundle or its URL, or a checkpoint to import; absent, the embedded model.",
+            parser=place,
+        ),
+    ] = None,
     lora: LoraOption = None,
     lora_mode: LoraModeOption = "fused",
     lora_folder: LoraFolderOption = None,
@@ -167,7 +173,8 @@ def run(
     ] = None,
     settings: Settings,
     refiner: Annotated[
-        Path | None, typer.Option(metavar="BUNDLE", help="Finishes what the bundle begins.")
+        Path | None,
+        typer.Option(metavar="BUNDLE", help="Finishes what the bundle begins.", parser=place),
     ] = None,
     hand_over: Annotated[
         float | None, typer.Option(help="The part of the way before --refiner; absent, 0.8.")
