@@ -90,6 +90,20 @@ def test_rows_name_pictures_anywhere(overpaint: Command, store: fsspec.AbstractF
     assert pictures("painted") == {"a.png", "b.png"}
 
 
+def test_a_bundle_of_a_store_is_opened_from_its_copy(
+    overpaint: Command, store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = Path("copied")
+    monkeypatch.setattr("overpaint.scale.weights.local_copy", lambda url, _: copied / url[-1])
+    asked: list[Path] = []
+    monkeypatch.setattr(
+        "overpaint.cli.painter.bundle_to_open", lambda bundle, *_, **__: asked.append(bundle)
+    )
+    words = ("a.png", "red", "-o", "out.png", "--bundle", "memory://bundles/a")
+    assert overpaint(*words, "--refiner", "memory://bundles/b").code == 0
+    assert asked == [copied / "a", copied / "b"]
+
+
 def test_what_is_read_from_a_store_is_never_written(
     overpaint: Command, store: fsspec.AbstractFileSystem
 ) -> None:

@@ -176,11 +176,14 @@ def _watched(events: Iterator[Step | Complete], order: Order) -> Result:
 
 
 def _open(options: Options) -> Img2Img:
-    folder = options.lora_folder
+    folder, bundle = options.lora_folder, options.bundle
+    if bundle is not None and is_remote(bundle):
+        from overpaint.scale.weights import local_copy
+
+        with progress_bar("fetching the bundle", unit="bytes") as advance:
+            bundle = local_copy(str(bundle), advance)
     with progress_bar("making a bundle") as advance:
-        bundle = bundle_to_open(
-            options.bundle, options.lora, options.like, advance, lora_folder=folder
-        )
+        bundle = bundle_to_open(bundle, options.lora, options.like, advance, lora_folder=folder)
     with progress_bar("checking the bundle", unit="percent") as advance:
         return Img2Img.open(
             bundle,

@@ -9,10 +9,10 @@ import typer
 
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime.settings import Settings
+from overpaint.scale.places import place
 
 from .flags import with_settings
 from .options import (
-    BundleOption,
     DeviceOption,
     Force,
     GpuMemoryOption,
@@ -68,6 +68,8 @@ EXAMPLES = """**Examples**
 
 `overpaint run s3://bucket/holiday "an oil painting" -o s3://bucket/painted`
 
+`overpaint run s3://bucket/holiday "an oil painting" -o s3://bucket/painted --ray auto`
+
 `overpaint run --repeat painted.png photo.jpg -o again.png`
 
 `overpaint run --text-to-image "a lighthouse" --size 512x512 -o out.png`
@@ -105,7 +107,14 @@ def run(
             metavar="FILE", help="CSV or JSONL: image, prompt and options, a row a picture."
         ),
     ] = None,
-    bundle: BundleOption = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help="A bundle or its URL, or a checkpoint to import; absent, the embedded model.",
+            parser=place,
+        ),
+    ] = None,
     lora: LoraOption = None,
     lora_mode: LoraModeOption = "fused",
     lora_folder: LoraFolderOption = None,
@@ -164,7 +173,8 @@ def run(
     ] = None,
     settings: Settings,
     refiner: Annotated[
-        Path | None, typer.Option(metavar="BUNDLE", help="Finishes what the bundle begins.")
+        Path | None,
+        typer.Option(metavar="BUNDLE", help="Finishes what the bundle begins.", parser=place),
     ] = None,
     hand_over: Annotated[
         float | None, typer.Option(help="The part of the way before --refiner; absent, 0.8.")
@@ -180,6 +190,30 @@ def run(
         bool, typer.Option("--skip-existing", help="Go on with a folder run that was broken off.")
     ] = False,
     json: Json = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A line a picture, .jsonl or .parquet; absent, OUT/report.jsonl with --ray.",
+            parser=place,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="A Ray cluster whose workers paint: local, begun here; auto, that of this "
+            "machine; or HOST:PORT.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Of the cluster; absent, one for each of its GPUs, or nodes."),
+    ] = None,
+    patience: Annotated[
+        float | None,
+        typer.Option(help="Seconds for one picture, after which its worker is replaced; 3600."),
+    ] = None,
 ) -> None:
     """Repaint pictures as a prompt says, or paint one from a prompt alone."""
 
@@ -189,7 +223,7 @@ def run(
     from .paint import paint
     from .repeat import Repeat
     from .rows import read_rows
-    from .run_options import Options, by_mode, words_of
+    from .run_options import Options, by_mode, on_ray, report_of, words_of
     from .work import named
 
     controls = read_controls(
@@ -213,9 +247,10 @@ def run(
         text_to_image, hand_over = again.text_to_image, again.hand_over
     elif not arguments and prompts is None:
         raise UsageError("expected IMAGE... PROMPT, or --repeat PAINTED.png; got neither")
+    cluster = on_ray(ray, workers, patience)
     fused, live = by_mode(lora or (), lora_mode)
     options = Options(
-        output=named(output, "--output"),
+        output=(to := named(output, "--output")),
         bundle=bundle,
         lora=fused,
         live=live,
@@ -241,5 +276,7 @@ def run(
         skip_existing=skip_existing,
         json=json,
         again=again,
+        report=report_of(report, to, cluster),
+        ray=cluster,
     )
     paint(arguments or [], settings, options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.lora.file import LoraChoice
@@ -14,6 +15,19 @@ from overpaint.runtime.pipeline import LORA_MODES
 from .controls import Controls
 from .repeat import Repeat
 from .rows import Row
+
+PATIENCE: Final = 3600.0
+REPORTS: Final = (".jsonl", ".parquet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnRay:
+    """A Ray cluster to paint on. workers: None, as many as it has GPUs, or nodes. patience: seconds
+    for one picture."""
+
+    address: str
+    workers: int | None
+    patience: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +61,32 @@ class Options:
     skip_existing: bool
     json: bool
     again: Repeat | None = None
+    report: Path | None = None
+    ray: OnRay | None = None
+
+
+def on_ray(address: str | None, workers: int | None, patience: float | None) -> OnRay | None:
+    """Raises UsageError for a number out of range, or one that says something of no cluster."""
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers: expected 1 or more, got {workers}")
+    if patience is not None and not patience > 0:
+        raise UsageError(f"--patience: expected seconds above 0, got {patience:g}")
+    if address is not None:
+        return OnRay(address=address, workers=workers, patience=patience or PATIENCE)
+    for name, value in (("--workers", workers), ("--patience", patience)):
+        if value is not None:
+            raise UsageError(f"{name}: it is for a cluster; name one with --ray")
+    return None
+
+
+def report_of(report: Path | None, output: Path, ray: OnRay | None) -> Path | None:
+    """Where the report goes: beside the pictures where a cluster paints and no other place is
+    named. Raises UsageError for a file of another kind."""
+    if report is None:
+        return None if ray is None else output / "report.jsonl"
+    if report.suffix not in REPORTS:
+        raise UsageError(f"--report {report}: expected a file that ends in {' or '.join(REPORTS)}")
+    return report
 
 
 def by_mode(lora: Sequence[str], mode: str) -> tuple[tuple[str, ...], dict[str, LoraChoice]]:

@@ -118,6 +118,13 @@ def open_remote(path: Path) -> io.BytesIO:
         return _Named(path.read_bytes(), str(path))
 
 
+def fetch(path: Path, to: Path) -> None:
+    """Copy a remote file to a local one. Raises OSError; what is there then may be a part."""
+    remote = cast("UPath", path)
+    with told(path):
+        remote.fs.get_file(remote.path, str(to))
+
+
 class _Named(io.BytesIO):
     def __init__(self, data: bytes, name: str) -> None:
         super().__init__(data)
