@@ -21,10 +21,11 @@ import diffusers
 import torch
 import transformers
 
-Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1"]
+Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1", "z-image"]
 
 CLIP_L_WIDTH = 32
 CLIP_G_WIDTH = 48
+QWEN_WIDTH = 48
 T5_WIDTH = 96  # both CLIPs side by side are padded up to it
 
 
@@ -43,8 +44,9 @@ def tiny_checkpoint(
     """Write a diffusers folder for `family` and return its path.
 
     `dtype` is how the weights are stored. `turbo`: the few-step, guidance-free variant (SDXL Turbo,
-    SD 3.5 Large Turbo, FLUX.1 schnell, by their configs). `t5`: whether SD 3 has its third encoder
-    (without it, diffusers loads the folder with `text_encoder_3=None, tokenizer_3=None`).
+    SD 3.5 Large Turbo, FLUX.1 schnell, Z-Image-Turbo, by their configs). `t5`: whether SD 3 has its
+    third encoder (without it, diffusers loads the folder with `text_encoder_3=None,
+    tokenizer_3=None`).
     `shard_size`: split weights as large checkpoints are ("200KB"). `time_cond_proj_dim`: a UNet
     with a guidance embedding, as LCM distillation makes them. `inpainting`: a denoiser that takes
     the mask and the masked picture's latents behind the noisy latents.
@@ -56,6 +58,8 @@ def tiny_checkpoint(
             pipeline = _sd3(turbo=turbo, t5=t5, inpainting=inpainting)
         elif family == "flux1":
             pipeline = _flux1(schnell=turbo)
+        elif family == "z-image":
+            pipeline = _z_image(turbo=turbo)
         elif family in ("sdxl", "sdxl-refiner"):
             pipeline = _sdxl(
                 refiner=family == "sdxl-refiner",
@@ -72,7 +76,10 @@ def tiny_checkpoint(
         pipeline.to(dtype=dtype)
     transformers.utils.logging.disable_progress_bar()
     pipeline.save_pretrained(folder, safe_serialization=True, **shards)
-    if turbo and family != "flux1":  # all that tells SD 3.5 Large Turbo's files from SD 3.5 Large's
+    if turbo and family not in (
+        "flux1",
+        "z-image",
+    ):  # all that tells SD 3.5 Large Turbo's files from SD 3.5 Large's
         index = json.loads((folder / "model_index.json").read_text())
         index["_name_or_path"] = (
             f"stabilityai/{'sdxl' if family == 'sdxl' else 'sd3.5-large'}-turbo"
@@ -263,6 +270,27 @@ def _flux1(*, schnell: bool) -> Any:
     )
 
 
+def _z_image(*, turbo: bool) -> Any:
+    transformer = diffusers.ZImageTransformer2DModel(
+        dim=64,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=4,
+        n_kv_heads=4,
+        cap_feat_dim=QWEN_WIDTH,
+        axes_dims=[4, 6, 6],
+        axes_lens=[1536, 512, 512],
+    )
+    _calibrate_z_image(transformer)
+    return diffusers.ZImagePipeline(
+        transformer=transformer,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0 if turbo else 6.0),
+        vae=_vae(latent_channels=16, scaling=0.3611, shift=0.1159, force_upcast=True),
+        text_encoder=_qwen3(),
+        tokenizer=_qwen3_tokenizer(),
+    )
+
+
 # ---------------------------------------------------------------------------- their parts
 
 
@@ -358,6 +386,20 @@ def _calibrate_flux(transformer: diffusers.FluxTransformer2DModel) -> None:
     transformer.eval()
 
 
+def _calibrate_z_image(transformer: diffusers.ZImageTransformer2DModel) -> None:
+    """Scale the last layer to unit outputs, after giving the filling tokens something to say."""
+    with torch.no_grad():
+        transformer.x_pad_token.normal_()
+        transformer.cap_pad_token.normal_()
+        pictures = list(torch.randn(2, 16, 1, 8, 8))
+        captions = [torch.randn(40, QWEN_WIDTH), torch.randn(9, QWEN_WIDTH)]
+        out = torch.stack(transformer(pictures, torch.full((2,), 0.5), captions).sample)
+        last = transformer.all_final_layer["2-1"].linear
+        last.weight.div_(out.std())
+        last.bias.div_(out.std())
+    transformer.eval()
+
+
 def _clip(
     width: int, activation: str, projection: int | None, pad: int
 ) -> transformers.PreTrainedModel:
@@ -405,7 +447,41 @@ def _t5() -> transformers.PreTrainedModel:
     return model
 
 
+def _qwen3() -> transformers.PreTrainedModel:
+    config = transformers.Qwen3Config(
+        vocab_size=len(_qwen3_vocabulary()[0]) + len(CHAT_TOKENS),
+        hidden_size=QWEN_WIDTH,
+        intermediate_size=2 * QWEN_WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=True,
+    )
+    model = transformers.Qwen3Model(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 2:
+                weight.normal_(std=0.7 if "embed" in name else 1 / math.sqrt(weight.shape[1]))
+    return model
+
+
 # ---------------------------------------------------------------------------- tokenizers
+
+CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+CHAT_TEMPLATE = """\
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
+{%- endif %}
+"""
+"""Qwen3's rules for what a user says, without those for tools and for answers."""
 
 
 @functools.cache
@@ -459,3 +535,23 @@ def _t5_pieces() -> tuple[tuple[str, float], ...]:
 
 def _t5_tokenizer() -> transformers.T5TokenizerFast:
     return transformers.T5TokenizerFast(vocab=list(_t5_pieces()), model_max_length=512)
+
+
+@functools.cache
+def _qwen3_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Bytes, and merges of them as CLIP's first are, with the space before a word."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    tokens = [*(chr(byte) for byte in printable), *(chr(256 + i) for i in range(256 - 188))]
+    merges = [("\u0120", letter) for letter in tokens[:94]]
+    merges += [(left, right.removesuffix("</w>")) for left, right in clip_vocabulary()[1][:2000]]
+    merges = list(dict.fromkeys(merges))
+    tokens += [left + right for left, right in merges]
+    return {token: index for index, token in enumerate(dict.fromkeys(tokens))}, merges
+
+
+def _qwen3_tokenizer() -> transformers.PreTrainedTokenizerBase:
+    vocabulary, merges = _qwen3_vocabulary()
+    tokenizer = transformers.Qwen2Tokenizer(vocab=vocabulary, merges=list(merges))
+    tokenizer.add_special_tokens({"additional_special_tokens": list(CHAT_TOKENS[1:])})
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer

@@ -30,8 +30,19 @@ FAMILIES = {
     "sdxl-refiner": "tiny_refiner",
     "sd3": "tiny_sd3",
     "flux1": "tiny_flux1",
+    "z-image": "tiny_z_image",
 }
 """Each family's tiny checkpoint: the name of its fixture."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How far pictures were from diffusers', where a run compared any (docs/families.md)."""
+    parity = sys.modules.get("tests.parity")
+    rows = sorted(parity.MEASURED.items()) if parity else []
+    if rows:
+        terminalreporter.section("largest difference from diffusers, in 255ths")
+    for (family, pipeline), found in rows:
+        terminalreporter.write_line(f"{family}, {pipeline}: {max(found)} in {len(found)} pictures")
 
 
 @pytest.fixture
@@ -214,6 +225,20 @@ def tiny_schnell(build_once: BuildOnce) -> Path:
 def tiny_schnell_bundle(tiny_schnell: Path, exported: Export) -> Path:
     """Its bundle, in float32."""
     return exported("schnell.bundle", tiny_schnell)
+
+
+@pytest.fixture(scope="session")
+def tiny_z_image(build_once: BuildOnce) -> Path:
+    """Z-Image-Turbo: Qwen3, one stream of picture and caption, for eight steps."""
+    from tests.checkpoints import tiny_checkpoint
+
+    return build_once("z-image", lambda folder: tiny_checkpoint("z-image", folder, turbo=True))
+
+
+@pytest.fixture(scope="session")
+def tiny_z_image_bundle(tiny_z_image: Path, exported: Export) -> Path:
+    """Its bundle, in float32."""
+    return exported("z-image.bundle", tiny_z_image)
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,12 @@ GRIDS |= {
     "flux1": {**FLUX, "guidance_scale": (1.0, 3.5), "true_cfg_scale": (None, 4.0)},
     "flux1-schnell": {**FLUX, "strength": (0.58, None), "guidance_scale": (1.0, 4.0)},
 }
+GRIDS["z-image"] = {
+    **FLUX,
+    "strength": (0.3, 0.58, 1, None),
+    "steps": (1, 8),
+    "guidance_scale": (1.0, 4.0),
+}
 
 
 def grid(axes: Axes, cell: Callable[..., C] = Cell) -> list[C]:
@@ -209,6 +215,8 @@ class Reference:
         config = self.image.transformer.config if self.flow else {}
         self.told = config.get("guidance_embeds")
         """Whether the denoiser is told the guidance scale; None in a family where none is."""
+        self.none = 0.0 if isinstance(self.image, diffusers.ZImageImg2ImgPipeline) else 1.0
+        """The guidance scale that diffusers calls none, where ours is 1."""
 
     def __call__(self, cell: Cell) -> Pixels:
         if cell.strength is not None and not self._runs(cell.steps, cell.strength):
@@ -234,7 +242,7 @@ class Reference:
         """How diffusers is asked for a cell's guidance."""
         if self.told is None:
             return {
-                "guidance_scale": cell.guidance_scale,
+                "guidance_scale": cell.guidance_scale - 1 + self.none,
                 "negative_prompt": cell.negative_prompt,
             }
         negative = {"negative_prompt": cell.negative_prompt or ""}  # ours, where it is absent
@@ -283,6 +291,17 @@ def ours(pipe: Img2Img, cell: Cell) -> Pixels:
     else:
         result = pipe(photograph(cell.size), cell.prompt, strength=cell.strength, **options)
     return np.asarray(result.images[0])
+
+
+MEASURED: dict[tuple[str, str], list[int]] = {}
+"""Differences of this run by family and pipeline, which it ends with (`tests/conftest.py`)."""
+
+
+def measured(family: str, pipeline: str, reference: Pixels, other: Pixels) -> int:
+    """`difference`, which is remembered."""
+    found = difference(reference, other)
+    MEASURED.setdefault((family, pipeline), []).append(found)
+    return found
 
 
 def difference(reference: Pixels, other: Pixels) -> int:

@@ -56,6 +56,13 @@ SAID = {
         "16 channels, 8x8 pixels each; scaled by 0.3611, shifted by 0.1159",
         "sides are multiples of 16; 16 to 4096 pixels",
     ),
+    "tiny_z_image": (
+        "z-image (Z-Image), flow prediction",
+        "defaults     strength 0.6, 8 steps, guidance 1",
+        "text_encoder: Qwen3, at most 512 tokens",
+        "16 channels, 8x8 pixels each; scaled by 0.3611, shifted by 0.1159",
+        "sides are multiples of 16; 16 to 4096 pixels",
+    ),
     "tiny_schnell": (
         "defaults     strength 0.6, 4 steps, guidance 1",
         "text_encoder_2: T5, 256 tokens, padded with 0",

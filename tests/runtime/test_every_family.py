@@ -20,7 +20,10 @@ from overpaint.runtime.ip_adapter import open as opening
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-FAMILIES = ("tiny_sd1", "tiny_sd2", "tiny_sdxl", "tiny_refiner", "tiny_sd3", "tiny_flux1")
+FAMILIES = (
+    *("tiny_sd1", "tiny_sd2", "tiny_sdxl", "tiny_refiner", "tiny_sd3"),
+    *("tiny_flux1", "tiny_z_image"),
+)
 SIZE = (64, 64)
 
 
@@ -50,16 +53,36 @@ def turbo(exported: Export, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exported("sd3-turbo.bundle", tiny_checkpoint("sd3", folder, turbo=True, t5=False))
 
 
-def test_schnells_four_steps_do_not_discard_the_picture(tiny_schnell_bundle: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "steps", "discarding"), [("tiny_schnell", 4, 0.8), ("tiny_z_image", 8, 0.9)]
+)
+def test_the_steps_of_distilled_flow_models_do_not_discard_the_picture(
+    name: str, steps: int, discarding: float, request: pytest.FixtureRequest
+) -> None:
     pictures = [photograph(SIZE), photograph(SIZE).transpose(1)]
-    with Img2Img.open(tiny_schnell_bundle) as pipe:
+    with Img2Img.open(request.getfixturevalue(f"{name}_bundle")) as pipe:
         defaults = pipe.bundle.manifest.defaults
-        assert (defaults.steps, defaults.strength, defaults.guidance_scale) == (4, 0.6, 1.0)
+        assert (defaults.steps, defaults.strength, defaults.guidance_scale) == (steps, 0.6, 1.0)
+        assert defaults.distilled
         one, other = (pipe(picture, PROMPT, seed=SEED) for picture in pictures)
         assert difference(np.asarray(one.images[0]), np.asarray(other.images[0])) > 20
         assert not one.warnings
-        discarded = pipe(pictures[0], PROMPT, seed=SEED, strength=0.8)
+        discarded = pipe(pictures[0], PROMPT, seed=SEED, strength=discarding)
         assert any("the picture is ignored" in warning for warning in discarded.warnings)
+
+
+def test_prompts_of_other_lengths_go_through_the_denoiser_apart_and_of_one_length_together(
+    tiny_z_image_bundle: Path,
+) -> None:
+    """A batch is as its pictures alone, and what is evaluated is the same either way."""
+    asked: dict[str, Any] = {"steps": 3, "guidance_scale": 4, "seed": SEED}
+    with Img2Img.open(tiny_z_image_bundle) as pipe:
+        long = pipe.text_to_image(PROMPT * 4, negative_prompt="text", size=SIZE, n=2, **asked)
+        short = pipe.text_to_image("a lynx", negative_prompt="text", size=SIZE, n=2, **asked)
+        alone = pipe.text_to_image(PROMPT * 4, negative_prompt="text", size=SIZE, **asked)
+    assert long.evaluations == short.evaluations == 2 * alone.evaluations == 12
+    assert difference(np.asarray(long.images[0]), np.asarray(alone.images[0])) <= LIMIT
+    assert difference(np.asarray(long.images[0]), np.asarray(short.images[0])) > 3 * LIMIT
 
 
 def test_a_denoiser_that_is_told_guidance_is_guided_by_a_negative_prompt_on_top(
@@ -81,18 +104,21 @@ def test_a_denoiser_that_is_told_guidance_is_guided_by_a_negative_prompt_on_top(
         pipe(photograph(SIZE), PROMPT, true_cfg_scale=4)
 
 
+@pytest.mark.parametrize("name", ["tiny_schnell", "tiny_z_image"])
 @pytest.mark.parametrize(
     "options", [{"device": "openvino"}, {"low_memory": True}, {"dtype": "float16"}], ids=str
 )
-def test_flux_is_the_same_on_other_engines_in_little_memory_and_nearly_so_in_half(
-    options: dict[str, Any], tiny_schnell: Path, tiny_schnell_bundle: Path, exported: Export
+def test_new_families_are_the_same_on_other_engines_in_little_memory_and_nearly_so_in_half(
+    options: dict[str, Any], name: str, exported: Export, request: pytest.FixtureRequest
 ) -> None:
     asked: dict[str, Any] = {"steps": 2, "seed": SEED}
-    with Img2Img.open(tiny_schnell_bundle, device="cpu") as pipe:
+    bundle: Path = request.getfixturevalue(f"{name}_bundle")
+    with Img2Img.open(bundle, device="cpu") as pipe:
         [wanted] = pipe(photograph(SIZE), PROMPT, **asked).images
-    bundle, limit = tiny_schnell_bundle, LIMIT
+    limit = LIMIT
     if options == {"dtype": "float16"}:
-        bundle, limit = exported("schnell.float16.bundle", tiny_schnell, **options), 8
+        checkpoint: Path = request.getfixturevalue(name)
+        bundle, limit = exported(f"{name}.float16.bundle", checkpoint, **options), 8
         options = {}
     with Img2Img.open(bundle, **options) as pipe:
         *steps, done = pipe.stream(photograph(SIZE), PROMPT, **asked)

@@ -57,7 +57,7 @@ def loras(
             "ink": make(family, 1, TARGETS[family]),
             "wash": make(family, 2, {next(iter(TARGETS[family])): ["to_q", "to_v"]}),
         }
-        for family in ("sd1", "sdxl", "sd3", "flux1")
+        for family in ("sd1", "sdxl", "sd3", "flux1", "z-image")
     }
 
 
@@ -74,7 +74,11 @@ def painted(pipe: Img2Img, lora: dict[str, float] | None = None, **options: Any)
 
 
 @pytest.mark.parametrize(
-    "family", ["sd1", "sdxl", "sd3", pytest.param("flux1", marks=pytest.mark.parity)]
+    "family",
+    [
+        *("sd1", "sdxl", "sd3"),
+        *(pytest.param(one, marks=pytest.mark.parity) for one in ("flux1", "z-image")),
+    ],
 )
 def test_every_weight_paints_what_diffusers_paints_with_these_adapters(
     family: str,
@@ -95,7 +99,7 @@ def test_every_weight_paints_what_diffusers_paints_with_these_adapters(
             assert difference(theirs, painted(pipe, weights)) <= LIMIT, weights
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux1"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux1", "z-image"])
 def test_a_weight_of_1_paints_as_the_fused_one_and_0_as_the_base_to_the_bit(
     family: str, bundles: dict[str, Path], loras: dict[str, dict[str, Path]]
 ) -> None:

@@ -14,6 +14,7 @@ Components: TypeAlias = Mapping[str, Config]
 
 DenoiserName = Literal["unet", "transformer"]
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+EncoderKind = Literal["clip", "t5", "qwen3"]
 
 
 class Latents(Record, frozen=True, kw_only=True):
@@ -42,14 +43,15 @@ class Latents(Record, frozen=True, kw_only=True):
 class TextEncoder(Record, frozen=True, kw_only=True):
     """How one text encoder is fed, and which of its outputs conditions the denoiser.
 
-    `length` tokens, padded with `pad_token_id`. `hidden` names the graph output taken as context
+    `length` tokens, padded with `pad_token_id`; of `qwen3` at the most so many, and none is padded.
+    `hidden` names the graph output taken as context
     (`last_hidden_state`, or `hidden_states.<k>` counted from 0), if any; `pooled` the one taken as
     the pooled vector, if any.
     """
 
     component: str
     tokenizer: str
-    kind: Literal["clip", "t5"]
+    kind: EncoderKind
     length: int
     pad_token_id: int
     hidden: str | None

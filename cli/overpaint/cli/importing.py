@@ -43,7 +43,8 @@ def import_(
     lora: LoraOption = None,
     like: LikeOption = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="A folder with T5's tokenizer.json, for a single file.")
+        Path | None,
+        typer.Option(help="A folder with T5's or Qwen3's tokenizer.json, for a single file."),
     ] = None,
     rest: Annotated[
         str | None,

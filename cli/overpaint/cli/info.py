@@ -131,14 +131,17 @@ def _part(part: ComponentInfo) -> str:
     )
 
 
+_KINDS: Final = {"clip": "CLIP", "t5": "T5", "qwen3": "Qwen3"}
+
+
 def _text(what: Description) -> Iterator[str]:
     """What reads the prompt, and what the family makes of a negative one."""
     for encoder in what.text.encoders:
         pooled = "" if encoder.hidden is not None else ", pooled alone"
-        yield (
-            f"  text         {encoder.component}: {encoder.kind.upper()}, {encoder.length} tokens, "
-            f"padded with {encoder.pad_token_id}{pooled}"
-        )
+        fed = f"{encoder.length} tokens, padded with {encoder.pad_token_id}{pooled}"
+        if encoder.kind == "qwen3":
+            fed = f"at most {encoder.length} tokens"
+        yield f"  text         {encoder.component}: {_KINDS[encoder.kind]}, {fed}"
     if what.text.t5_length and not any(one.kind == "t5" for one in what.text.encoders):
         yield f"  text         no T5: {what.text.t5_length} rows of zeros in its place"
     if what.text.aesthetic_score:

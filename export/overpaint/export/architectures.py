@@ -97,6 +97,21 @@ SD_LEVELS: Final[Config] = {
 CLIP_L: Final = clip(768, 12, 12, 768, hidden_act="quick_gelu")
 CLIP_G: Final = clip(1280, 32, 20, 1280, hidden_act="gelu")
 PROJECTED: Final = "CLIPTextModelWithProjection"
+QWEN3_4B: Final[Config] = {
+    "vocab_size": 151936,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "max_position_embeddings": 40960,
+    "max_window_layers": 36,
+    "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"},
+    "bos_token_id": 151643,
+    "eos_token_id": 151645,
+    "tie_word_embeddings": True,
+}
 T5_XXL: Final[Config] = {
     "vocab_size": 32128,
     "d_model": 4096,

@@ -59,6 +59,7 @@ TRACING: Final = (
 )
 """The modules that make a graph of a config."""
 
+_TOKENIZERS: Final = {"T5EncoderModel": "T5TokenizerFast", "Qwen3Model": "Qwen2Tokenizer"}
 _PRESET: Final = 9 | lzma.PRESET_EXTREME
 _MERGES: Final = slice(1, 49152 - 256 - 2 + 1)  # of open_clip's list, those that CLIP has
 
@@ -287,10 +288,7 @@ def _entry(
 def _model_index(architecture: Architecture) -> dict[str, Any]:
     components = {one: list(spec[:2]) for one, spec in architecture.components.items()}
     tokenizers = {
-        tokenizer: [
-            "transformers",
-            "CLIPTokenizer" if tokenizer in architecture.pads else "T5TokenizerFast",
-        ]
+        tokenizer: ["transformers", _TOKENIZERS.get(components[encoder][1], "CLIPTokenizer")]
         for encoder, tokenizer in zip(layout.TEXT_ENCODERS, layout.TOKENIZERS, strict=True)
         if encoder in components
     }

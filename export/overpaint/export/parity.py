@@ -96,7 +96,9 @@ def _random(
 ) -> torch.Tensor:
     """Values such as a run feeds: of unit size, but for what has a meaning of its own."""
     shape = [s if isinstance(s, int) else _side(s, part.ranges[s], sizes) for s in tensor.shape]
+    rows = _side("tokens", part.ranges["tokens"], sizes) if "tokens" in part.ranges else 0
     draw: dict[str, Callable[[], torch.Tensor]] = {
+        "caption_length": lambda: torch.randint(1, 1 + rows, shape, generator=generator),
         "input_ids": lambda: torch.randint(part.config["vocab_size"], shape, generator=generator),
         "timestep": lambda: torch.randint(1000, shape, generator=generator).float(),
         "time_ids": lambda: torch.randint(1024, shape, generator=generator).float(),

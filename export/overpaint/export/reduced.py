@@ -55,10 +55,11 @@ def measure_reduced(part: Part) -> Parity:
 
 
 def _woken(net: Any) -> Any:
-    """`net`, whose control layers are zero before they are trained, so that it would give nothing
-    to compare."""
+    """`net`, whose control layers and filling tokens are zero before they are trained, so that
+    there would be nothing to compare."""
     for name, weight in net.named_parameters():
-        if name.startswith("controlnet_") and not bool(weight.any()):
+        asleep = name.startswith("controlnet_") or name.endswith("pad_token")
+        if asleep and not bool(weight.any()):
             torch.nn.init.normal_(weight, std=0.1)
     return net
 

@@ -104,7 +104,7 @@ def _example(tensor: Tensor, ranges: Mapping[str, Range]) -> torch.Tensor:
 
 def _side(name: str, values: Range) -> int:
     if name in _EXAMPLES:
-        return min(_EXAMPLES[name], values.maximum)
+        return values.multiple * min(_EXAMPLES[name], values.maximum // values.multiple)
     units = _TRACED_FROM + (3 if name.endswith("height") else 5)
     return values.multiple * min(units, values.maximum // values.multiple)
 

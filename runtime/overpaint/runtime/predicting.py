@@ -18,6 +18,7 @@ from .cancel import Cancel
 from .control.steering import Network
 from .denoiser import Branches, Denoiser
 from .denoiser.adaptive import adaptive
+from .denoiser.apart import apart
 from .denoiser.engine import Tally
 from .denoiser.forecast import forecast, foretold_rows
 from .denoiser.guidance import guided, unguided
@@ -28,6 +29,7 @@ from .engines import turned_by
 from .ip_adapter.tokens import reference_inputs
 from .prepare import negative_scale
 from .stage import Stage
+from .text.conditioning import Conditioning
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -51,16 +53,22 @@ def denoiser_of(
 
     @functools.cache
     def calls(branches: int) -> Branches:
-        return Binding(
-            stage=stage,
-            session=session,
-            shape=shape,
-            branches=branches,
-            constants=_constants(stage, shape[0], seen, branches),
-            networks=networks,
-            channels=channels,
-            tally=tally,
-        ).predict(cancel)
+        whole = stage.conditioning if branches == 2 else stage.conditioning.alone
+        references = None if seen is None else seen[-branches:]
+        each = [
+            Binding(
+                stage=stage,
+                session=session,
+                shape=shape,
+                branches=branches // len(whole.calls),
+                constants=_constants(stage, one, shape[0], shown),
+                networks=networks,
+                channels=channels,
+                tally=tally,
+            ).predict(cancel)
+            for one, shown in zip(whole.calls, _parts(references, len(whole.calls)), strict=True)
+        ]
+        return each[0] if len(each) == 1 else apart(*each)
 
     return _composed(calls, stage)
 
@@ -93,10 +101,18 @@ def _guided(predict: Branches, stage: Stage) -> Denoiser:
     return denoiser
 
 
-def _constants(stage: Stage, n: int, seen: Array | None, branches: int) -> dict[str, Array]:
-    """The denoiser's inputs that stay the same through the loop, for n images."""
-    conditioning = stage.conditioning if branches == 2 else stage.conditioning.alone
+def _parts(seen: Array | None, count: int) -> Sequence[Array | None]:
+    """Tokens of reference pictures for each of `count` calls."""
+    return [None] * count if seen is None else np.array_split(seen, count)
+
+
+def _constants(
+    stage: Stage, conditioning: Conditioning, n: int, seen: Array | None
+) -> dict[str, Array]:
+    """The denoiser's inputs that stay the same through the loop, for n images of each branch that
+    `conditioning` has."""
     constants, engines = conditioning.batch(n), stage.engines
+    branches = 1 if conditioning.negative is None else 2
     manifest = engines.bundle.manifest
     width = manifest.guidance_embedding_width
     guidance, rows = stage.job.resolved.guidance_scale, n * branches
@@ -108,5 +124,5 @@ def _constants(stage: Stage, n: int, seen: Array | None, branches: int) -> dict[
     if scale is not None and manifest.denoiser in turned_by(engines.bundle):
         constants[SCALE] = scale
     if seen is not None and stage.job.references is not None:
-        constants |= reference_inputs(seen[-branches:], stage.job.references, n)
+        constants |= reference_inputs(seen, stage.job.references, n)
     return constants

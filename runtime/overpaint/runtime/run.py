@@ -37,7 +37,7 @@ from .start import Moments, Start, fill, start, starts_from_noise
 from .text import CONDITION, Conditioning, Prompting, Prompts
 from .text.conditioning import Embedding
 from .text.embeddings import expanded
-from .text.t5 import with_t5_length
+from .text.length import with_length
 
 Array = npt.NDArray[np.float32]
 
@@ -113,7 +113,7 @@ def encode_text(engines: Engines, job: Job, log: Log) -> Conditioning:
         clip_skip=settings.clip_skip,
     )
     both = [prompts.prompt, *([prompts.negative_prompt or ""] if prompts.guided else [])]
-    wanted = with_t5_length(manifest.text, settings.max_sequence_length)
+    wanted = with_length(manifest.text, settings.max_sequence_length)
     chunks = text.chunks(wanted, both, prompting)
     unskipped = prompting if settings.clip_skip_negative else replace(prompting, clip_skip=0)
 

@@ -234,7 +234,10 @@ class Settings:
         None, "Give the result the input's colours", choices=lambda: COLOURS
     )
     max_sequence_length: int | None = option(
-        None, "How many tokens T5 reads; absent, 256 (FLUX.1 dev: 512)", low=1, high=512
+        None,
+        "How many tokens T5 or Qwen3 reads; absent, 256 (FLUX.1 dev, Z-Image: 512)",
+        low=1,
+        high=512,
     )
     clip_skip: int = option(
         0, "Take CLIP's context so many layers before its usual one", low=0, high=30

@@ -20,6 +20,7 @@ from overpaint.bundle.checkpoint.original_names.mmdit import MmditNames
 from overpaint.bundle.checkpoint.original_names.text import clip_source, openclip_source, t5_source
 from overpaint.bundle.checkpoint.original_names.unet import UnetNames
 from overpaint.bundle.checkpoint.original_names.vae import VaeNames
+from overpaint.bundle.checkpoint.original_names.z_image import z_image_source
 from overpaint.bundle.checkpoint.source import Source
 
 Tensors = dict[str, torch.Tensor]
@@ -165,6 +166,23 @@ def test_every_tensor_of_a_flux_has_the_name_diffusers_reads(guidance: bool) -> 
     }
     file = single_file(ours, flux_source)
     theirs = single_file_utils.convert_flux_transformer_checkpoint_to_diffusers(
+        prefixed(file, "model.diffusion_model.")
+    )
+    assert_same(ours, theirs)
+
+
+def test_every_tensor_of_a_z_image_has_the_name_diffusers_reads() -> None:
+    with torch.device("meta"):
+        transformer = diffusers.ZImageTransformer2DModel()
+    ours = {
+        name: torch.randn(tensor.shape[0], *(1 for _ in tensor.shape[1:]))
+        for name, tensor in transformer.state_dict().items()
+    }
+    file = single_file(ours, z_image_source)
+    assert {"x_embedder.weight", "final_layer.linear.bias", "layers.29.attention.qkv.weight"} <= {
+        *file
+    }
+    theirs = single_file_utils.convert_z_image_transformer_checkpoint_to_diffusers(
         prefixed(file, "model.diffusion_model.")
     )
     assert_same(ours, theirs)

@@ -34,7 +34,7 @@ from overpaint.bundle.tensor import Tensor
 from overpaint.bundle.tokenizer.files import pad_token_id
 from overpaint.engines.onnxruntime.cpu.decode import decode
 
-FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1")
+FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1", "z-image")
 INPAINTING = {f"{family}-inpainting": family for family in ("sd1", "sd2", "sdxl", "sd3")}
 KINDS = (*FAMILIES, *INPAINTING)
 SIZES = {"batch": 2, "tokens": 77, "latent_height": 8, "latent_width": 12}
@@ -142,7 +142,8 @@ def test_a_single_file_imports_to_the_numbers_of_its_folders_export(
         import_checkpoint(folder, tmp_path / "wanted", library=library)
         wanted, t5 = tmp_path / "wanted", checkpoint / "tokenizer_3"
     else:
-        t5 = checkpoint / "tokenizer_2" if kind == "flux1" else None
+        given = {"flux1": "tokenizer_2", "z-image": "tokenizer"}
+        t5 = checkpoint / given[kind] if kind in given else None
         wanted = models[kind].bundle
     made = import_checkpoint(path, tmp_path / "bundle", library=library, tokenizer=t5)
     assert made.architecture == kind
@@ -221,27 +222,47 @@ def test_sd3_without_t5_imports_without_it(
     assert index["text_encoder_3"] == index["tokenizer_3"] == [None, None]
 
 
+@pytest.mark.parametrize("family", ["flux1", "z-image"])
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
 def test_a_file_with_the_denoiser_alone_is_completed_by_a_folder(
     prefix: str,
+    family: str,
     checkpoints: dict[str, Path],
     bundles: dict[str, Path],
     library: Library,
     tmp_path: Path,
 ) -> None:
-    """As FLUX.1's own files and most of its fine-tunes are published."""
+    """As FLUX.1's own files and most fine-tunes of it and of Z-Image are published."""
     own = "model.diffusion_model."
-    whole = single_file(checkpoints["flux1"])
+    whole = single_file(checkpoints[family])
     file = {prefix + n.removeprefix(own): t for n, t in whole.items() if n.startswith(own)}
-    path, made = tmp_path / "flux1-dev.safetensors", tmp_path / "bundle"
+    path, made = tmp_path / "denoiser.safetensors", tmp_path / "bundle"
     safetensors.torch.save_file(file, path)
     with pytest.raises(CheckpointError, match=r"nearest to .*text_encoder"):
         import_checkpoint(path, made, library=library)
-    import_checkpoint(path, made, library=library, rest=checkpoints["flux1"])
-    assert_same_numbers(made, bundles["flux1"])
-    assert meaning(read_manifest(made)) == meaning(read_manifest(bundles["flux1"]))
+    import_checkpoint(path, made, library=library, rest=checkpoints[family])
+    assert_same_numbers(made, bundles[family])
+    assert meaning(read_manifest(made)) == meaning(read_manifest(bundles[family]))
     with pytest.raises(UsageError, match="--rest: is for single files"):
-        import_checkpoint(checkpoints["flux1"], tmp_path / "b", rest=path.parent)
+        import_checkpoint(checkpoints[family], tmp_path / "b", rest=path.parent)
+
+
+def test_a_language_model_is_read_from_its_own_files_and_no_further_than_it_is_used(
+    checkpoints: dict[str, Path], bundles: dict[str, Path], library: Library, tmp_path: Path
+) -> None:
+    """Z-Image's folder has Qwen3 as it was published: within `model.`, with its last layer."""
+    folder = shutil.copytree(checkpoints["z-image"], tmp_path / "published")
+    file = folder / "text_encoder" / "model.safetensors"
+    own = safetensors.torch.load_file(file)
+    assert {"norm.weight", "layers.2.mlp.up_proj.weight"} <= own.keys()
+    named = {f"model.{name}": tensor for name, tensor in own.items()}
+    safetensors.torch.save_file(named, file)
+    import_checkpoint(folder, tmp_path / "bundle", library=library)
+    assert_same_numbers(tmp_path / "bundle", bundles["z-image"])
+    longer = {name.replace("layers.2", "layers.3"): one.clone() for name, one in named.items()}
+    safetensors.torch.save_file(named | longer, file)
+    with pytest.raises(CheckpointError, match=r"has more than it should \(model\.layers\.3\."):
+        import_checkpoint(folder, tmp_path / "another", library=library)
 
 
 def test_weights_are_linked_or_copied_as_told(
@@ -369,7 +390,7 @@ def test_a_single_file_with_t5_needs_its_vocabulary(
     checkpoints: dict[str, Path], library: Library, tmp_path: Path
 ) -> None:
     path = write_single_file(checkpoints["sd3"], tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"T5, whose vocabulary .* --tokenizer"):
+    with pytest.raises(CheckpointError, match=r"T5 or Qwen3, whose vocabulary .* --tokenizer"):
         import_checkpoint(path, tmp_path / "bundle", library=library)
     import_checkpoint(
         path, tmp_path / "bundle", library=library, tokenizer=checkpoints["sd3"] / "tokenizer_3"

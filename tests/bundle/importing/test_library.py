@@ -50,6 +50,7 @@ PARAMETERS = {
     ("flux.1-dev", "transformer"): 11_901_408_320,
     ("flux.1-schnell", "transformer"): 11_891_178_560,
     ("flux.1-dev", "text_encoder_2"): 4_762_310_656,
+    ("z-image-turbo", "transformer"): 6_154_908_736,
 }
 
 
@@ -173,7 +174,7 @@ def test_true_checkpoints_are_recognised_as_files_and_as_folders(
     assert as_folder.names == same
 
 
-@pytest.mark.parametrize("name", ["sd3.5-large", "flux.1-dev"])
+@pytest.mark.parametrize("name", ["sd3.5-large", "flux.1-dev", "z-image-turbo"])
 def test_at_true_size_every_byte_of_a_file_is_pointed_at_once(
     name: str, library: Library, tmp_path: Path
 ) -> None:

@@ -88,7 +88,10 @@ def assert_changed(before: dict[str, Tensors], after: dict[str, Tensors], *names
 
 @pytest.mark.parametrize(
     ("family", "weight"),
-    [("sd1", 1.0), ("sd1", -0.5), ("sd2", 0.35), ("sdxl", 0.35), ("sd3", 0.35), ("flux1", 0.35)],
+    [
+        *(("sd1", 1.0), ("sd1", -0.5), ("sd2", 0.35), ("sdxl", 0.35)),
+        *(("sd3", 0.35), ("flux1", 0.35), ("z-image", 0.35)),
+    ],
 )
 def test_a_lora_as_diffusers_saves_it_is_fused_as_diffusers_fuses_it(
     family: str, weight: float, checkpoint: Callable[[str], Path], tmp_path: Path
@@ -378,3 +381,37 @@ def test_a_lora_of_fluxs_fused_layers_is_fused_as_diffusers_fuses_it(
     for name, tensor in before["transformer"].items():
         change = wanted.get(name, torch.zeros_like(tensor))
         torch.testing.assert_close(fused["transformer"][name], tensor + change, msg=name)
+
+
+def test_a_lora_of_z_image_is_fused_under_each_trainers_names(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """diffusers', ai-toolkit's and kohya's for diffusers' layers; those of the original layers, of
+    which one is query, key and value in one."""
+    torch.manual_seed(4)
+    base, width = pipeline(checkpoint("z-image")), 64
+    before = weights(base)["transformer"]
+    down, up = torch.randn(4, width) * 0.2, torch.randn(3 * width, 4) * 0.2
+    change = dict(zip("qkv", (0.7 * up @ down).chunk(3), strict=True))
+    wanted = {f"layers.1.attention.to_{letter}.weight": change[letter] for letter in "qkv"}
+    split = [
+        (f"attention.to_{letter}", rows) for letter, rows in zip("qkv", up.chunk(3), strict=True)
+    ]
+    own = ("lora_A.weight", "lora_B.weight")
+    kohyas = ("lora_down.weight", "lora_up.weight")
+    for prefix, dot, factors, modules in (
+        ("transformer.layers.1.", ".", own, split),
+        ("diffusion_model.layers.1.", ".", own, split),
+        ("lora_unet_layers_1_", "_", kohyas, split),
+        ("diffusion_model.layers.1.", ".", own, [("attention.qkv", up)]),
+        ("lora_unet_layers_1_", "_", kohyas, [("attention.qkv", up)]),
+    ):
+        file = {}
+        for module, rows in modules:
+            name = prefix + module.replace(".", dot)
+            file[f"{name}.{factors[0]}"], file[f"{name}.{factors[1]}"] = down, rows
+        path = tmp_path / "style.safetensors"
+        safetensors.torch.save_file({key: one.contiguous() for key, one in file.items()}, path)
+        fused = ours(base, LoraChoice(path, 0.7))["transformer"]
+        for name, tensor in before.items():
+            torch.testing.assert_close(fused[name], tensor + wanted.get(name, 0), msg=name)

@@ -13,6 +13,7 @@ from overpaint.runtime.text.flux1 import condition as flux1
 from overpaint.runtime.text.one_clip import condition as sd
 from overpaint.runtime.text.sd3 import condition as sd3
 from overpaint.runtime.text.sdxl import condition as sdxl
+from overpaint.runtime.text.z_image import condition as z_image
 
 
 def encoder(name: str, kind: str = "clip") -> TextEncoder:
@@ -133,6 +134,30 @@ def test_flux_reads_t5_and_takes_clip_pooled_alone() -> None:
     assert got.positive["pooled_projections"][0] == pytest.approx([31, 31])
     assert got.negative is not None
     assert got.negative["encoder_hidden_states"][0] == pytest.approx(0.3)
+
+
+def test_z_image_has_each_prompt_in_whole_groups_of_tokens_and_says_how_many_are_its_own() -> None:
+    """Prompts whose groups are as many share a call of the denoiser, and others do not."""
+
+    def as_long(spec: TextEncoder, prompt: str, *, negative: bool = False) -> Embedding:
+        assert prompt.startswith("<|im_start|>user\n")
+        assert prompt.endswith("<|im_end|>\n<|im_start|>assistant\n")
+        return Embedding(np.ones((1, len(prompt) - 40, 2), np.float32), None, "")
+
+    text = Text(encoders=(encoder("text_encoder", "qwen3"),))
+    for negative, rows in (("a dog", 32), ("a dog" * 6, 64)):
+        got = z_image(text, prompts(negative), as_long)
+        assert got.negative is not None
+        shapes = [side["encoder_hidden_states"].shape for side in (got.positive, got.negative)]
+        assert shapes == [(1, 32, 2), (1, rows, 2)]
+        [length] = got.positive["caption_length"]
+        assert got.positive["encoder_hidden_states"][0].any(axis=-1).sum() == length
+        calls = got.calls
+        assert len(calls) == (1 if rows == 32 else 2)
+        assert [len(one.batch(2)["caption_length"]) for one in calls] == [4 // len(calls)] * len(
+            calls
+        )
+    assert len(z_image(text, prompts(None, guided=False), as_long).calls) == 1
 
 
 def test_sd3_without_t5_has_zeros_in_its_place() -> None:

@@ -21,8 +21,13 @@ _IGNORED: Final = re.compile(
     r"|.*\btext_projection(\.weight)?"  # where the pooled text is not projected
     r"|transformer\.resblocks\.23\..*|visual\..*|vision_model\..*"  # OpenCLIP's, which SD 2 leaves
     r"|shared\.weight|encoder\.embed_tokens\.weight"  # T5's one embedding under two names
+    r"|(model\.)?norm\.weight|lm_head\.weight"  # a language model's, behind its last layer
+    r"|norm_final\.weight"  # Z-Image's own, which its code does not call
 )
 """Tensors that checkpoints carry along and that no pipeline reads."""
+
+_LAYER: Final = re.compile(r"(?:model\.)?layers\.(\d+)\.(?:self_attn|mlp|\w+_layernorm)\..*")
+"""Of a language model."""
 
 
 class Found(NamedTuple):
@@ -69,9 +74,21 @@ def resolve(wanted: Mapping[str, Slot], tensors: Tensors) -> Resolved:
             break
         else:
             missing.append(name)
-    unused = (name for name in tensors.stored if name not in used)
-    left = tuple(name for name in unused if not _IGNORED.fullmatch(name))
+    read = max((_layer(name) for name in used), default=-1)
+    unread = (name for name in tensors.stored if name not in used)
+    left = tuple(
+        name
+        for name in unread
+        if not _IGNORED.fullmatch(name) and not -1 < read == _layer(name) - 1
+    )
     return Resolved(found, tuple(missing), tuple(mismatched), left)
+
+
+def _layer(name: str) -> int:
+    """Which of a language model's layers a tensor is of, -1 where of none: the last is not read
+    where its state but one is taken."""
+    layer = _LAYER.fullmatch(name)
+    return int(layer[1]) if layer else -1
 
 
 def _problem(name: str, slot: Slot, source: Source, stored: tuple[Stored, ...]) -> str | None:

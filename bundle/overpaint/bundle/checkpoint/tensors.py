@@ -95,6 +95,8 @@ def _aliases(name: str) -> Iterator[Source]:
     yield whole(name)
     bare = name.removeprefix("text_model.")  # transformers 5 dropped it, files have it
     yield whole(bare if bare != name else f"text_model.{name}")
+    within = name.removeprefix("model.")  # as a language model's own files have its inside
+    yield whole(within if within != name else f"model.{name}")
     if match := _ATTENTION.fullmatch(name):
         yield whole(match[1] + _OLD_ATTENTION[match[2]] + match[3])
     if name in _T5_EMBEDDING:

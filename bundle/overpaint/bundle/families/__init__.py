@@ -60,7 +60,7 @@ def facts_of(configs: Configs, name: str = "checkpoint") -> Facts:
             latents=latents,
             prediction=_prediction(configs.scheduler, family),
             text=family.text(configs),
-            defaults=_defaults(denoiser, latents, family, name),
+            defaults=_defaults(configs, latents, family, name),
             guidance_embedding_width=fields.time_cond_proj_dim,
         )
     except CheckpointError as error:
@@ -94,11 +94,12 @@ def _prediction(scheduler: Config, family: Family) -> Prediction:
     )
 
 
-def _defaults(denoiser: Config, latents: Latents, family: Family, name: str) -> Defaults:
+def _defaults(configs: Configs, latents: Latents, family: Family, name: str) -> Defaults:
+    denoiser = configs.components[family.denoiser.component]
     fields = read_fields(denoiser, DenoiserFields, "the denoiser's config")
     if fields.time_cond_proj_dim:
         return GUIDANCE_EMBEDDED
-    usual = family.turbo if family.is_turbo(denoiser, name) else family.defaults
+    usual = family.turbo if family.is_turbo(configs, name) else family.defaults
     if fields.in_channels == latents.inpainting_channels:
         return msgspec.structs.replace(usual, strength=INPAINTING_STRENGTH)
     return usual

@@ -44,7 +44,7 @@ class DenoiserFields(msgspec.Struct, frozen=True):
 
 
 class ClipFields(msgspec.Struct, frozen=True):
-    """A CLIP text encoder's."""
+    """A text encoder's."""
 
     max_position_embeddings: Width = 77
     num_hidden_layers: Annotated[int, Meta(ge=1, le=1000)] | None = None

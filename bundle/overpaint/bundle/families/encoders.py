@@ -1,4 +1,4 @@
-"""CLIP and T5 as text encoders: how they are fed, and which hidden state is taken of them."""
+"""CLIP, T5 and Qwen3 as text encoders: how they are fed, and which hidden state is taken."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def last_of_clip(configs: Configs, component: str) -> TextEncoder:
 
 def last_but_one_of_clip(configs: Configs, component: str, *, pooled: bool) -> TextEncoder:
     """CLIP by the last hidden state but one, and by its projection where that is `pooled`."""
-    layers = _fields(configs, component).num_hidden_layers  # which make layers + 1 states
-    if layers is None:
-        raise CheckpointError(f"{component}'s config: num_hidden_layers: missing")
+    layers = _layers(configs, component)
     return _clip(configs, component, f"hidden_states.{layers - 1}", pooled=pooled)
 
 
@@ -48,6 +46,19 @@ def t5(configs: Configs, component: str, length: int = T5_LENGTH) -> TextEncoder
     )
 
 
+def last_but_one_of_qwen3(configs: Configs, component: str, length: int) -> TextEncoder:
+    """Qwen3 by the state that its last layer is given, of `length` tokens at the most."""
+    tokenizer = _tokenizer(component)
+    return TextEncoder(
+        component=component,
+        tokenizer=tokenizer,
+        kind="qwen3",
+        length=length,
+        pad_token_id=_pad_token_id(configs, tokenizer),
+        hidden=f"hidden_states.{_layers(configs, component) - 1}",
+    )
+
+
 def _clip(configs: Configs, component: str, hidden: str | None, *, pooled: bool) -> TextEncoder:
     tokenizer = _tokenizer(component)
     positions = _fields(configs, component).max_position_embeddings
@@ -60,6 +71,14 @@ def _clip(configs: Configs, component: str, hidden: str | None, *, pooled: bool)
         hidden=hidden,
         pooled="text_embeds" if pooled else None,
     )
+
+
+def _layers(configs: Configs, component: str) -> int:
+    """How many layers there are, which make one state more."""
+    layers = _fields(configs, component).num_hidden_layers
+    if layers is None:
+        raise CheckpointError(f"{component}'s config: num_hidden_layers: missing")
+    return layers
 
 
 def _fields(configs: Configs, component: str) -> ClipFields:

@@ -13,6 +13,7 @@ from overpaint.bundle.facts import (
     Configs,
     Defaults,
     DenoiserName,
+    EncoderKind,
     Latents,
     Prediction,
     Text,
@@ -24,7 +25,7 @@ def unchanged(timestep: float) -> float:
     return timestep
 
 
-def called_turbo(denoiser: Config, name: str) -> bool:
+def called_turbo(configs: Configs, name: str) -> bool:
     """Where no config tells: by the checkpoint's name."""
     return "turbo" in name.lower()
 
@@ -49,7 +50,7 @@ class Encoder:
     """A text encoder that a family has, and whether its pooled vector is taken too."""
 
     component: str
-    kind: Literal["clip", "t5"] = "clip"
+    kind: EncoderKind = "clip"
     pooled: bool = False
 
 
@@ -76,7 +77,7 @@ class Family:
     latents: made of the VAE's config and the denoiser's.
     defaults, turbo: those of diffusers' image-to-image pipeline, and those of checkpoints that were
         distilled for few steps.
-    is_turbo: whether a checkpoint was, by its denoiser's config and its name.
+    is_turbo: whether a checkpoint was, by its configs and its name.
     single_file: where each component lies in a single file.
     optional: components that a checkpoint may lack.
     rounding: whether strength rounds a fraction of a step down or up.
@@ -99,7 +100,7 @@ class Family:
     turbo: Defaults
     single_file: Mapping[str, InSingleFile]
     optional: frozenset[str] = frozenset()
-    is_turbo: Callable[[Config, str], bool] = called_turbo
+    is_turbo: Callable[[Configs, str], bool] = called_turbo
     rounding: Literal["down", "up"] = "down"
     even_sigmas: bool = False
     legacy_scheduler_config: bool = False

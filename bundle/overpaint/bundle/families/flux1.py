@@ -31,21 +31,20 @@ def _fields(transformer: Config) -> DenoiserFields:
     return read_fields(transformer, DenoiserFields, "the denoiser's config")
 
 
-def _few_steps(transformer: Config, name: str) -> bool:
+def _few_steps(configs: Configs, name: str) -> bool:
     """Schnell is not told the guidance scale."""
-    return not _fields(transformer).guidance_embeds
+    return not _fields(configs.components["transformer"]).guidance_embeds
 
 
 def _text(configs: Configs) -> Text:
-    transformer = configs.components["transformer"]
-    length = T5_LENGTH_OF_FEW_STEPS if _few_steps(transformer, "") else T5_LENGTH
+    length = T5_LENGTH_OF_FEW_STEPS if _few_steps(configs, "") else T5_LENGTH
     return Text(
         encoders=(
             pooled_clip(configs, "text_encoder"),
             t5(configs, "text_encoder_2", length),
         ),
         t5_length=length,
-        t5_width=_fields(transformer).joint_attention_dim,
+        t5_width=_fields(configs.components["transformer"]).joint_attention_dim,
     )
 
 

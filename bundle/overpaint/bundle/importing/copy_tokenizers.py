@@ -18,6 +18,7 @@ _FILES: Final = (
     "special_tokens_map.json",
     "added_tokens.json",
     "spiece.model",
+    "chat_template.jinja",  # for whoever opens the bundle with transformers
 )
 
 
@@ -36,22 +37,22 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
     if not (folder / VOCABULARY[0]).is_file():
         raise CheckpointError(
             f"{source}: expected {layout.TOKENIZER}, or CLIP's {' and '.join(VOCABULARY)}; give a "
-            "folder that has T5's tokenizer.json with --tokenizer"
+            "folder that has its tokenizer.json with --tokenizer"
         )
     read_clip_tokenizer(folder).save(str(folder / layout.TOKENIZER), pretty=False)
 
 
-def copy_t5_tokenizer(source: Path | None, folder: Path, label: str) -> None:
-    """Copy T5's tokenizer, which a single file lacks and the package does not carry.
+def copy_given_tokenizer(source: Path | None, folder: Path, label: str) -> None:
+    """Copy T5's or Qwen3's tokenizer, which a single file lacks and the package does not carry.
 
     Raises:
         CheckpointError: none was given.
     """
     if source is None:
         raise CheckpointError(
-            f"{label} holds T5, whose vocabulary is not in the package: give a folder that has its "
-            f"tokenizer.json with --tokenizer, such as this model's {folder.name} in diffusers' "
-            "layout"
+            f"{label} holds T5 or Qwen3, whose vocabulary is not in the package: give a folder "
+            f"that has its tokenizer.json with --tokenizer, such as this model's {folder.name} in "
+            "diffusers' layout"
         )
     nested = source / folder.name
     copy_tokenizer(nested if nested.is_dir() else source, folder)

@@ -67,7 +67,8 @@ def import_checkpoint(
         link: bring weights in by link, by copy, or (`auto`) by link where that is possible.
         loras: fused, in order, each at its weight.
         like: which architecture a single file is, where its tensors and metadata cannot tell.
-        tokenizer: a folder with T5's tokenizer.json, which a single file with T5 needs.
+        tokenizer: a folder with T5's or Qwen3's tokenizer.json, which a single file with either
+            needs.
         rest: a diffusers folder that has what a single file lacks: a file of FLUX.1 is often its
             denoiser alone.
         dtype: what the graphs compute in.
@@ -81,18 +82,18 @@ def import_checkpoint(
         OutputExistsError: `output` is there already and `force` is not set.
     """
     shelf = library or open_library()
-    t5 = None if tokenizer is None else Path(tokenizer)
+    given = None if tokenizer is None else Path(tokenizer)
     with new_bundle(output, force) as folder:
         opened = open_for_import(checkpoint, rest)
-        if t5 is None and isinstance(opened, SingleFile) and opened.rest is not None:
-            t5 = opened.rest.checkpoint.folder
+        if given is None and isinstance(opened, SingleFile) and opened.rest is not None:
+            given = opened.rest.checkpoint.folder
         recognised = recognise(shelf, opened.tensors_of, opened.label)
         if isinstance(opened, Folder):
             if like is not None:
                 raise UsageError("--like: is for single files; a diffusers folder says what it is")
-            described = describe_folder(shelf, opened, recognised, folder, t5)
+            described = describe_folder(shelf, opened, recognised, folder, given)
         else:
-            described = describe_file(shelf, opened, recognised, like, folder, t5)
+            described = describe_file(shelf, opened, recognised, like, folder, given)
         steps = Steps(progress, len(recognised.components) + 1, bool(loras))  # the VAE's are two
         bound = _bind(shelf, described, recognised, folder, dtype, link, steps)
         manifest = _manifest(opened.name, described, bound.components, shelf)

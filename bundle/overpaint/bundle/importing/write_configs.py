@@ -21,7 +21,7 @@ from overpaint.bundle.tokenizer.files import pad_token_id
 from .checkpoint_kinds import Folder, SingleFile
 from .clip_vocabulary import write_clip_tokenizer
 from .compatible_configs import check_configs
-from .copy_tokenizers import copy_t5_tokenizer, copy_tokenizer
+from .copy_tokenizers import copy_given_tokenizer, copy_tokenizer
 from .library import Library
 from .recognise import Recognised
 from .variant import choose_variant
@@ -39,7 +39,7 @@ class Described:
 
 
 def describe_folder(
-    library: Library, opened: Folder, recognised: Recognised, bundle: Path, t5: Path | None
+    library: Library, opened: Folder, recognised: Recognised, bundle: Path, given: Path | None
 ) -> Described:
     """Copy a diffusers folder's configs and tokenizers into `bundle`; see that they fit the graphs.
 
@@ -55,8 +55,8 @@ def describe_folder(
     index |= {name: [None, None] for name in _NOT_TAKEN if name in index}
     _write(bundle, index, configs.scheduler)
     for encoder, name in _tokenizers(recognised):
-        given = t5 if configs.components[encoder].get("model_type") == "t5" else None
-        copy_tokenizer(given or checkpoint.folder / name, bundle / name)
+        asked = given if configs.components[encoder].get("model_type") == "t5" else None
+        copy_tokenizer(asked or checkpoint.folder / name, bundle / name)
     names = f"{opened.name} {configs.index.get('_name_or_path', '')}"
     return Described(architecture, configs, facts_of(configs, names))
 
@@ -67,12 +67,12 @@ def describe_file(
     recognised: Recognised,
     like: str | None,
     bundle: Path,
-    t5: Path | None,
+    given: Path | None,
 ) -> Described:
     """Write the library's configs and vocabulary into `bundle`, for the variant that the file is.
 
     Raises:
-        CheckpointError: its variant cannot be told, or T5's tokenizer is missing.
+        CheckpointError: its variant cannot be told, or T5's or Qwen3's tokenizer is missing.
         UsageError: `like` is no architecture.
     """
     name = choose_variant(
@@ -89,7 +89,7 @@ def describe_file(
         if tokenizer in ours.pads:
             write_clip_tokenizer(library, bundle / tokenizer, ours.pads[tokenizer])
         else:
-            copy_t5_tokenizer(t5, bundle / tokenizer, opened.label)
+            copy_given_tokenizer(given, bundle / tokenizer, opened.label)
     configs = Configs(
         index=index,
         scheduler=ours.scheduler,

@@ -7,7 +7,7 @@ why. TensorRT for RTX also takes a range, which it specialises where it runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Final, NamedTuple, Self, TypeAlias
 
@@ -154,21 +154,24 @@ class PictureRange:
 
 
 def default_shape(bundle: Bundle) -> PictureShape:
-    """One picture of the size that the checkpoint was trained for, which its denoiser's config has.
+    """One picture of the size that the checkpoint was trained for: its denoiser's config has it, in
+    cells of latents, or its VAE's, in pixels.
 
     Raises:
-        UsageError: the config does not say.
+        UsageError: neither config says.
     """
     manifest = bundle.manifest
-    config = read_json(bundle.path(f"{manifest.denoiser}/{layout.CONFIG}"))
-    sample = config.get("sample_size")
-    if not isinstance(sample, int) or sample < 1:
-        raise UsageError(
-            f"--shape: {manifest.denoiser}/{layout.CONFIG} does not say which size the checkpoint "
-            "was trained for; name one, for example --shape 1x512x512"
-        )
-    side = sample * manifest.latents.downscale
-    return PictureShape(1, side, side)
+    for component, pixels in (
+        (manifest.denoiser, manifest.latents.downscale),
+        (layout.VAE_DECODER, 1),
+    ):
+        sample = read_json(bundle.path(f"{component}/{layout.CONFIG}")).get("sample_size")
+        if isinstance(sample, int) and sample > 0:
+            return PictureShape(1, sample * pixels, sample * pixels)
+    raise UsageError(
+        f"--shape: {manifest.denoiser}/{layout.CONFIG} does not say which size the checkpoint "
+        "was trained for; name one, for example --shape 1x512x512"
+    )
 
 
 def default_range(bundle: Bundle) -> PictureRange:
@@ -197,7 +200,8 @@ def default_range(bundle: Bundle) -> PictureRange:
 def exact_profiles(
     manifest: Manifest, shapes: Sequence[PictureShape]
 ) -> dict[str, tuple[Profile, ...]]:
-    """What each component is built for, each profile once: exactly these shapes.
+    """What each component is built for, each profile once: exactly these shapes, and texts of any
+    length where the text encoder leaves it open.
 
     The denoiser is called with the batch, and with guidance with twice as many; with an adapter it
     sees one reference picture. The VAE and the text encoders take one picture and one chunk of text
@@ -211,11 +215,9 @@ def exact_profiles(
     found: dict[str, tuple[Profile, ...]] = {}
     for name in manifest.components:
         every = [
-            {tensor: Extent(exact, exact, exact) for tensor, exact in one.items()}
+            _profile(_shapes(manifest, name, batch, shape, shortest=end == 0) for end in range(3))
             for shape in shapes
-            for one in (
-                _shapes(manifest, name, batch, shape) for batch in _batches(manifest, name, shape)
-            )
+            for batch in _batches(manifest, name, shape)
         ]
         found[name] = tuple(one for i, one in enumerate(every) if one not in every[:i])
     return found
@@ -236,12 +238,20 @@ def ranged_profiles(manifest: Manifest, sizes: PictureRange) -> dict[str, tuple[
     for name in manifest.components:
         batches = [_batches(manifest, name, shape) for shape in ends]
         wanted = min(batches[0]), max(batches[1]), max(batches[2])
-        three = [
-            _shapes(manifest, name, batch, shape, references)
-            for batch, shape, references in zip(wanted, ends, (1, 1, REFERENCES), strict=True)
-        ]
-        found[name] = ({tensor: Extent(*(one[tensor] for one in three)) for tensor in three[0]},)
+        three = (
+            _shapes(manifest, name, batch, shape, references, shortest=end == 0)
+            for end, (batch, shape, references) in enumerate(
+                zip(wanted, ends, (1, 1, REFERENCES), strict=True)
+            )
+        )
+        found[name] = (_profile(three),)
     return found
+
+
+def _profile(three: Iterable[Shapes]) -> Profile:
+    """The smallest, usual and largest shapes as one profile."""
+    smallest, usual, largest = three
+    return {name: Extent(smallest[name], usual[name], largest[name]) for name in smallest}
 
 
 def _is_network(name: str) -> bool:
@@ -263,13 +273,19 @@ def _batches(manifest: Manifest, name: str, shape: PictureShape) -> tuple[int, .
 
 
 def _shapes(
-    manifest: Manifest, name: str, batch: int, shape: PictureShape, references: int = 1
+    manifest: Manifest,
+    name: str,
+    batch: int,
+    shape: PictureShape,
+    references: int = 1,
+    *,
+    shortest: bool = False,
 ) -> Shapes:
     component = manifest.components[name]
     cell = 1 if _takes_pixels(name) else manifest.latents.downscale
     sides = shape.height // cell, shape.width // cell
     levels = sizes_of(*sides, manifest.latents.multiple // manifest.latents.downscale)
-    tokens = _tokens(manifest, name)
+    tokens = _shortest(manifest, name) if shortest else _tokens(manifest, name)
     found = {}
     for tensor in component.inputs:
         wanted = _of_references(manifest, tensor, batch, sides, references) or _wanted(
@@ -336,8 +352,16 @@ def _tokens(manifest: Manifest, name: str) -> int | None:
         return None
     joined = [one for one in manifest.text.encoders if one.hidden is not None]
     clip = max((one.length for one in joined if one.kind == "clip"), default=0)
-    t5 = [one.length for one in manifest.text.encoders if one.kind == "t5"]
-    return clip + (t5[0] if t5 else manifest.text.t5_length or 0)
+    behind = [one.length for one in joined if one.kind != "clip"]
+    return clip + (behind[0] if behind else manifest.text.t5_length or 0)
+
+
+def _shortest(manifest: Manifest, name: str) -> int | None:
+    """The same for the shortest text: another one where no token is padded."""
+    tokens = _tokens(manifest, name)
+    if tokens is None or all(one.kind != "qwen3" for one in manifest.text.encoders):
+        return tokens
+    return manifest.components[name].ranges["tokens"].minimum
 
 
 def _check_sides(manifest: Manifest, option: str, shape: PictureShape) -> None:

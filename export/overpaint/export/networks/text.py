@@ -1,4 +1,4 @@
-"""transformers' text encoders: CLIP with and without its projection, and T5."""
+"""transformers' text encoders: CLIP with and without its projection, T5, and Qwen3."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from overpaint.bundle.tensor import DType, Range
 from overpaint.bundle.tensor import Tensor as Declared
 from overpaint.export.part import BATCH, Config, Part, Wrapper, float32
 
+from .qwen3 import qwen3_part
 from .small import WIDTH
 
 _INPUTS: Final = (Declared(name="input_ids", dtype="int64", shape=("batch", "tokens")),)
@@ -113,6 +114,7 @@ _PARTS: Final[dict[str, Callable[[str, str, Config, DType], Part]]] = {
     "CLIPTextModel": _clip_part,
     "CLIPTextModelWithProjection": _clip_part,
     "T5EncoderModel": _t5_part,
+    "Qwen3Model": qwen3_part,
 }
 
 

@@ -41,7 +41,8 @@ class Prompting:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """ids (1,L) int64, padded, and each token's weight (L,), 1 for special and padding tokens."""
+    """ids (1,L) int64, padded where its encoder's are, and each token's weight (L,), 1 for special
+    and padding tokens."""
 
     ids: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
@@ -68,13 +69,14 @@ def chunked(
 ) -> Chunks:
     """`prompt` as `encoder` takes it.
 
-    What a cut leaves keeps its closing special token, as transformers' truncation does. T5 takes
-    one chunk whatever is asked: it is as long as the denoiser was trained on.
+    What a cut leaves keeps its closing special token, as transformers' truncation does. Only CLIP
+    takes several chunks: what others take is as long as the denoiser was trained on.
     """
-    *start, end = tokenizer.encode("").ids
-    room = encoder.length - len(start) - 1
+    special = tokenizer.encode("").ids  # Qwen3 has none
+    start, end = special[:-1], special[-1:]
+    room = encoder.length - len(special)
     sections = prompting.sections(prompt)
-    if encoder.kind == "t5":
+    if encoder.kind != "clip":
         sections = (tuple(part for section in sections for part in section),)
     chunks: list[Chunk] = []
     cut: list[str] = []
@@ -105,10 +107,13 @@ def _text_from(section: Section, tokens: Sequence[_Token]) -> str:
     return "".join([section[first.part].text[first.offset :], *behind]).strip()
 
 
-def _framed(tokens: Sequence[_Token], start: list[int], end: int, encoder: TextEncoder) -> Chunk:
-    ids = np.full((1, encoder.length), encoder.pad_token_id, np.int64)
-    weights = np.ones(encoder.length, np.float32)
-    framed = [*start, *(token.id for token in tokens), end]
+def _framed(
+    tokens: Sequence[_Token], start: list[int], end: list[int], encoder: TextEncoder
+) -> Chunk:
+    framed = [*start, *(token.id for token in tokens), *end]
+    length = len(framed) if encoder.kind == "qwen3" else encoder.length
+    ids = np.full((1, length), encoder.pad_token_id, np.int64)
+    weights = np.ones(length, np.float32)
     ids[0, : len(framed)] = framed
-    weights[len(start) : len(framed) - 1] = [token.weight for token in tokens]
+    weights[len(start) : len(start) + len(tokens)] = [token.weight for token in tokens]
     return Chunk(ids, weights)

@@ -23,7 +23,7 @@ def hidden_name(encoder: TextEncoder, outputs: Collection[str], skip: int) -> st
 
     Raises UsageError where it has none so early.
     """
-    if not skip or encoder.kind == "t5" or encoder.hidden is None:
+    if not skip or encoder.kind != "clip" or encoder.hidden is None:
         return encoder.hidden
     states = [int(name.removeprefix(_STATES)) for name in outputs if name.startswith(_STATES)]
     if not states:
@@ -39,4 +39,4 @@ def hidden_name(encoder: TextEncoder, outputs: Collection[str], skip: int) -> st
 
 def is_normed(encoder: TextEncoder, skip: int) -> bool:
     """Whether what is taken `skip` layers before still wants the encoder's last norm."""
-    return bool(skip) and encoder.kind != "t5" and encoder.hidden == LAST
+    return bool(skip) and encoder.kind == "clip" and encoder.hidden == LAST

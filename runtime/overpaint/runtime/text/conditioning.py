@@ -58,6 +58,14 @@ class Conditioning:
         """The positive side of it."""
         return replace(self, negative=None)
 
+    @property
+    def calls(self) -> tuple[Conditioning, ...]:
+        """What goes through the denoiser together: all of it, or, where its sides have other
+        shapes, the negative side and the positive one."""
+        if self.negative is None or _shapes(self.negative) == _shapes(self.positive):
+            return (self,)
+        return Conditioning(self.negative, None), self.alone
+
     def batch(self, n: int) -> dict[str, Array]:
         """For n images: n rows, or with guidance 2n, the negative ones first (as diffusers)."""
         sides = [self.positive] if self.negative is None else [self.negative, self.positive]
@@ -65,6 +73,10 @@ class Conditioning:
             name: np.concatenate([np.repeat(side[name], n, axis=0) for side in sides])
             for name in self.positive
         }
+
+
+def _shapes(side: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in side.items()}
 
 
 Side: TypeAlias = tuple[Mapping[str, Array], tuple[str, ...]]

@@ -84,7 +84,7 @@ class TextEncoders:
             scale = tuple(map(float, lora_scale))
         own = self._recall(encoder, prompt, prompting, scale, watch)
         missing = chunks - own.hidden.shape[1] // encoder.length
-        if encoder.kind == "t5" or encoder.hidden is None or missing <= 0:
+        if encoder.kind != "clip" or encoder.hidden is None or missing <= 0:
             return own
         empty = self._recall(encoder, "", prompting, scale, watch).hidden
         return Embedding(np.concatenate([own.hidden, *[empty] * missing], 1), own.pooled, own.cut)

@@ -1,6 +1,6 @@
 """The names of a text encoder's tensors in single files, from those in transformers' folders.
 
-CLIP-L and T5 are stored under transformers' names; OpenCLIP (mlfoundations/open_clip,
+CLIP-L, T5 and Qwen3 are stored under transformers' names; OpenCLIP (mlfoundations/open_clip,
 `transformer.py`) fuses query, key and value and multiplies by its projection from the other side.
 """
 
@@ -37,6 +37,11 @@ def clip_source(name: str) -> Source:
 def t5_source(name: str) -> Source:
     """Where a tensor of T5's encoder lies. Its embedding has two names, and one is stored."""
     return whole("shared.weight" if name == "encoder.embed_tokens.weight" else name)
+
+
+def qwen3_source(name: str) -> Source:
+    """Where a tensor of Qwen3 lies: always within the language model that it is a part of."""
+    return whole("model." + name.removeprefix("model."))
 
 
 def openclip_source(name: str) -> Source | None:
