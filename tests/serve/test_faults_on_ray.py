@@ -17,6 +17,7 @@ import httpx
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from tests.serve import process
 from tests.serve.on_ray import SMALL, busy, figure, provider, replicas, send, wait_until
 from tests.serve.running import Running
 
@@ -150,6 +151,22 @@ def test_an_update_while_jobs_run_ends_none(cluster: Cluster, folder: Path) -> N
         expect_all_completed_once(server, jobs)
         wait_until(lambda: not any(alive(folder, replica) for replica in before))
         assert figure(server, "overpaint_replica_losses_total") == 0
+
+
+def test_a_front_door_that_is_killed_goes_on_with_its_jobs(cluster: Cluster, folder: Path) -> None:
+    make = partial(provider, folder, 60.0, {"step_seconds": 0.1})
+    scale = deploy.Scale(least=2, most=2, cpus=1, drain_seconds=5.0)
+    url = f"ray://{cluster.address}"
+    with deploy.deployed(cluster.address, make, 2, scale):
+        with process.started(folder, provider=url) as first:
+            jobs = [first.submit(20, seed=seed) for seed in range(3)]
+            wait_until(lambda: first.status(jobs[0]) == "running")
+            first.kill()
+        with process.started(folder, provider=url) as second:
+            views = [second.view(job) for job in jobs]
+    assert [view["status"] for view in views] == ["completed"] * 3
+    assert [view["result"]["seeds"] for view in views] == [[0], [1], [2]]
+    assert [view["restarts"] for view in views] == [1, 1, 1]
 
 
 def test_three_times_the_load_is_refused_in_time_and_what_is_taken_ends(

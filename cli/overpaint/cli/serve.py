@@ -125,6 +125,9 @@ def serve(
         Path | None,
         typer.Option(help="Where pictures outlive a restart; absent, the user's state folder."),
     ] = None,
+    results_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of all pictures there; the oldest make room.")
+    ] = "512MB",
     keep_uploads: Annotated[float, typer.Option(help="Seconds.")] = 300.0,
     keep_results: Annotated[float, typer.Option(help="Seconds.")] = 3600.0,
     drain: DrainOption = 30.0,
@@ -170,6 +173,7 @@ def serve(
         fallback_token=fallback_token,
         styles=styles,
         results=results,
+        results_size=results_size,
         keep_uploads=keep_uploads,
         keep_results=keep_results,
         drain=drain,

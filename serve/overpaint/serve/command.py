@@ -57,6 +57,7 @@ def serve(
     replica_jobs: int = 2,
     styles: Path | None = None,
     results: Path | None = None,
+    results_size: str = "512MB",
     keep_uploads: float = 300.0,
     keep_results: float = 3600.0,
     drain: float = 30.0,
@@ -77,7 +78,8 @@ def serve(
     lora_folder: LoRAs that jobs may give weights to.
     embedding: textual inversions by their words, each for the bundles that it fits.
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
-    and memory where that cannot be written. Times are in seconds.
+    and memory where that cannot be written; `results_size`, as "20GB", is of all of them together.
+    Times are in seconds.
 
     Raises UsageError, BundleError, CheckpointError.
     """
@@ -102,6 +104,7 @@ def serve(
         folder=results or state_folder(),
         upload_seconds=keep_uploads,
         result_seconds=keep_results,
+        result_bytes=parse_bytes("--results-size", results_size),
         drain_seconds=drain,
     )
     _log_to_stderr()
