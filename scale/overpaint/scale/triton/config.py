@@ -11,6 +11,8 @@ from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.tensor import Tensor
 
+from .graph import taken
+
 _TYPES: Final = {
     "float32": "TYPE_FP32",
     "float16": "TYPE_FP16",
@@ -47,7 +49,8 @@ LOOP_OUTPUTS: Final = (
 
 def engine_config(name: str, component: Component, backend: str) -> str:
     """A component's. Raises UsageError for a tensor of a type that Triton does not take."""
-    return model_config(name, backend, _ports(component.inputs), _ports(component.outputs))
+    inputs = [taken(tensor) for tensor in component.inputs]
+    return model_config(name, backend, _ports(inputs), _ports(component.outputs))
 
 
 def model_config(name: str, backend: str, inputs: Sequence[Port], outputs: Sequence[Port]) -> str:
@@ -81,8 +84,7 @@ def _port(kind: str, port: Port) -> list[str]:
         f"{kind} {{",
         f"  name: {_quoted(port.name)}",
         f"  data_type: {port.data_type}",
-        f"  dims: [{', '.join(map(str, port.dims or (1,)))}]",
-        *([] if port.dims else ["  reshape: { shape: [] }"]),  # a number, which dims cannot say
+        f"  dims: [{', '.join(map(str, port.dims))}]",
         *(["  optional: true"] if port.optional else []),
         "}",
     ]

@@ -16,6 +16,7 @@ import numpy as np
 from overpaint.bundle.arrays import Array
 from overpaint.bundle.errors import OverpaintError, SessionError, UsageError
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.format.manifest_file import read_manifest
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.session.session import Session
@@ -26,6 +27,7 @@ from overpaint.runtime.request import Request
 from overpaint.runtime.settings import Settings, options
 
 from .config import IMAGE, IMAGES, OPTIONS, PARAMETERS, PROMPT
+from .graph import taken
 
 
 class Loop:
@@ -39,8 +41,9 @@ class Loop:
         components = bundle.manifest.components
 
         def open_session(part: str) -> Session:
-            outputs = [tensor.name for tensor in components[part].outputs]
-            return Session(part, components[part], _Asked(triton, f"{name}_{part}", outputs))
+            return Session(
+                part, components[part], _Asked(triton, f"{name}_{part}", components[part])
+            )
 
         self._pipe = Img2Img(Engines.of(bundle, Components((), open_session)))
 
@@ -84,7 +87,10 @@ class Engine:
         self._session.close()
 
     def _run(self, request: Any) -> list[Any]:
-        feed = {name: _input(self._triton, request, name) for name in self._session.inputs}
+        feed = {}
+        for name, tensor in self._session.inputs.items():
+            array = _input(self._triton, request, taken(tensor).name)
+            feed[name] = array if tensor.shape else array.reshape(())
         given = self._session.run(feed)
         return [self._triton.Tensor(name, np.ascontiguousarray(a)) for name, a in given.items()]
 
@@ -92,8 +98,10 @@ class Engine:
 class _Asked:
     """An engine that is another of Triton's models."""
 
-    def __init__(self, triton: Any, model: str, outputs: list[str]) -> None:
-        self._triton, self._model, self._outputs = triton, model, outputs
+    def __init__(self, triton: Any, model: str, component: Component) -> None:
+        self._triton, self._model = triton, model
+        self._taken = {tensor.name: taken(tensor).name for tensor in component.inputs}
+        self._outputs = [tensor.name for tensor in component.outputs]
 
     @property
     def device(self) -> str:
@@ -105,7 +113,7 @@ class _Asked:
             model_name=self._model,
             requested_output_names=self._outputs,
             inputs=[
-                triton.Tensor(name, np.atleast_1d(np.ascontiguousarray(array)))
+                triton.Tensor(self._taken[name], np.atleast_1d(np.ascontiguousarray(array)))
                 for name, array in feed.items()
             ],
         ).exec()

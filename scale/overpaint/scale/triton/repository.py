@@ -21,6 +21,7 @@ from overpaint.bundle.errors import OutputExistsError, OverpaintError, UsageErro
 from overpaint.bundle.format.bundle import Bundle
 
 from .config import LOOP_INPUTS, LOOP_OUTPUTS, engine_config, model_config
+from .graph import taking_numbers
 
 BACKENDS: Final = ("onnxruntime", "python")
 """What runs the engines: Triton's ONNX Runtime backend, or our own sessions in its Python one."""
@@ -51,14 +52,19 @@ def write_repository(bundle: Bundle, repository: Path, name: str, backend: str) 
     }
     try:
         for part, model in engines.items():
-            files = list(_engine_files(bundle, part))
+            component = bundle.manifest.components[part]
             _write_model(repository / model, configs[part], backend, "Engine")
             to = repository / model / "1"
             if backend == "python":
-                to = to / "bundle" / Path(bundle.manifest.components[part].graph).parent
-                _place(bundle.folder / layout.MANIFEST, to.parent / layout.MANIFEST)
-            for file in files:
-                _place(bundle.folder / file, to / Path(file).name)
+                to = to / "bundle"
+                for file in (layout.MANIFEST, *_engine_files(bundle, part)):
+                    _place(bundle.folder / file, to / file)
+                continue
+            for file in _engine_files(bundle, part):
+                if file != component.graph:
+                    _place(bundle.folder / file, to / Path(file).name)
+            graph = (bundle.folder / component.graph).read_bytes()
+            (to / layout.GRAPH).write_bytes(taking_numbers(graph, component.inputs))
         _write_model(
             repository / name,
             model_config(name, "python", LOOP_INPUTS, LOOP_OUTPUTS),
