@@ -175,6 +175,8 @@ def killing(
         elif (cluster.kill_worker if what == "worker" else cluster.kill_node)(chance):
             told.append(moment)
     driver.communicate()
+    if driver.returncode:
+        sys.stderr.write((root / f"{output.name}.log").read_text(errors="replace")[-4000:])
     now, whole = contents(output), contents(root / f"{kind}-whole")
     seconds = time.perf_counter() - began
     lines = [json.loads(line) for line in (output / "report.jsonl").read_text().splitlines()]
@@ -198,7 +200,8 @@ def begin(
 ) -> subprocess.Popen[bytes]:
     more = ["--ray", cluster.address, *(["--skip-existing"] if again else [])]
     words = command(kind, output, *more)
-    return subprocess.Popen(words, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (root / f"{output.name}.log").open("ab") as log:
+        return subprocess.Popen(words, cwd=root, stdout=subprocess.DEVNULL, stderr=log)
 
 
 def study(kind: str, count: int, side: int, kills: int, seed: int) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "png-info": "png_info.png_info",
     "live": "live.live",
     "export": "export.export",
+    "export-triton": "export_triton.export_triton",
     "import": "importing.import_",
     "build": "build.build",
     "info": "info.info",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
@@ -21,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 TRIES: Final = 3
-"""How often a worker may die over an item before the item is given up."""
+"""How many workers may die over an item before it is given up."""
 _PORTIONS: Final = 16
 _LARGEST_PORTION: Final = 64
 
@@ -37,48 +36,21 @@ def each(
     Raises:
         OverpaintError: `make` failed in a worker, or the cluster is gone.
     """
-    left = set(range(len(items)))
-    # A worker that dies takes its portion with it: whatever is left is tried once more, alone.
-    for portion in (_portion(len(items), workers.count), 1):
-        for index, came in _pass(make, items, sorted(left), workers, portion):
-            if index in left:
-                left.remove(index)
-                yield index, came
-        if not left:
-            return
-    for index in sorted(left):
-        yield index, None
-
-
-def _portion(items: int, workers: int) -> int:
-    """How many items go to a worker at a time."""
-    return min(_LARGEST_PORTION, max(1, items // (workers * _PORTIONS)))
-
-
-def _pass(
-    make: Callable[[], Callable[[T], R]],
-    items: Sequence[T],
-    due: Sequence[int],
-    workers: Workers,
-    portion: int,
-) -> Iterator[tuple[int, R]]:
     import ray
     from ray import cloudpickle
     from ray.data import ActorPoolStrategy, DataContext, from_items
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # a portion that is given up is missed at the end
-    rows = [{"index": index, "item": cloudpickle.dumps(items[index])} for index in due]
-    with _quiet():
-        mapped = from_items(rows, override_num_blocks=-(-len(rows) // portion)).map(
-            _Worker,
-            fn_constructor_args=(cloudpickle.dumps(make), workers.patience),
-            compute=ActorPoolStrategy(size=min(workers.count, len(rows))),
-            max_restarts=-1,
-            max_task_retries=TRIES - 1,
-            **workers.resources(),
-        )
+    rows = [{"index": index, "item": cloudpickle.dumps(item)} for index, item in enumerate(items)]
+    portions = -(-len(rows) // _portion(len(rows), workers.count))
+    _quieten()
+    mapped = from_items(rows, override_num_blocks=portions).map(
+        _Worker,
+        fn_constructor_args=(cloudpickle.dumps(make), workers.patience, _tally()),
+        compute=ActorPoolStrategy(size=min(workers.count, len(rows))),
+        **workers.resources(),
+    )
     try:
         for row in mapped.iter_rows():
             yield row["index"], cloudpickle.loads(row["came"])
@@ -86,35 +58,70 @@ def _pass(
         raise OverpaintError(f"the Ray cluster stopped working: {_reason(error)}") from error
 
 
+def _portion(items: int, workers: int) -> int:
+    """How many items go to a worker at a time."""
+    return min(_LARGEST_PORTION, max(1, items // (workers * _PORTIONS)))
+
+
+class Tally:
+    """How often each item was begun and not finished. It lives beside the driver, whom no dead
+    worker or node takes with it."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, int] = {}
+
+    def begin(self, item: int) -> bool:
+        """Whether it is worth another try."""
+        begun = self._begun[item] = self._begun.get(item, 0) + 1
+        return begun <= TRIES
+
+    def finish(self, item: int) -> None:
+        del self._begun[item]
+
+
+def _tally() -> Any:
+    """A handle to one."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(Tally).options(num_cpus=0, scheduling_strategy=here).remote()
+
+
 class _Worker:
     """An actor. `make` is pickled, and so are the rows' items."""
 
-    def __init__(self, make: bytes, patience: float) -> None:
+    def __init__(self, make: bytes, patience: float, tally: Any) -> None:
         from ray import cloudpickle
 
         self._function: Callable[[Any], Any] = cloudpickle.loads(make)()
-        self._patience = patience
+        self._patience, self._tally = patience, tally
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A worker that hangs, even inside a library that never lets go of the interpreter, ends
-        itself, and Ray begins it anew."""
-        from ray import cloudpickle
+        from ray import cloudpickle, get
 
-        faulthandler.dump_traceback_later(self._patience, exit=True, file=2)
-        try:
-            came = self._function(cloudpickle.loads(row["item"]))
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-        return {"index": row["index"], "came": cloudpickle.dumps(came)}
+        index, came = row["index"], None
+        if get(self._tally.begin.remote(index)):
+            with _ended_after(self._patience):
+                came = self._function(cloudpickle.loads(row["item"]))
+        self._tally.finish.remote(index)
+        return {"index": index, "came": cloudpickle.dumps(came)}
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray Data tells each of its steps on stderr, and that it will name some options otherwise."""
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+def _ended_after(seconds: float) -> Iterator[None]:
+    """End this process if the block takes longer, even inside a library that never lets go of the
+    interpreter; Ray begins another."""
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
+    try:
         yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _quieten() -> None:
+    """Ray Data tells each of its steps on stderr."""
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
 def _reason(error: Exception) -> str:
