@@ -18,7 +18,8 @@ TEXT_MODULES = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
 MMDIT_MODULES = ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj"]
 MMDIT_MODULES += ["ff.net.0.proj", "ff.net.2", "norm1.linear"]
 FLUX_MODULES = [*MMDIT_MODULES, "proj_mlp", "proj_out", "to_add_out", "x_embedder", "norm.linear"]
-Z_IMAGE_MODULES = ["to_q", "to_k", "to_v", "to_out.0", "w1", "w2", "w3", "adaLN_modulation.0"]
+Z_IMAGE_MODULES = ["to_q", "to_k", "to_v", "to_out.0", "w1", "w2", "w3"]
+Z_IMAGE_MODULES += ["0.adaLN_modulation.0"]
 
 TARGETS: dict[str, dict[str, list[str]]] = {
     "sd1": {"unet": UNET_MODULES + CONVOLUTIONS, "text_encoder": TEXT_MODULES},

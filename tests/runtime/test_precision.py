@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,22 @@ def test_bf16_is_compared_with_f32_once_and_told() -> None:
         assert result.decision.psnr_db > 40
     assert seen == [(i + 1, seen[-1][1]) for i in range(len(seen))]
     assert seen[-1][0] == seen[-1][1]
+
+
+@needs_bf16
+@pytest.mark.parametrize("name", ["tiny_schnell", "tiny_z_image"])
+def test_streams_of_picture_and_text_are_painted_in_bf16(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    bundle: Path = request.getfixturevalue(f"{name}_bundle")
+    asked: dict[str, Any] = {"seed": 3, "steps": 2, "strength": 0.5}
+    with Img2Img.open(bundle, device="cpu") as pipe:
+        [wanted] = pipe(landscape(64), "winter", **asked).images
+    with Img2Img.open(bundle, device="openvino", precision="bf16") as pipe:
+        result = pipe(landscape(64), "winter", **asked)
+    assert result.device.endswith("CPU bf16")
+    assert result.decision is not None
+    assert psnr(np.asarray(wanted), np.asarray(result.images[0])) > 30
 
 
 @needs_bf16

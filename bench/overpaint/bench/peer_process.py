@@ -353,11 +353,13 @@ def _contender(
         "image": image,
         "strength": job["strength"],
         "num_inference_steps": job["steps"],
-        "guidance_scale": job["guidance_scale"],
         "num_images_per_prompt": job["images"],
+        **_of_family(pipe, job["guidance_scale"]),
     }
     if "height" in inspect.signature(pipe.__call__).parameters:
         options |= {"width": image.width, "height": image.height}
+    # FLUX.1's branches of guidance go through the denoiser one after the other.
+    apart = options.get("true_cfg_scale", 1) > 1
     denoiser = pipe.transformer if getattr(pipe, "unet", None) is None else pipe.unet
     spent: dict[str, list[float]] = {}
     _watch(pipe, "encode_prompt", "text", spent)
@@ -383,12 +385,24 @@ def _contender(
     def did() -> dict[str, Any]:
         bare = {name: dtype.removeprefix("torch.") for name, dtype in precision.items()}
         return {
-            "denoiser_calls": len(spent[STEP]),
-            "guidance": bool(pipe.do_classifier_free_guidance),
+            "denoiser_calls": len(spent[STEP]) // (2 if apart else 1),
+            "guidance": apart or bool(getattr(pipe, "do_classifier_free_guidance", False)),
             "precision": bare,
         }
 
     return Contender(paint, over, stages, did, versions)
+
+
+def _of_family(pipe: Any, scale: float) -> dict[str, Any]:
+    """What diffusers calls our `guidance_scale`, of which 1 is none whatever the family, and the
+    prompt's length where it has another default."""
+    if type(pipe).__name__.startswith("ZImage"):
+        return {"guidance_scale": scale - 1}
+    config = pipe.transformer.config if getattr(pipe, "transformer", None) is not None else {}
+    if config.get("guidance_embeds") is False:  # FLUX.1 schnell, which is not told it
+        guided = {"true_cfg_scale": scale, "negative_prompt": ""} if scale > 1 else {}
+        return {"max_sequence_length": 256, **guided}
+    return {"guidance_scale": scale}
 
 
 def _watch(owner: Any, method: str, stage: str, spent: dict[str, list[float]]) -> None:

@@ -411,7 +411,7 @@ def test_a_lora_of_z_image_is_fused_under_each_trainers_names(
             name = prefix + module.replace(".", dot)
             file[f"{name}.{factors[0]}"], file[f"{name}.{factors[1]}"] = down, rows
         path = tmp_path / "style.safetensors"
-        safetensors.torch.save_file({key: one.contiguous() for key, one in file.items()}, path)
+        safetensors.torch.save_file({key: one.clone() for key, one in file.items()}, path)
         fused = ours(base, LoraChoice(path, 0.7))["transformer"]
         for name, tensor in before.items():
             torch.testing.assert_close(fused[name], tensor + wanted.get(name, 0), msg=name)
