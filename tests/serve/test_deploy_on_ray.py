@@ -71,18 +71,14 @@ def test_it_is_printed_or_started(options: tuple[str, ...]) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("replicas", ["2", "1-2"])
-def test_replicas_come_up_from_the_file_and_serve(
-    replicas: str, tiny_sd1_bundle: Path, folder: Path
-) -> None:
-    config = printed(str(tiny_sd1_bundle), "--replicas", replicas, "--replica-cpus", "0.1")
+def test_replicas_come_up_from_the_file_and_serve(folder: Path) -> None:
+    config = printed("--replicas", "1-2", "--replica-cpus", "0.1")
     connect()
     try:
         ray_serve().start(proxy_location="Disabled")
         _get_global_client().deploy_apps(ServeDeploySchema.model_validate(config))
         with serving(Config(port=0, provider="ray://local", folder=folder), []) as door:
-            body = {"size": "64x64", "steps": 2, "model": tiny_sd1_bundle.name}
-            job = door.ended(door.submit(**body)["id"])
+            job = door.ended(door.submit(size="64x64", steps=2)["id"])
             assert (job["status"], job["provider"]) == ("completed", "ray://local")
     finally:
         ray_serve().shutdown()

@@ -120,8 +120,8 @@ class RayProvider(Provider):
         if found.status == "DEPLOY_FAILED":
             why = found.message.strip().splitlines()[-1]
             raise UsageError(f"the replicas do not come up: {one_line(why)}")
-        (deployment,) = found.deployments.values()
-        states = deployment.replica_states
+        deployment = next(iter(found.deployments.values()), None)  # none while a config is read
+        states = deployment.replica_states if deployment else {}
         self._metrics.set_replicas(states)
         self._replicas = states.get("RUNNING", 0)
         self._detail = "" if self._replicas else "no replica is up"
