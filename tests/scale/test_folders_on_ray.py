@@ -27,7 +27,7 @@ from overpaint.runtime.default_bundle import EMBEDDED
 pytestmark = pytest.mark.ray
 
 PICTURES = 24
-WORDS = ("winter", "--steps", "2", "--strength", "1", "--size", "128x128", "--seed", "7")
+WORDS = ("--steps", "2", "--strength", "1", "--size", "128x128", "--seed", "7")
 
 
 class Two:
@@ -84,9 +84,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def driver(root: Path, output: str, *more: str) -> subprocess.Popen[str]:
+def driver(
+    root: Path, output: str, *more: str, words: tuple[str, ...] = ("in", "winter")
+) -> subprocess.Popen[str]:
     overpaint = str(Path(sys.executable).with_name("overpaint"))
-    command = [overpaint, "run", "in", *WORDS, "-o", output, *more]
+    command = [overpaint, "run", *words, *WORDS, "-o", output, *more]
     return subprocess.Popen(
         command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -193,6 +195,19 @@ def test_a_worker_that_stands_still_is_replaced(two: Two, tmp_path: Path) -> Non
 
     came = dict(each(make, range(12), workers))
     assert came == {i: None if i == 5 else i * i for i in range(12)}
+
+
+def test_rows_masks_loras_and_controls_are_those_of_one_process(two: Two, folder: Path) -> None:
+    (folder / "rows.csv").write_text(
+        "image,prompt,strength\nin/00.png,winter <lora:ink:0.7>,0.9\nin/01.png,a storm,\n"
+    )
+    Image.new("L", (128, 128), 90).save(folder / "mask.png")
+    words = ("--prompts", "rows.csv", "--mask", "mask.png", "--prompt-weights")
+    words += ("--control", "edges", "--control-from", "canny")
+    finished(driver(folder, "rows", words=words), code=0)
+    finished(driver(folder, "rows-on-ray", "--ray", two.address, words=words), code=0)
+    assert contents(folder / "rows") == contents(folder / "rows-on-ray")
+    assert len(contents(folder / "rows")) == 3
 
 
 def test_a_bundle_behind_a_url_is_fetched_once_for_all_workers_of_a_machine(
