@@ -42,6 +42,12 @@ def tile_asked(tile: str | None, upscale: float | None) -> str | None:
     return AUTO if tile is None and upscale is not None else tile
 
 
+def tile_size(tile: str) -> Size | None:
+    """(width, height) of a tile as it is asked for; None: what the checkpoint was trained on."""
+    asked = _SIZE.fullmatch(tile)
+    return (int(asked[1]), int(asked[2])) if asked else None
+
+
 def untiled(sides: Sides) -> Sides:
     """The sides that a picture may have in tiles, where an engine takes `sides`."""
     return replace(sides, maximum=LARGEST // sides.multiple * sides.multiple)
@@ -56,14 +62,13 @@ def tile_for(bundle: Bundle, tile: str | None, size: Size, sides: Sides) -> Size
     """
     if tile is None:
         return None
-    if tile == AUTO:
+    asked = tile_size(tile)
+    if asked is None:
         side = trained_on(bundle, sides)
         whole = size[0] * size[1] <= 2 * side * side and max(size) <= sides.maximum
         return None if whole else (min(side, size[0]), min(side, size[1]))
-    asked = _SIZE.fullmatch(tile)
-    assert asked is not None  # Settings checks it
     try:
-        width, height = sides.check((int(asked[1]), int(asked[2])))
+        width, height = sides.check(asked)
     except UsageError as error:
         raise UsageError(f"tile: {error}") from None
     if width >= size[0] and height >= size[1]:

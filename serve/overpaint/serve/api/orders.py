@@ -156,8 +156,7 @@ def check(order: Order, model: ModelCapabilities) -> None:
             sides.check(settings.size)
         elif order.image is not None:
             sides.floor(order.size)
-        if tile is None:
-            check_memory(order, model)
+        check_memory(order, model)
     except UsageError as error:
         raise invalid(error, field) from None
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal, Protocol, TypeAlias
 
 from PIL import Image
@@ -22,6 +23,7 @@ from overpaint.bundle.errors import OverpaintError, UsageError
 from overpaint.runtime.control.control import Control
 from overpaint.runtime.request import lora_weights
 from overpaint.runtime.settings import Settings
+from overpaint.runtime.tiles.tile import tile_asked, tile_size
 
 from .capabilities import ModelCapabilities
 
@@ -67,24 +69,44 @@ class Order:
 
     @property
     def pixels(self) -> int:
-        """Of each of its pictures."""
+        """Of each of its pictures, before it is enlarged."""
         width, height = self.size
         return width * height
 
     @property
+    def painted(self) -> int:
+        """Pixels of each picture that comes of it."""
+        return round(self.pixels * (self.settings.upscale or 1) ** 2)
+
+    def at_once(self, native: tuple[int, int]) -> int:
+        """Pixels of each picture that an engine computes at a time, where `native` is the (width,
+        height) of its model: all of them, or a tile's."""
+        tile = tile_asked(self.settings.tile, self.settings.upscale)
+        if tile is None:
+            return self.painted
+        asked = tile_size(tile)
+        one, whole = (prod(asked),) * 2 if asked else (prod(native), 2 * prod(native))
+        return self.painted if self.painted <= whole else one
+
+    @property
     def all_pixels(self) -> int:
         """Of all of its pictures together."""
-        return self.pixels * self.settings.pictures
+        return self.painted * self.settings.pictures
 
 
 def check_memory(order: Order, model: ModelCapabilities) -> None:
     """Raises UsageError for a job that needs more memory than the model's server has."""
-    n = order.settings.pictures
-    if model.most_pixels and order.pixels > (most := model.most_pixels[n - 1]):
+    n, pixels = order.settings.pictures, order.at_once(model.native)
+    if model.most_pixels and pixels > (most := model.most_pixels[n - 1]):
+        if pixels < order.painted:
+            raise UsageError(
+                f"tile: {model.name} has memory for {most} pixels at a time with n={n}, got tiles "
+                f"of {pixels}; ask for smaller ones, as WIDTHxHEIGHT, or fewer pictures"
+            )
         width, height = order.size
         raise UsageError(
             f"size: {model.name} has memory for {most} pixels a picture with n={n}, "
-            f"got {width}x{height}, which is {order.pixels}; ask for a smaller size or fewer"
+            f"got {width}x{height}, which is {pixels}; ask for a smaller size, fewer, or a tile"
         )
 
 

@@ -21,6 +21,7 @@ from overpaint.engines.host import nvidia
 from overpaint.engines.onnxruntime.cuda import start as starting
 from overpaint.runtime import Img2Img
 from overpaint.runtime.default_bundle import bundle_or_default
+from overpaint.runtime.memory import HELD
 from overpaint.runtime.prepare import image_sides
 from overpaint.serve.config import Config
 from overpaint.serve.jobs.engines import price as pricing
@@ -154,3 +155,24 @@ def test_an_engine_that_has_no_memory_for_its_own_size_is_not_well(folder: Path)
 )
 def test_want_of_memory_is_told_by_its_words(error: Exception, memory: bool) -> None:
     assert is_out_of_memory(error) is memory
+
+
+def test_a_picture_in_tiles_costs_what_a_tile_does_and_what_is_held_of_it() -> None:
+    price = Price(pixels=128 * 128, denoise=20_000_000, decode=1_000_000, batch=1)
+    embedded = served_bundle(None, Opening(device="cpu"))
+    served = replace(embedded, measure=lambda pipeline: price)
+    budget = served.bytes + price.of(128 * 128, 1) + HELD * 256 * 256
+    with serving(Config(port=0, memory_budget=budget), [served]) as server:
+        tiled = {"size": "256x256", "steps": 1, "tile": "128x128"}
+        ended = server.ended(server.submit(**tiled)["id"])
+        assert ended["status"] == "completed", ended["error"]
+        for body, why in (
+            ({**tiled, "tile": None}, "ask for a smaller size, fewer, or a tile"),
+            ({**tiled, "tile": "192x192"}, "ask for smaller ones"),
+        ):
+            answer = server.client.post("/v1/jobs", json={"prompt": "x", **body})
+            assert answer.status_code == 422
+            assert why in answer.json()["error"]["message"]
+        ended = server.ended(server.submit(**tiled | {"size": "16384x16384"})["id"])
+        assert ended["status"] == "failed"
+        assert "there is memory for pictures of" in ended["error"]["message"]

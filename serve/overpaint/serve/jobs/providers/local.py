@@ -19,6 +19,7 @@ from PIL import Image
 from overpaint.bundle.errors import CancelledError, ImageError, UsageError
 from overpaint.bundle.families import FAMILIES
 from overpaint.runtime.choices import MASK_MODES
+from overpaint.runtime.memory import HELD
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.result import Result
 from overpaint.serve.ids import new_id
@@ -255,7 +256,7 @@ class LocalProvider(Provider):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ticket.heard.wait(), HEARD_SECONDS)
             order = ticket.order
-            cost = model.cost(order.pixels, order.settings.pictures)
+            cost = self._cost(model, order)
             async with self.models.use(model.served.name, cost) as pipeline:
                 check_memory(order, self._describe(model))  # one opened just now has a price
                 try:
@@ -275,6 +276,20 @@ class LocalProvider(Provider):
                 self._keep(self._finish(ticket, result))
         finally:
             lane.running = None
+
+    def _cost(self, model: Model, order: Order) -> int:
+        """Bytes of the host's memory. Raises UsageError for more pixels than it can hold of a
+        picture in tiles, whatever its engine computes at a time."""
+        side, n = model.served.side, order.settings.pictures
+        pixels, held = order.at_once((side, side)), 0
+        if pixels < order.painted:
+            held, budget = HELD * order.painted, self._resources.memory_budget
+            if budget is not None and held > budget:
+                raise UsageError(
+                    f"size: there is memory for pictures of {budget // HELD} pixels in tiles here, "
+                    f"got {order.painted}; ask for a smaller size"
+                )
+        return model.cost(pixels, n) + held
 
     async def _repaint_frame(self, model: Model, lane: Lane, frame: Frame) -> None:
         """Repaint the newest frame of a live run in the model's thread."""
