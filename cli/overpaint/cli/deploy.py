@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from overpaint.bundle.errors import MissingExtraError, UsageError
+from overpaint.scale.places import place
 
 from .options import DeviceOption, GpuMemoryOption, PrecisionOption, TinyVaeOption, UpscalerOption
 from .serving_options import (
@@ -38,7 +39,10 @@ EXAMPLES = """**Examples**
 def deploy(
     bundles: Annotated[
         list[Path] | None,
-        typer.Argument(help="Served under their folders' names; absent, the embedded model."),
+        typer.Argument(
+            help="Folders or URLs, served under their last names; absent, the embedded model.",
+            parser=place,
+        ),
     ] = None,
     print_: Annotated[
         bool,

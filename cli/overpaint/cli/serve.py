@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from overpaint.bundle.errors import MissingExtraError
+from overpaint.scale.places import place
 
 from .options import DeviceOption, GpuMemoryOption, PrecisionOption, TinyVaeOption, UpscalerOption
 from .serving_options import (
@@ -54,7 +55,10 @@ EXAMPLES = """**Examples**
 def serve(
     bundles: Annotated[
         list[Path] | None,
-        typer.Argument(help="Served under their folders' names; absent, the embedded model."),
+        typer.Argument(
+            help="Folders or URLs, served under their last names; absent, the embedded model.",
+            parser=place,
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Another than loopback needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,

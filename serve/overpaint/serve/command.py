@@ -13,6 +13,7 @@ from overpaint.bundle.errors import UsageError
 from overpaint.engines.host.sizes import parse_bytes
 from overpaint.runtime.control.opening import network_folder
 from overpaint.runtime.upscaler import Upscaler
+from overpaint.scale.places import is_remote
 from overpaint.serve.http.limits import Limits
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 from overpaint.serve.jobs.engines.memory import default_budget
@@ -127,7 +128,7 @@ def serve(
     with ExitStack() as stack:
         if ray is not None:
             engines = Engines(
-                bundles=tuple(path.absolute() for path in bundles),
+                bundles=as_every_node_sees(bundles),
                 opening=opening,
                 memory_budget=budget,
                 job_seconds=job_timeout,
@@ -161,7 +162,7 @@ def deploy(
     scale = Scale.of(replicas, replica_cpus, replica_gpus, drain)
     limits = Limits()
     engines = Engines(
-        bundles=tuple(path.absolute() for path in bundles),
+        bundles=as_every_node_sees(bundles),
         opening=opening,
         memory_budget=parse_bytes("--memory-budget", memory_budget) if memory_budget else None,
         job_seconds=job_timeout,
@@ -201,6 +202,11 @@ def opening_of(
         lora_folder=lora_folder and lora_folder.absolute(),
         embeddings={word: path.absolute() for word, path in (embedding or {}).items()},
     )
+
+
+def as_every_node_sees(bundles: Sequence[Path]) -> tuple[Path, ...]:
+    """Paths that begin at the root, and URLs as they are."""
+    return tuple(one if is_remote(one) else one.absolute() for one in bundles)
 
 
 def read_bundles(bundles: Sequence[Path], opening: Opening) -> list[Served]:

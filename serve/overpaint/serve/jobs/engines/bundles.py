@@ -36,6 +36,8 @@ from overpaint.runtime.pipeline import Img2Img
 from overpaint.runtime.prepare import image_sides
 from overpaint.runtime.schedule import SAMPLERS, make_schedule, read_scheduler_config
 from overpaint.runtime.warming import warm_up
+from overpaint.scale.places import is_remote
+from overpaint.scale.weights import local_copy
 
 from .models import Served
 from .price import Price, measure, measure_on_device
@@ -80,9 +82,11 @@ class Opening:
         check_device(self.device, self.precision, self.gpu_memory)
 
 
-def served_bundle(path: Path | None, opening: Opening) -> Served:
-    """The bundle at `path`, named after its folder; None is the embedded model. No engine is
+def served_bundle(at: Path | None, opening: Opening) -> Served:
+    """The bundle that lies `at` a path or a URL, named after its folder; None is the embedded
+    model. One that lies elsewhere is fetched, once for all processes of this machine. No engine is
     opened yet. Raises BundleError, and UsageError for sizes that it cannot paint."""
+    path = local_copy(str(at)) if at and is_remote(at) else at
     bundle = open_bundle(bundle_or_default(path))
     loras = fitting_loras(bundle, opening.lora_folder, embedded=path is None)
     words = fitting_embeddings(bundle, opening.embeddings)
@@ -90,7 +94,7 @@ def served_bundle(path: Path | None, opening: Opening) -> Served:
         bundle = open_bundle(with_embeddings(bundle, words))
     manifest, side = bundle.manifest, native_side(bundle)
     networks = fitting_networks(bundle, opening.control)
-    name = path.resolve().name if path else manifest.name
+    name = (at if is_remote(at) else at.resolve()).name if at else manifest.name
     for size in opening.sizes:
         try:
             image_sides(manifest).check(size)

@@ -12,6 +12,7 @@ import msgspec
 
 from overpaint.bundle.errors import MissingExtraError, UsageError
 from overpaint.scale.cluster import connect
+from overpaint.scale.places import place
 from overpaint.serve.jobs.cluster import APPLICATION, ray_serve
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 from overpaint.serve.jobs.protocol import Provider
@@ -51,7 +52,7 @@ class Engines:
         if unknown := args.keys() - {one.name for one in fields(cls)}:
             raise UsageError(f"args of {IMPORT_PATH}: unknown field `{min(unknown)}`")
         try:
-            return msgspec.convert(args, cls, dec_hook=lambda kind, value: kind(value))
+            return msgspec.convert(args, cls, dec_hook=lambda _, value: place(value))
         except msgspec.ValidationError as error:
             raise UsageError(f"args of {IMPORT_PATH}: {error}") from None
 
