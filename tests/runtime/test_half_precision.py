@@ -14,7 +14,7 @@ from overpaint.runtime import Img2Img
 from overpaint.runtime.image.compare import psnr
 from overpaint.runtime.precision_gate import landscape
 
-HELD = [(family, {"dtype": "float16"}) for family in ("sd1", "sdxl", "sd3")]
+HELD = [(family, {"dtype": "float16"}) for family in ("sd1", "sdxl")]
 GRID = [
     (family, {"dtype": dtype, "store": store})
     for family in FAMILIES
