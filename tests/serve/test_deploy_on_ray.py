@@ -48,7 +48,7 @@ def test_rays_own_schema_takes_what_is_printed(tiny_sd1_bundle: Path) -> None:
 
 def test_what_is_printed_is_what_a_replica_opens(tiny_sd1_bundle: Path) -> None:
     engines = Engines(
-        bundles=(tiny_sd1_bundle,),
+        bundles=(str(tiny_sd1_bundle),),
         opening=Opening(sizes=((64, 64),), embeddings={"<a>": Path("a.safetensors")}),
         memory_budget=10**9,
     )

@@ -13,7 +13,7 @@ from overpaint.bundle.errors import UsageError
 from overpaint.engines.host.sizes import parse_bytes
 from overpaint.runtime.control.opening import network_folder
 from overpaint.runtime.upscaler import Upscaler
-from overpaint.scale.places import is_remote
+from overpaint.scale.places import identity
 from overpaint.serve.http.limits import Limits
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 from overpaint.serve.jobs.engines.memory import default_budget
@@ -204,9 +204,9 @@ def opening_of(
     )
 
 
-def as_every_node_sees(bundles: Sequence[Path]) -> tuple[Path, ...]:
+def as_every_node_sees(bundles: Sequence[Path]) -> tuple[str, ...]:
     """Paths that begin at the root, and URLs as they are."""
-    return tuple(one if is_remote(one) else one.absolute() for one in bundles)
+    return tuple(map(identity, bundles))
 
 
 def read_bundles(bundles: Sequence[Path], opening: Opening) -> list[Served]:

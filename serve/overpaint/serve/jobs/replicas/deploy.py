@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -33,12 +32,13 @@ ANSWER_SECONDS: Final = 10.0  # after which one has failed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engines:
-    """What a replica opens, and what it lets jobs take; paths as its node sees them.
+    """What a replica opens, and what it lets jobs take; paths as its node sees them, and of bundles
+    URLs too.
 
     `memory_budget` is in bytes, `job_seconds` are what one may run; `jobs` as `About` has it.
     """
 
-    bundles: tuple[Path, ...] = ()
+    bundles: tuple[str, ...] = ()
     opening: Opening = field(default_factory=Opening)
     memory_budget: int | None = None
     job_seconds: float = 600.0
@@ -52,13 +52,14 @@ class Engines:
         if unknown := args.keys() - {one.name for one in fields(cls)}:
             raise UsageError(f"args of {IMPORT_PATH}: unknown field `{min(unknown)}`")
         try:
-            return msgspec.convert(args, cls, dec_hook=lambda _, value: place(value))
+            return msgspec.convert(args, cls, dec_hook=lambda kind, value: kind(value))
         except msgspec.ValidationError as error:
             raise UsageError(f"args of {IMPORT_PATH}: {error}") from None
 
     def provider(self) -> LocalProvider:
         """Raises UsageError, BundleError."""
-        served = [served_bundle(path, self.opening) for path in self.bundles or (None,)]
+        served = [served_bundle(at, self.opening) for at in map(place, self.bundles)]
+        served = served or [served_bundle(None, self.opening)]
         return LocalProvider(
             Resources(
                 served=tuple(served),
