@@ -10,11 +10,15 @@ import os
 import sys
 from itertools import takewhile
 
+RAY = "--ray"
+
 
 def main() -> None:
     """Run the command line: exit code 1 for what went wrong, 2 for what was asked wrongly."""
     try:
         _let_every_name_be_written()
+        if RAY in sys.argv:
+            sys.argv[1:] = with_cluster(sys.argv[1:])
         from .app import app
 
         app()
@@ -22,6 +26,16 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         sys.exit(_tell(error))
+
+
+def with_cluster(arguments: list[str]) -> list[str]:
+    """`--ray` without an address is a cluster begun here. typer has no option whose value may be
+    left out."""
+    from overpaint.scale.cluster import HERE
+
+    pairs = zip(arguments, [*arguments[1:], "-"], strict=True)
+    alone = (one == RAY and following.startswith("-") for one, following in pairs)
+    return [f"{RAY}={HERE}" if bare else one for one, bare in zip(arguments, alone, strict=True)]
 
 
 def _tell(error: Exception) -> int:
