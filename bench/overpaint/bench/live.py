@@ -24,7 +24,7 @@ from .records import Machine
 from .sheets import Sheet
 from .task import Task, job
 
-WARM_UP: Final = 2
+WARM_UP: Final = 5
 CAMERA: Final = 25.0
 """Frames a second of the camera that everybody is held up to."""
 

@@ -248,13 +248,17 @@ def load_streamdiffusion() -> Callable[[dict[str, Any]], Contender]:
 
         def did() -> dict[str, Any]:
             precision = {name: str(part.dtype) for name, part in _modules(pipe).items()}
-            bare = {name: one.removeprefix("torch.") for name, one in precision.items()}
-            return {"denoiser_calls": run, "guidance": False, "precision": bare}
+            return {"denoiser_calls": run, "guidance": False, "precision": _bare(precision)}
 
         names = ("streamdiffusion", "diffusers", "transformers", "torch")
         return Contender(paint, over, dict, did, {name: version(name) for name in names})
 
     return open_model
+
+
+def _bare(precision: dict[str, str]) -> dict[str, str]:
+    """Torch's names of types without its own."""
+    return {name: dtype.removeprefix("torch.") for name, dtype in precision.items()}
 
 
 def _noise_as_in_diffusers(stream: Any, seed: int, run: int) -> None:
@@ -383,11 +387,10 @@ def _contender(
         return dict(spent) if job["torch_device"] == "cpu" else {}
 
     def did() -> dict[str, Any]:
-        bare = {name: dtype.removeprefix("torch.") for name, dtype in precision.items()}
         return {
             "denoiser_calls": len(spent[STEP]) // (2 if apart else 1),
             "guidance": apart or bool(getattr(pipe, "do_classifier_free_guidance", False)),
-            "precision": bare,
+            "precision": _bare(precision),
         }
 
     return Contender(paint, over, stages, did, versions)

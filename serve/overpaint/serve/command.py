@@ -127,15 +127,7 @@ def serve(
     served = read_bundles(bundles, opening) if local or ray is not None else []
     with ExitStack() as stack:
         if ray is not None:
-            engines = Engines(
-                bundles=as_every_node_sees(bundles),
-                opening=opening,
-                memory_budget=budget,
-                job_seconds=job_timeout,
-                max_steps=config.limits.steps,
-                max_images=config.limits.n,
-                jobs=replica_jobs,
-            )
+            engines = _engines(bundles, opening, config.limits, budget, job_timeout, replica_jobs)
             stack.enter_context(deployed(ray, engines.provider, engines.jobs, scale))
         code = run(create_app(config, served if local else ()), config)
     raise SystemExit(code)
@@ -160,20 +152,32 @@ def deploy(
     Raises UsageError, BundleError, CheckpointError, MissingExtraError.
     """
     scale = Scale.of(replicas, replica_cpus, replica_gpus, drain)
-    limits = Limits()
-    engines = Engines(
-        bundles=as_every_node_sees(bundles),
-        opening=opening,
-        memory_budget=parse_bytes("--memory-budget", memory_budget) if memory_budget else None,
-        job_seconds=job_timeout,
-        max_steps=limits.steps,
-        max_images=limits.n,
-        jobs=replica_jobs,
-    )
+    budget = parse_bytes("--memory-budget", memory_budget) if memory_budget else None
+    engines = _engines(bundles, opening, Limits(), budget, job_timeout, replica_jobs)
     read_bundles(bundles, opening)
     if ray is not None:
         start(ray, engines.provider, engines.jobs, scale)
     return as_yaml(as_config(engines, scale))
+
+
+def _engines(
+    bundles: Sequence[Path],
+    opening: Opening,
+    limits: Limits,
+    memory_budget: int | None,
+    job_seconds: float,
+    jobs: int,
+) -> Engines:
+    """What each replica opens, be it served or deployed."""
+    return Engines(
+        bundles=as_every_node_sees(bundles),
+        opening=opening,
+        memory_budget=memory_budget,
+        job_seconds=job_seconds,
+        max_steps=limits.steps,
+        max_images=limits.n,
+        jobs=jobs,
+    )
 
 
 def opening_of(
