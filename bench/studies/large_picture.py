@@ -1,7 +1,7 @@
 """What a large picture costs: peak memory and seconds of `--tile auto`, stage by stage.
 
 python bench/studies/large_picture.py                                     # the embedded model
-python bench/studies/large_picture.py --bundle bundles/sd15 --strength 0.3 --steps 10
+python bench/studies/large_picture.py --bundle bundles/sd15 --device openvino --precision bf16
 python bench/studies/large_picture.py --size 2048x1536 --figure docs/pictures/large.png
 
 Peaks are of the whole process. `anonymous` is memory that only the process has; what passes between
@@ -16,11 +16,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 from PIL import Image
 
+from overpaint.engines.openvino.bf16 import Precision
 from overpaint.runtime import Img2Img
 
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "summer.png"
@@ -62,6 +63,7 @@ def main() -> None:
     asked.add_argument("--strength", type=float, default=0.3)
     asked.add_argument("--steps", type=int)
     asked.add_argument("--device", default="auto")
+    asked.add_argument("--precision", choices=get_args(Precision), default="f32")
     asked.add_argument("--tile", default="auto")
     asked.add_argument("--picture")
     asked.add_argument("--figure", help="where to save what was painted")
@@ -69,7 +71,9 @@ def main() -> None:
     width, height = map(int, given.size.split("x"))
     picture = Image.open(given.picture) if given.picture else landscape(width, height)
     peak, began = Peak(), time.process_time()
-    with Img2Img.open(given.bundle, device=given.device, low_memory=True) as pipe:
+    with Img2Img.open(
+        given.bundle, device=given.device, precision=given.precision, low_memory=True
+    ) as pipe:
         result = pipe(
             picture,
             PROMPT,
