@@ -35,7 +35,7 @@ from overpaint.bundle.tokenizer.files import pad_token_id
 from overpaint.engines.onnxruntime.cpu.decode import decode
 
 FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1", "z-image")
-INPAINTING = {f"{family}-inpainting": family for family in ("sd1", "sd2", "sdxl", "sd3")}
+INPAINTING = {f"{family}-inpainting": family for family in ("sd1", "sdxl", "sd3")}
 KINDS = (*FAMILIES, *INPAINTING)
 SIZES = {"batch": 2, "tokens": 77, "latent_height": 8, "latent_width": 12}
 SIZES |= {"height": 64, "width": 96}
