@@ -19,7 +19,7 @@ from overpaint.cli.app import app
 from overpaint.runtime import Img2Img
 from overpaint.runtime.metadata import read_parameters
 from overpaint.runtime.upscaler import Upscaler
-from overpaint.serve.command import serve
+from overpaint.serve.command import opening_of, serve
 from overpaint.serve.config import Config
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 
@@ -152,7 +152,7 @@ def test_a_server_enlarges_by_it(tmp_path: Path) -> None:
         expected = pipe(picture, "summer", sampler="ddim", upscale=2, **asked).images[0]
     assert np.array_equal(pixels, np.asarray(expected))
     with pytest.raises(CheckpointError, match="expected an upscaler"):
-        serve(upscaler=SUMMER)
+        serve(opening=opening_of(upscaler=SUMMER))
 
 
 def test_what_is_no_upscaler_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.serve.running import Running, data_url, png, serving
 from overpaint.bundle.checkpoint.safetensors import of_array, write_safetensors
 from overpaint.bundle.errors import CheckpointError, UsageError
 from overpaint.runtime import Img2Img
-from overpaint.serve.command import serve
+from overpaint.serve.command import opening_of, serve
 from overpaint.serve.config import Config
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 
@@ -93,7 +93,7 @@ def test_what_is_for_no_bundle_keeps_the_server_from_starting(
     files: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"--embedding <wide>=.*for none of the bundles"):
-        serve(device="cpu", embedding={"<wide>": files["<wide>"]})
+        serve(opening=opening_of(device="cpu", embedding={"<wide>": files["<wide>"]}))
     (tmp_path / "toy.pt").write_bytes(b"\x80\x02")
     with pytest.raises(CheckpointError, match="is a pickle"):
-        serve(device="cpu", embedding={WORD: tmp_path / "toy.pt"})
+        serve(opening=opening_of(device="cpu", embedding={WORD: tmp_path / "toy.pt"}))

@@ -22,7 +22,7 @@ from tests.serve.running import Running, data_url, serving
 from overpaint.bundle.errors import UsageError
 from overpaint.runtime import Img2Img
 from overpaint.runtime.settings import Settings
-from overpaint.serve.command import serve
+from overpaint.serve.command import opening_of, serve
 from overpaint.serve.config import Config
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 from overpaint.serve.jobs.ledger import Accepted, Ledger
@@ -157,8 +157,9 @@ def test_a_model_without_an_adapter_says_so(tiny: Seeing) -> None:
 def test_an_adapter_that_fits_no_bundle_is_an_error_at_the_start(
     tiny: Seeing, adapters: Adapters
 ) -> None:
+    adapter = adapters("sdxl", "base").adapter
     with pytest.raises(UsageError, match="none of the bundles"):
-        serve([tiny.bundle], device="cpu", ip_adapter=[adapters("sdxl", "base").adapter])
+        serve([tiny.bundle], opening=opening_of(device="cpu", ip_adapter=[adapter]))
 
 
 def test_a_job_outlives_its_server_and_travels_with_its_references(tmp_path: Path) -> None:

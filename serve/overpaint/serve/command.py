@@ -34,16 +34,7 @@ def serve(
     token: str | None = None,
     allow_host: Sequence[str] = (),
     allow_image_host: Sequence[str] = (),
-    device: str = "auto",
-    precision: str = "f32",
-    gpu_memory: str | None = None,
-    lora_folder: Path | None = None,
-    embedding: Mapping[str, Path] | None = None,
-    control: Sequence[Path] = (),
-    warm_up: Sequence[tuple[int, int]] = (),
-    ip_adapter: Sequence[Path] = (),
-    tiny_vae: Path | None = None,
-    upscaler: Path | None = None,
+    opening: Opening | None = None,
     queue: int = 16,
     live_sessions: int = 2,
     job_timeout: float = 600.0,
@@ -70,14 +61,7 @@ def serve(
     ray: the address of a cluster (`connect`), whose replicas have every job first, and end with
     this server. The options of theirs are those of `Scale` and `Engines`; `memory_budget` is then
     one replica's.
-    control: folders of control networks, each for the bundles that it fits.
-    device, precision, gpu_memory: as `Img2Img.open` has them, the last as "6GB". warm_up: sizes
-    (width, height) that each bundle paints before its first job; none: what `Opening` says.
-    ip_adapter: folders; each bundle sees reference pictures through the first that fits it.
-    tiny_vae: the tiny autoencoder of every bundle, for previews and for jobs that ask for it.
-    upscaler: the ONNX file that enlarges pictures, for jobs with `upscale`.
-    lora_folder: LoRAs that jobs may give weights to.
-    embedding: textual inversions by their words, each for the bundles that it fits.
+    opening: what every bundle is opened with (`opening_of`); absent, its defaults.
     results: a folder where finished pictures outlive a restart; None is the user's state folder,
     and memory where that cannot be written; `results_size`, as "20GB", is of all of them together.
     Times are in seconds.
@@ -109,18 +93,7 @@ def serve(
         drain_seconds=drain,
     )
     _log_to_stderr()
-    opening = opening_of(
-        device=device,
-        precision=precision,
-        gpu_memory=gpu_memory,
-        lora_folder=lora_folder,
-        embedding=embedding,
-        control=control,
-        warm_up=warm_up,
-        ip_adapter=ip_adapter,
-        tiny_vae=tiny_vae,
-        upscaler=upscaler,
-    )
+    opening = opening or Opening()
     local = "local" in config.providers
     if bundles and not local and ray is None:
         raise UsageError("BUNDLES: nobody here would run them; add --fallback local, or name none")
@@ -193,7 +166,20 @@ def opening_of(
     tiny_vae: Path | None = None,
     upscaler: Path | None = None,
 ) -> Opening:
-    """How `serve` opens bundles, with paths that hold in any process. Raises UsageError."""
+    """How `serve` opens bundles, with paths that hold in any process.
+
+    device, precision, gpu_memory: as `Img2Img.open` has them, the last as "6GB".
+    lora_folder: LoRAs that jobs may give weights to.
+    embedding: textual inversions by their words, each for the bundles that it fits.
+    control: folders of control networks, each for the bundles that it fits.
+    warm_up: sizes (width, height) that each bundle paints before its first job; none: what
+    `Opening` says.
+    ip_adapter: folders; each bundle sees reference pictures through the first that fits it.
+    tiny_vae: the tiny autoencoder of every bundle, for previews and for jobs that ask for it.
+    upscaler: the ONNX file that enlarges pictures, for jobs with `upscale`.
+
+    Raises UsageError.
+    """
     return Opening(
         device=device,
         precision=precision,

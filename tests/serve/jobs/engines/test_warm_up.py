@@ -132,4 +132,4 @@ def test_what_does_not_go_together_is_refused_before_anything_is_opened(
     options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        command.serve(port=0, **options)
+        command.serve(port=0, opening=command.opening_of(**options))
