@@ -9,7 +9,7 @@ seconds: they do not depend on what else the machine is doing. Checkpoints are w
 (2.0 GB for SD 1.5, 6.9 for SDXL, 6.2 and 17.9 for SD 3.5), and the work folder is removed at the
 end, unless --keep says that another call goes on with it. What export and import make of one folder
 must be the same graphs and the same weights, to the byte, and their pictures the same pictures.
-SD 3.5 is without T5, whose vocabulary is not packaged.
+SD 3.5 is without T5, unless --t5 says otherwise.
 """
 
 from __future__ import annotations
