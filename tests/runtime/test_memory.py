@@ -65,7 +65,8 @@ def test_the_embedded_model_takes_what_was_estimated_or_somewhat_more(side: int,
 
 
 def test_sd15_took_what_was_estimated_or_somewhat_more() -> None:
-    """Against the peak that bench/studies/real_sizes.py measured at 512x512 with guidance."""
+    """Against the peak that bench/studies/real_sizes.py measured at 512x512 with guidance, when all
+    weights were held in float32, as those are that are stored so."""
     results = Path(__file__).parents[2] / "bench" / "results" / "real-sizes-2-cores.json"
     rows = json.loads(results.read_text())["rows"]
     [peak] = [
