@@ -28,7 +28,7 @@ from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.cli.sizes import parse_size
 from overpaint.engines.host.cores import usable_cores
-from overpaint.engines.onnxruntime.cpu.engine import PROVIDER, cpu_rewrite
+from overpaint.engines.onnxruntime.cpu.engine import PROVIDER, as_opened
 from overpaint.engines.onnxruntime.cuda.operators import with_kernels
 from overpaint.engines.onnxruntime.cuda.options import CUDA, GRAPHS, OPTIONS
 from overpaint.engines.onnxruntime.cuda.start import start
@@ -67,7 +67,7 @@ def profile(
 
     options = session_options(runtime, usable_cores())
     options.enable_profiling = True
-    rewrite = with_kernels if device == "cuda" else cpu_rewrite(described)
+    rewrite = with_kernels if device == "cuda" else as_opened(described)
     model = to_load(bundle.path(described.graph), options, rewrite)
 
     def events() -> list[dict[str, Any]]:

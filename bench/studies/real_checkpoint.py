@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import string
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -56,7 +57,36 @@ def write_folder(
         write_safetensors(folder / component / f"{stem}.safetensors", tensors)
         if pad := architecture.pads.get(tokenizers.get(component, "")):
             write_clip_tokenizer(library, folder / tokenizers[component], pad)
+        elif config.get("model_type") == "t5":
+            write_t5_tokenizer(folder / tokenizers[component], config["vocab_size"])
     return folder
+
+
+def write_t5_tokenizer(folder: Path, size: int) -> None:
+    """A tokenizer of T5's kind, whose `size` pieces are letters and numbers: T5's own are not
+    packaged, and random weights know none of them."""
+    pieces = ["<pad>", "</s>", "<unk>", "\u2581", *string.printable.strip()]
+    pieces += [f"\u2581{number}" for number in range(size - len(pieces))]
+    split = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always"}
+    ends = {"id": "</s>", "ids": [1], "tokens": ["</s>"]}
+    text = [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}]
+    vocabulary = [(piece, -math.log1p(rank)) for rank, piece in enumerate(pieces)]
+    _json(
+        folder / layout.TOKENIZER,
+        {
+            "version": "1.0",
+            "added_tokens": [],
+            "pre_tokenizer": split,
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": text,
+                "pair": text,
+                "special_tokens": {"</s>": ends},
+            },
+            "model": {"type": "Unigram", "unk_id": 2, "vocab": vocabulary},
+        },
+    )
+    _json(folder / "tokenizer_config.json", {"pad_token": "<pad>", "eos_token": "</s>"})
 
 
 def write_file(

@@ -3,13 +3,15 @@
 
     python bench/studies/real_sizes.py sd1.5 sdxl-base sd3.5-medium sd3.5-large --work /tmp/sizes
     python bench/studies/real_sizes.py --table bench/results/real-sizes-2-cores.json
+    python bench/studies/real_sizes.py sd3.5-large-turbo --t5 --steps folder,import-folder --keep
 
 Each step is a process of its own, so that its peak is its own. CPU seconds stand beside wall
 seconds: they do not depend on what else the machine is doing. Checkpoints are written in float16
 (2.0 GB for SD 1.5, 6.9 for SDXL, 6.2 and 17.9 for SD 3.5), and the work folder is removed at the
 end, unless --keep says that another call goes on with it. What export and import make of one folder
 must be the same graphs and the same weights, to the byte, and their pictures the same pictures.
-SD 3.5 is without T5, whose vocabulary is not packaged.
+Without --t5, SD 3.5 is without T5; a folder with it has a vocabulary of its own, for T5's is not
+packaged.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ STEPS: Final = {
     "import-file": "import of a single file",
 }
 _PHOTO: Final = Path(__file__).parents[2] / "examples" / "summer.png"
-_WITHOUT: Final = ("text_encoder_3",)
+_T5: Final = ("text_encoder_3",)
 _OVERPAINT: Final = Path(sys.executable).with_name("overpaint")
 
 
@@ -77,6 +79,7 @@ class Work:
     architecture: str
     painting: str
     shared: bool = False
+    without: tuple[str, ...] = _T5
 
     @property
     def folder(self) -> Path:
@@ -116,9 +119,9 @@ def measure(work: Work, steps: Sequence[str]) -> Iterator[Measured]:
             shutil.rmtree(work.root, ignore_errors=True)
             work.root.mkdir(parents=True)
             if step == "folder":
-                write_folder(library, work.architecture, work.folder, without=_WITHOUT)
+                write_folder(library, work.architecture, work.folder, without=work.without)
             else:
-                write_file(library, work.architecture, work.file, without=_WITHOUT)
+                write_file(library, work.architecture, work.file, without=work.without)
             continue
         command, made = work.command(step)
         if made.is_dir():
@@ -227,6 +230,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="do not remove it at the end")
     parser.add_argument("--steps", default=",".join(STEPS), help="%(default)s")
     parser.add_argument("--painting", default="--size 512x512 --steps 2 --steps-mode exact")
+    parser.add_argument("--t5", action="store_true", help="with T5, 9.5 GB of it")
     parser.add_argument("--shared", action="store_true", help="other work runs: no wall times")
     parser.add_argument("--results", type=Path, help="a JSON file to put the figures into")
     parser.add_argument("--table", type=Path, help="print such a file as a table, and end")
@@ -237,7 +241,7 @@ def main() -> None:
     if chosen.work is None or not chosen.architectures:
         parser.error("expected --work FOLDER and the name of an architecture")
     for name in chosen.architectures:
-        work = Work(chosen.work, name, chosen.painting, chosen.shared)
+        work = Work(chosen.work, name, chosen.painting, chosen.shared, () if chosen.t5 else _T5)
         try:
             for row in measure(work, chosen.steps.split(",")):
                 print(json.dumps(asdict(row)), flush=True)

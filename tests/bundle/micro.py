@@ -104,7 +104,7 @@ def external(name: str, array: Array, location: str, offset: int) -> TensorProto
     entries = {"location": location, "offset": str(offset), "length": str(array.nbytes)}
     return TensorProto(
         name=name,
-        data_type=TensorProto.FLOAT,
+        data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
         dims=array.shape,
         data_location=TensorProto.EXTERNAL,
         external_data=[onnx.StringStringEntryProto(key=k, value=v) for k, v in entries.items()],

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.open import open_bundle
 from overpaint.cli.app import app
+from overpaint.engines.choose import choose
 from overpaint.engines.openvino import compiled
 from overpaint.engines.openvino.bf16 import measured, remember
 from overpaint.runtime import Img2Img, precision_gate
@@ -58,6 +59,28 @@ def test_bf16_is_compared_with_f32_once_and_told() -> None:
         assert result.decision.psnr_db > 40
     assert seen == [(i + 1, seen[-1][1]) for i in range(len(seen))]
     assert seen[-1][0] == seen[-1][1]
+
+
+@needs_bf16
+def test_weights_too_large_for_openvino_in_f32_are_compared_with_onnxruntimes_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, str]] = []
+    open_session = precision_gate.open_session
+
+    def noting(bundle: Any, name: str, decision: Any) -> Any:
+        asked.append((decision.chosen.device, decision.precision))
+        return open_session(bundle, name, decision)
+
+    monkeypatch.setattr(precision_gate, "open_session", noting)
+    embedded = open_bundle(EMBEDDED)
+    decision = choose(embedded, "openvino", "bf16")
+    usual = precision_gate.compare(embedded, decision)
+    assert set(asked) == {("openvino", "f32"), ("openvino", "bf16")}
+    asked.clear()
+    monkeypatch.setattr(precision_gate, "memory_limit", lambda: 10**7)
+    assert precision_gate.compare(embedded, decision) == pytest.approx(usual, abs=0.5)
+    assert set(asked) == {("cpu", "f32"), ("openvino", "bf16")}
 
 
 @needs_bf16

@@ -27,7 +27,8 @@ class Backend:
     precisions: what it can compute in. "f32" is what the graph says.
     settles: whether the first runs of a size have work of their own to do, which a server does
         before the first job.
-    in_host_memory: whether weights and pictures lie in the host's memory, and not in a GPU's.
+    held: says how many bytes of the host's memory a component's weights take of a process's own, of
+        (bundle, component, precision); None where they lie on a GPU.
     free_memory: says how many bytes the GPU has left, for what runs on one. Raises SessionError
         where it cannot.
     """
@@ -39,8 +40,13 @@ class Backend:
     open_bounded: Callable[[Bundle, str, int], Session] | None = None
     precisions: tuple[str, ...] = ("f32",)
     settles: bool = False
-    in_host_memory: bool = False
+    held: Callable[[Bundle, str, str], int] | None = None
     free_memory: Callable[[], int] | None = None
+
+    @property
+    def in_host_memory(self) -> bool:
+        """Whether weights and pictures lie in the host's memory, and not in a GPU's."""
+        return self.held is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Whether a run fits into memory, estimated before it begins.
 
-On a processor everything is computed in float32. Weights take 4 bytes each. What a network holds
-while it computes grows with the points that it computes on and with its width, and its width with
-the square root of its number of weights:
+Weights take what the engine holds of them for itself: mapped files are shared, and the system takes
+them back when it wants. What a network holds while it computes, in float32, grows with the points
+that it computes on and with its width, and its width with the square root of its number of weights:
 
-    bytes = BASE + 4 Σ weights                          of all components
+    bytes = BASE + Σ weights' bytes                     of all components
           + VAE x pixels x (√encoder's + √decoder's)    one picture at a time
           + DENOISER x points x √denoiser's             latent points of a whole batch
           + 4 x heads x points² of its largest attention, likewise of a whole batch
@@ -15,10 +15,8 @@ measured. OpenVINO never holds a whole attention, so that its last line is 0.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from math import prod, sqrt
-from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -27,7 +25,7 @@ from overpaint.bundle import layout
 from overpaint.bundle.errors import BundleError, UsageError
 from overpaint.bundle.files.json import read_json
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.bundle.graph.count import count
+from overpaint.bundle.graph import count
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.host.memory import memory_limit
 
@@ -53,16 +51,18 @@ def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
         return
     needed = BASE
     for engines, job in stages:
-        device = engines.decision.chosen.device if engines.decision else None
-        if device is None or not BACKENDS[device].in_host_memory:
+        decision = engines.decision
+        held = BACKENDS[decision.chosen.device].held if decision else None
+        if decision is None or held is None:
             return
         manifest = engines.bundle.manifest
         points = prod(job.seen) // manifest.latents.downscale**2
         batch = job.batch * (2 if job.guided else 1)
-        scores = attention(engines.bundle, points) if device == "cpu" else 0
-        seeing = engines.seeing if job.references else None
+        scores = attention(engines.bundle, points) if decision.chosen.device == "cpu" else 0
+        run = engines.seeing if job.references and engines.seeing else engines.bundle
         needed += estimate(
-            weights(seeing or engines.bundle),
+            weights(run),
+            {name: held(run, name, decision.precision) for name in run.manifest.components},
             denoiser=manifest.denoiser,
             size=job.size if job.tile is None else largest_window(manifest.latents.downscale),
             points=points * batch,
@@ -83,6 +83,7 @@ def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
 
 def estimate(
     weights: Mapping[str, int],
+    held: Mapping[str, int],
     *,
     denoiser: str,
     size: tuple[int, int],
@@ -93,12 +94,13 @@ def estimate(
 ) -> float:
     """Bytes that a run takes beyond `BASE`, roughly.
 
-    weights: how many each component has. denoiser: which of them is one. size: (width, height).
-    points: latent points that the denoiser computes on in one call. scores: what its largest
-    attention has then, which are 4 bytes each. encodes: whether there is a
-    picture to encode. low_memory: one component is open at a time, so that the largest counts.
+    weights: how many each component has. held: bytes that they take of the process's own. denoiser:
+    which of them is one. size: (width, height). points: latent points that the denoiser computes
+    on in one call. scores: what its largest attention has then, which are 4 bytes each. encodes:
+    whether there is a picture to encode. low_memory: one component is open at a time, so that the
+    largest counts.
     """
-    computed = {name: 4.0 * number for name, number in weights.items()}
+    computed: dict[str, float] = dict(held)
     pixels = size[0] * size[1]
     computed[layout.VAE_DECODER] += VAE * pixels * sqrt(weights[layout.VAE_DECODER])
     if encodes:
@@ -110,7 +112,7 @@ def estimate(
 def weights(bundle: Bundle) -> dict[str, int]:
     """How many weights each component of `bundle` has."""
     components = bundle.manifest.components
-    return {name: _weights(bundle.folder / one.graph) for name, one in components.items()}
+    return {name: count.weights(bundle.folder / one.graph) for name, one in components.items()}
 
 
 class _Attention(msgspec.Struct, frozen=True):
@@ -148,11 +150,6 @@ def attention(bundle: Bundle, points: int) -> int:
         ),
         default=0,
     )
-
-
-@functools.cache
-def _weights(graph: Path) -> int:
-    return count(graph).weights
 
 
 def _pictures(n: int) -> str:

@@ -18,7 +18,9 @@ from PIL import Image
 
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.engines.choose import Decision, open_session
+from overpaint.engines.backends import BACKENDS
+from overpaint.engines.choose import Decision, choose, open_session
+from overpaint.engines.host.memory import memory_limit
 from overpaint.engines.openvino.bf16 import BAR_DB, SIDE, STEPS, measured, remember
 from overpaint.engines.openvino.int8 import read_record
 from overpaint.engines.session.session import Session
@@ -67,10 +69,20 @@ def gated(bundle: Bundle, decision: Decision, progress: Steps | None = None) -> 
 def compare(bundle: Bundle, decision: Decision, progress: Steps | None = None) -> float:
     """PSNR in dB of the bundle's picture in bfloat16 against the same in float32."""
     in_bf16 = replace(decision, precision="bf16")
-    in_f32 = replace(decision, precision="f32")
+    in_f32 = _in_float32(bundle, decision)
     exact = paint(bundle, lambda name: open_session(bundle, name, in_f32), part(progress, 0, 2))
     rounded = paint(bundle, lambda name: open_session(bundle, name, in_bf16), part(progress, 1, 2))
     return psnr(rounded, exact)
+
+
+def _in_float32(bundle: Bundle, decision: Decision) -> Decision:
+    """OpenVINO, which packs all weights in float32; where the largest component's would take more
+    than half of the memory, ONNX Runtime, which leaves stored halves mapped and paints the same."""
+    held, limit = BACKENDS[decision.chosen.device].held, memory_limit()
+    if held is None or limit is None:
+        return replace(decision, precision="f32")
+    largest = max(held(bundle, name, "f32") for name in bundle.manifest.components)
+    return choose(bundle, "cpu") if largest > limit / 2 else replace(decision, precision="f32")
 
 
 def landscape(side: int = SIDE) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -42,3 +43,13 @@ def count(path: Path) -> Counted:
                     if size > 1 and tensor.dtype in onnx.FLOATS:
                         stored.add(onnx.FLOATS[tensor.dtype])
     return Counted(nodes, weights, frozenset(stored))
+
+
+@functools.cache
+def weights(graph: Path) -> int:
+    """How many numbers a graph's initializers hold; counted once.
+
+    Raises:
+        IntegrityError: as `count`.
+    """
+    return count(graph).weights

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from . import proto as onnx
-from .wire import LENGTH, VARINT, Buffer, MalformedError, fields, read_packed, read_text
+from .wire import (
+    LENGTH,
+    VARINT,
+    Buffer,
+    MalformedError,
+    fields,
+    messages,
+    read_packed,
+    read_text,
+)
 
 
 class StoredTensor(NamedTuple):
@@ -19,6 +29,18 @@ class StoredTensor(NamedTuple):
     content: slice
     entries: dict[str, str]
     outside: bool
+
+
+def initializers(model: Buffer) -> Iterator[StoredTensor]:
+    """The tensors that a model's graph stores.
+
+    Raises:
+        MalformedError: `model` is not an ONNX model.
+    """
+    for start, end in messages(model, (0, len(model)), onnx.MODEL_GRAPH):
+        for number, wire, a, b in fields(model, start, end):
+            if number == onnx.GRAPH_INITIALIZER and wire == LENGTH:
+                yield read_tensor(model, a, b)
 
 
 def read_tensor(data: Buffer, start: int, end: int) -> StoredTensor:

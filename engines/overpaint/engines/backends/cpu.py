@@ -32,4 +32,11 @@ def open_session(bundle: Bundle, component: str, precision: str) -> Session:
     return cpu_session(component, bundle.folder / described.graph, described, plan=plan)
 
 
-BACKEND = Backend(name="cpu", rank=4, how=how, open_session=open_session, in_host_memory=True)
+def held(bundle: Bundle, component: str, precision: str) -> int:
+    """float32, but for halves that stay mapped."""
+    from overpaint.engines.onnxruntime.cpu.halves import widened
+
+    return 4 * widened(bundle.folder / bundle.component(component).graph)
+
+
+BACKEND = Backend(name="cpu", rank=4, how=how, open_session=open_session, held=held)

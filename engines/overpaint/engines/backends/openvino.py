@@ -42,11 +42,19 @@ def open_session(bundle: Bundle, component: str, precision: str) -> Session:
     return openvino_session(component, graph, described, precision=precision)
 
 
+def held(bundle: Bundle, component: str, precision: str) -> int:
+    """Packed, in what is computed in."""
+    from overpaint.bundle.graph.count import weights
+
+    size = {"f32": 4, "bf16": 2, "int8": 1 if component == bundle.manifest.denoiser else 2}
+    return size[precision] * weights(bundle.folder / bundle.component(component).graph)
+
+
 BACKEND = Backend(
     name="openvino",
     rank=None,
     how=how,
     open_session=open_session,
     precisions=("f32", "bf16", "int8"),
-    in_host_memory=True,
+    held=held,
 )

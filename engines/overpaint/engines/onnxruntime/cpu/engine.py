@@ -25,6 +25,7 @@ from overpaint.engines.session.declared import check_graph
 from overpaint.engines.session.session import Session
 
 from .doubling import convolve_before_doubling
+from .halves import leave_mapped
 from .norms import normalize_exactly
 
 PROVIDER: Final = "CPUExecutionProvider"
@@ -69,7 +70,7 @@ class CpuEngine:
         options = session_options(runtime, threads or usable_cores())
         model: str | bytes
         if plan is None:
-            model = to_load(graph, options, cpu_rewrite(component))
+            model = to_load(graph, options, as_opened(component))
         else:
             model = os.fspath(plan)
             options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -109,8 +110,19 @@ class CpuEngine:
         """Nothing to do: ONNX Runtime's memory goes with its session, and that with this."""
 
 
+def as_opened(component: Component) -> Rewrite:
+    """How a graph is rewritten before it is loaded: to compute less, and to hold fewer copies."""
+    rewrite = cpu_rewrite(component)
+
+    def both(model: bytes) -> bytes | None:
+        less = rewrite(model)
+        return leave_mapped(less or model) or less
+
+    return both
+
+
 def cpu_rewrite(component: Component) -> Rewrite:
-    """How a processor's graph is rewritten before it is loaded."""
+    """How a graph is rewritten for a processor to compute less."""
     if component.compute_dtype != "float32":
         return _as_it_is
     return normalize_exactly if _sees_a_picture(component) else convolve_before_doubling
