@@ -7,14 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from real_checkpoint import write_file, write_folder
+from real_checkpoint import write_file, write_folder, write_t5_tokenizer
 from real_sizes import Work, table
 from tests.bundle.single_files import tiny_library
 from tests.checkpoints import clip_vocabulary
+from tokenizers import Tokenizer
 
 from overpaint.bundle.format.manifest_file import read_manifest
 from overpaint.bundle.importing import import_checkpoint
 from overpaint.bundle.importing.library import Library
+from overpaint.bundle.tokenizer.files import pad_token_id
 
 HOUSE = Path(__file__).parents[2]
 RESULTS = sorted((HOUSE / "bench" / "results").glob("real-sizes-*.json"))
@@ -38,6 +40,16 @@ def test_a_checkpoint_of_random_weights_is_a_whole_one(
     imported = import_checkpoint(made, tmp_path / "bundle", library=library)
     assert imported.architecture == family
     assert "text_encoder_3" not in read_manifest(tmp_path / "bundle").components
+
+
+def test_t5_s_stand_in_reads_a_prompt_and_ends_it_as_t5_does(tmp_path: Path) -> None:
+    write_t5_tokenizer(tmp_path, 500)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert tokenizer.get_vocab_size() == 500
+    assert pad_token_id(tmp_path) == tokenizer.token_to_id("<pad>") == 0
+    ids = tokenizer.encode("a lighthouse, at dusk").ids
+    assert ids[-1] == tokenizer.token_to_id("</s>")
+    assert tokenizer.token_to_id("<unk>") not in ids
 
 
 def test_every_step_names_what_it_makes(tmp_path: Path) -> None:
