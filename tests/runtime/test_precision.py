@@ -84,7 +84,7 @@ def test_weights_too_large_for_openvino_in_f32_are_compared_with_onnxruntimes_pi
 
 
 @needs_bf16
-@pytest.mark.parametrize("name", ["tiny_schnell", "tiny_z_image", "tiny_klein"])
+@pytest.mark.parametrize("name", ["tiny_schnell", "tiny_z_image"])
 def test_streams_of_picture_and_text_are_painted_in_bf16(
     name: str, request: pytest.FixtureRequest
 ) -> None:
