@@ -21,7 +21,11 @@ FLUX_MODULES = [*MMDIT_MODULES, "proj_mlp", "proj_out", "to_add_out", "x_embedde
 Z_IMAGE_MODULES = ["to_q", "to_k", "to_v", "to_out.0", "w1", "w2", "w3"]
 Z_IMAGE_MODULES += ["0.adaLN_modulation.0"]
 KLEIN_MODULES = [*MMDIT_MODULES[:7], "to_add_out", "linear_in", "linear_out", "to_qkv_mlp_proj"]
-KLEIN_MODULES += ["attn.to_out", "x_embedder", "single_stream_modulation.linear"]
+KLEIN_MODULES += [
+    "single_transformer_blocks.0.attn.to_out",
+    "x_embedder",
+    "single_stream_modulation.linear",
+]
 
 TARGETS: dict[str, dict[str, list[str]]] = {
     "sd1": {"unet": UNET_MODULES + CONVOLUTIONS, "text_encoder": TEXT_MODULES},

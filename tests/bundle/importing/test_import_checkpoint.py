@@ -38,7 +38,7 @@ FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1", "z-image", "fl
 INPAINTING = {f"{family}-inpainting": family for family in ("sd1", "sdxl", "sd3")}
 KINDS = (*FAMILIES, *INPAINTING)
 SIZES = {"batch": 2, "tokens": 77, "latent_height": 8, "latent_width": 12}
-SIZES |= {"height": 64, "width": 96}
+SIZES |= {"height": 64, "width": 96, "references": 3}
 
 
 @pytest.fixture(scope="module")
