@@ -21,7 +21,7 @@ import diffusers
 import torch
 import transformers
 
-Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1", "z-image"]
+Family = Literal["sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1", "z-image", "flux2-klein"]
 
 CLIP_L_WIDTH = 32
 CLIP_G_WIDTH = 48
@@ -44,9 +44,9 @@ def tiny_checkpoint(
     """Write a diffusers folder for `family` and return its path.
 
     `dtype` is how the weights are stored. `turbo`: the few-step, guidance-free variant (SDXL Turbo,
-    SD 3.5 Large Turbo, FLUX.1 schnell, Z-Image-Turbo, by their configs). `t5`: whether SD 3 has its
-    third encoder (without it, diffusers loads the folder with `text_encoder_3=None,
-    tokenizer_3=None`).
+    SD 3.5 Large Turbo, FLUX.1 schnell, Z-Image-Turbo, FLUX.2 klein, by their configs). `t5`:
+    whether SD 3 has its third encoder (without it, diffusers loads the folder with
+    `text_encoder_3=None, tokenizer_3=None`).
     `shard_size`: split weights as large checkpoints are ("200KB"). `time_cond_proj_dim`: a UNet
     with a guidance embedding, as LCM distillation makes them. `inpainting`: a denoiser that takes
     the mask and the masked picture's latents behind the noisy latents.
@@ -60,6 +60,8 @@ def tiny_checkpoint(
             pipeline = _flux1(schnell=turbo)
         elif family == "z-image":
             pipeline = _z_image(turbo=turbo)
+        elif family == "flux2-klein":
+            pipeline = _flux2_klein(distilled=turbo)
         elif family in ("sdxl", "sdxl-refiner"):
             pipeline = _sdxl(
                 refiner=family == "sdxl-refiner",
@@ -76,9 +78,9 @@ def tiny_checkpoint(
         pipeline.to(dtype=dtype)
     transformers.utils.logging.disable_progress_bar()
     pipeline.save_pretrained(folder, safe_serialization=True, **shards)
-    if turbo and family not in (
-        "flux1",
-        "z-image",
+    if turbo and family in (
+        "sdxl",
+        "sd3",
     ):  # all that tells SD 3.5 Large Turbo's files from SD 3.5 Large's
         index = json.loads((folder / "model_index.json").read_text())
         index["_name_or_path"] = (
@@ -291,6 +293,28 @@ def _z_image(*, turbo: bool) -> Any:
     )
 
 
+def _flux2_klein(*, distilled: bool) -> Any:
+    transformer = diffusers.Flux2Transformer2DModel(
+        in_channels=128,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=4,
+        joint_attention_dim=3 * QWEN_WIDTH,
+        guidance_embeds=False,
+        axes_dims_rope=(4, 4, 4, 4),
+    )
+    _calibrate_flux2(transformer)
+    return diffusers.Flux2KleinPipeline(
+        transformer=transformer,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=_vae_flux2(),
+        text_encoder=_qwen3(whole=True),
+        tokenizer=_qwen3_tokenizer(),
+        is_distilled=distilled,
+    )
+
+
 # ---------------------------------------------------------------------------- their parts
 
 
@@ -328,6 +352,33 @@ def _vae(
                 conv.weight.copy_(eye + 0.02 * torch.randn_like(conv.weight))
                 conv.bias.mul_(0.1)
         decoded = vae.decode(vae.encode(pixels).latent_dist.mean).sample
+        last = vae.decoder.conv_out
+        gain = 0.5 / decoded.std((0, 2, 3))
+        last.weight.mul_(gain[:, None, None, None])
+        last.bias.copy_((last.bias - decoded.mean((0, 2, 3))) * gain)
+    return vae.eval()
+
+
+def _vae_flux2() -> diffusers.AutoencoderKLFlux2:
+    """Its latents lie off the centre and are not of unit size: its statistics say how."""
+    vae = diffusers.AutoencoderKLFlux2(
+        block_out_channels=(16, 16, 32, 32),
+        layers_per_block=1,
+        latent_channels=32,
+        norm_num_groups=8,
+        sample_size=64,
+    )
+    with torch.no_grad():
+        for conv in (vae.quant_conv, vae.post_quant_conv):
+            eye = torch.eye(conv.out_channels)[:, :, None, None]
+            conv.weight.copy_(eye + 0.02 * torch.randn_like(conv.weight))
+            conv.bias.mul_(0.1)
+        pixels = torch.nn.functional.interpolate(torch.randn(4, 3, 8, 8), 64).clamp(-1, 1)
+        mean = vae.encode(pixels).latent_dist.mean
+        patches = torch.nn.functional.pixel_unshuffle(mean, 2)
+        vae.bn.running_mean.copy_(patches.mean((0, 2, 3)))
+        vae.bn.running_var.copy_(patches.var((0, 2, 3)))
+        decoded = vae.decode(mean).sample
         last = vae.decoder.conv_out
         gain = 0.5 / decoded.std((0, 2, 3))
         last.weight.mul_(gain[:, None, None, None])
@@ -383,6 +434,27 @@ def _calibrate_flux(transformer: diffusers.FluxTransformer2DModel) -> None:
         ).sample
         transformer.proj_out.weight.div_(out.std())
         transformer.proj_out.bias.div_(out.std())
+    transformer.eval()
+
+
+def _calibrate_flux2(transformer: diffusers.Flux2Transformer2DModel) -> None:
+    """Scale the last layer to unit outputs, after making prompt and reference pictures matter."""
+    rows, columns, nowhere = torch.arange(16) // 4, torch.arange(16) % 4, torch.zeros(16)
+    values = ("to_v", "add_v_proj", "to_out", "to_add_out", "context_embedder")
+    with torch.no_grad():
+        for name, weight in transformer.named_parameters():
+            if any(part in name for part in values):
+                weight.mul_(3)
+            if "modulation" in name:
+                weight.mul_(6)
+        out = transformer(
+            hidden_states=torch.randn(2, 16, 128),
+            encoder_hidden_states=torch.randn(2, 77, 3 * QWEN_WIDTH),
+            timestep=torch.full((2,), 0.5),
+            img_ids=torch.stack([nowhere, rows, columns, nowhere], dim=1),
+            txt_ids=torch.cat([torch.zeros(77, 3), torch.arange(77)[:, None]], dim=1),
+        ).sample
+        transformer.proj_out.weight.div_(out.std())
     transformer.eval()
 
 
@@ -447,19 +519,20 @@ def _t5() -> transformers.PreTrainedModel:
     return model
 
 
-def _qwen3() -> transformers.PreTrainedModel:
+def _qwen3(*, whole: bool = False) -> transformers.PreTrainedModel:
+    """The language model that an encoder is a part of, if `whole`."""
     config = transformers.Qwen3Config(
         vocab_size=len(_qwen3_vocabulary()[0]) + len(CHAT_TOKENS),
         hidden_size=QWEN_WIDTH,
         intermediate_size=2 * QWEN_WIDTH,
-        num_hidden_layers=3,
+        num_hidden_layers=4 if whole else 3,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=16,
         rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         tie_word_embeddings=True,
     )
-    model = transformers.Qwen3Model(config).eval()
+    model = (transformers.Qwen3ForCausalLM if whole else transformers.Qwen3Model)(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim == 2:

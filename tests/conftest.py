@@ -31,6 +31,7 @@ FAMILIES = {
     "sd3": "tiny_sd3",
     "flux1": "tiny_flux1",
     "z-image": "tiny_z_image",
+    "flux2-klein": "tiny_klein",
 }
 """Each family's tiny checkpoint: the name of its fixture."""
 
@@ -239,6 +240,20 @@ def tiny_z_image(build_once: BuildOnce) -> Path:
 def tiny_z_image_bundle(tiny_z_image: Path, exported: Export) -> Path:
     """Its bundle, in float32."""
     return exported("z-image.bundle", tiny_z_image)
+
+
+@pytest.fixture(scope="session")
+def tiny_klein(build_once: BuildOnce) -> Path:
+    """FLUX.2 klein: latents of four cells as one, three of Qwen3's states, for four steps."""
+    from tests.checkpoints import tiny_checkpoint
+
+    return build_once("klein", lambda folder: tiny_checkpoint("flux2-klein", folder, turbo=True))
+
+
+@pytest.fixture(scope="session")
+def tiny_klein_bundle(tiny_klein: Path, exported: Export) -> Path:
+    """Its bundle, in float32."""
+    return exported("klein.bundle", tiny_klein)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,12 @@ MMDIT_MODULES += ["ff.net.0.proj", "ff.net.2", "norm1.linear"]
 FLUX_MODULES = [*MMDIT_MODULES, "proj_mlp", "proj_out", "to_add_out", "x_embedder", "norm.linear"]
 Z_IMAGE_MODULES = ["to_q", "to_k", "to_v", "to_out.0", "w1", "w2", "w3"]
 Z_IMAGE_MODULES += ["0.adaLN_modulation.0"]
+KLEIN_MODULES = [*MMDIT_MODULES[:7], "to_add_out", "linear_in", "linear_out", "to_qkv_mlp_proj"]
+KLEIN_MODULES += [
+    "single_transformer_blocks.0.attn.to_out",
+    "x_embedder",
+    "single_stream_modulation.linear",
+]
 
 TARGETS: dict[str, dict[str, list[str]]] = {
     "sd1": {"unet": UNET_MODULES + CONVOLUTIONS, "text_encoder": TEXT_MODULES},
@@ -36,6 +42,7 @@ TARGETS: dict[str, dict[str, list[str]]] = {
     },
     "flux1": {"transformer": FLUX_MODULES, "text_encoder": TEXT_MODULES},
     "z-image": {"transformer": Z_IMAGE_MODULES},
+    "flux2-klein": {"transformer": KLEIN_MODULES},
 }
 
 

@@ -155,6 +155,7 @@ GRIDS["z-image"] = {
     "steps": (1, 8),
     "guidance_scale": (1.0, 4.0),
 }
+GRIDS["flux2-klein"] = {**FLUX, "guidance_scale": (1.0, 4.0)}
 
 
 def grid(axes: Axes, cell: Callable[..., C] = Cell) -> list[C]:
@@ -204,7 +205,12 @@ class Reference:
     def __init__(self, checkpoint: Path) -> None:
         own = diffusers.DiffusionPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32)
         self.scheduler = own.scheduler
-        self.image = diffusers.AutoPipelineForImage2Image.from_pipe(own)
+        self.klein = isinstance(own, diffusers.Flux2KleinPipeline)
+        """FLUX.2 klein has strength where a part is repainted. Here that is all of the picture."""
+        if self.klein:
+            self.image = klein_inpainting(own)
+        else:
+            self.image = diffusers.AutoPipelineForImage2Image.from_pipe(own)
         # SDXL's refiner knows image to image alone.
         self.text = None if own is self.image or "Img2Img" in type(own).__name__ else own
         for pipe in (self.image, self.text):
@@ -228,9 +234,11 @@ class Reference:
             # SD 3's pipeline would resize to 1024x1024 of its own accord; the others take no size.
             options = {**(options if self.flow else {}), "image": photograph(cell.size)}
             options["strength"] = cell.strength
+            if self.klein:
+                options["mask_image"] = Image.new("L", cell.size, 255)
         pipe.scheduler = SCHEDULERS[cell.sampler](self.scheduler.config) or self.scheduler
         images = pipe(
-            cell.prompt,
+            prompt=cell.prompt,
             num_inference_steps=cell.steps,
             **self._guidance(cell),
             generator=torch.Generator().manual_seed(SEED),
@@ -240,6 +248,8 @@ class Reference:
 
     def _guidance(self, cell: Cell) -> dict[str, Any]:
         """How diffusers is asked for a cell's guidance."""
+        if self.klein:
+            return klein_guidance(self.image, cell.guidance_scale, cell.negative_prompt)
         if self.told is None:
             return {
                 "guidance_scale": cell.guidance_scale - 1 + self.none,
@@ -272,6 +282,26 @@ class Reference:
     def floored(self, size: tuple[int, int]) -> tuple[int, int]:
         """Sides as text to image takes them."""
         return size[0] // self.multiple * self.multiple, size[1] // self.multiple * self.multiple
+
+
+KLEIN_STATES = (1, 2, 3)
+"""Those that FLUX.2 klein takes of a Qwen3 of four layers."""
+
+
+def klein_inpainting(own: Any) -> Any:
+    """FLUX.2 klein's inpainting, guided where it is asked to be, which diffusers does not do for a
+    distilled checkpoint. Both pipelines then are."""
+    pipe = diffusers.Flux2KleinInpaintPipeline.from_pipe(own)
+    for one in (own, pipe):
+        one.register_to_config(is_distilled=False)
+    return pipe
+
+
+def klein_guidance(pipe: Any, scale: float, negative: str | None) -> dict[str, Any]:
+    """Its pipelines know the empty negative prompt alone; another one is encoded before."""
+    states = {"text_encoder_out_layers": KLEIN_STATES}
+    embeds, _ = pipe.encode_prompt(negative or "", **states)
+    return {"guidance_scale": scale, "negative_prompt_embeds": embeds, **states}
 
 
 def ours(pipe: Img2Img, cell: Cell) -> Pixels:

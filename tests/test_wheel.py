@@ -113,7 +113,8 @@ def test_the_light_install_knows_the_architectures_that_import_fills(
     command = [host / "overpaint", "import", empty, "--output", tmp_path / "bundle"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
-    assert "holds no model that is known here; flux.1-dev, flux.1-schnell, sd1.5, " in done.stderr
+    known = "flux.1-dev, flux.1-schnell, flux.2-klein-4b, flux.2-klein-base-4b, sd1.5, "
+    assert f"holds no model that is known here; {known}" in done.stderr
 
 
 def test_the_installed_environment_stays_small(host: Path) -> None:

@@ -54,10 +54,14 @@ def single_file(checkpoint: Path) -> Tensors:
             value = tensor.T if source.transposed else tensor
             if component == "vae" and ".attn_1." in source.rows[0].name and value.ndim == 2:
                 value = value[:, :, None, None]
-            for rows, piece in zip(source.rows, value.chunk(len(source.rows)), strict=True):
+            chunks = value.chunk(len(source.rows)) if value.ndim else (value,)
+            for rows, piece in zip(source.rows, chunks, strict=True):
                 parts.setdefault(rows.name, {})[rows.part] = piece
         for name, pieces in parts.items():
-            file[prefix + name] = torch.cat([pieces[i] for i in sorted(pieces)]).contiguous()
+            in_order = [piece for _, piece in sorted(pieces.items())]
+            file[prefix + name] = (
+                torch.cat(in_order) if in_order[0].ndim else in_order[0]
+            ).contiguous()
     return file
 
 

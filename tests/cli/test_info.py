@@ -63,6 +63,14 @@ SAID = {
         "16 channels, 8x8 pixels each; scaled by 0.3611, shifted by 0.1159",
         "sides are multiples of 16; 16 to 4096 pixels",
     ),
+    "tiny_klein": (
+        "flux2-klein (FLUX.2 klein), flow prediction",
+        "defaults     strength 0.8, 4 steps, guidance 1",
+        "text_encoder: Qwen3, 512 tokens, padded with",
+        "128 channels, 16x16 pixels each; scaled by 1",
+        "the denoiser looks at the picture that is repainted",
+        "sides are multiples of 16; 16 to 4096 pixels",
+    ),
     "tiny_schnell": (
         "defaults     strength 0.6, 4 steps, guidance 1",
         "text_encoder_2: T5, 256 tokens, padded with 0",

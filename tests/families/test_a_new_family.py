@@ -122,6 +122,7 @@ def test_its_graphs_are_what_its_third_file_says(toy: str, tmp_path: Path) -> No
     for name, config in {"transformer": {"toys": 3}, "unet": unet, "vae": vae}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(msgspec.json.encode(config).decode())
-    index = {name: ["a library", "A class"] for name in ("transformer", "unet", "vae")}
+    index = {name: ["a library", "A class"] for name in ("transformer", "unet")}
+    index["vae"] = ["diffusers", "AutoencoderKL"]
     parts = parts_of(Checkpoint(tmp_path, "toys", index), "float32")
     assert [part.component for part in parts] == ["vae_encoder", "unet", "vae_decoder"]

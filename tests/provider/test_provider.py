@@ -27,7 +27,7 @@ from overpaint.runtime.control.opening import with_control
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 ON_NO_GPU = "onnxruntime 1.31.1 CUDA on no GPU"  # and no word of what it does without
-FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1", "z-image")
+FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1", "z-image", "flux2-klein")
 OF_SHAPES = {"Add", "Cast", "Concat", "Div", "Gather", "Mul", "Range", "Reshape", "Shape", "Slice",
              "Squeeze", "Sub", "Unsqueeze"}  # fmt: skip
 """What arithmetic on sizes is made of; the processor does it, and a captured graph has it done."""

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 FAMILIES = (
     *("tiny_sd1", "tiny_sd2", "tiny_sdxl", "tiny_refiner", "tiny_sd3"),
-    *("tiny_flux1", "tiny_z_image"),
+    *("tiny_flux1", "tiny_z_image", "tiny_klein"),
 )
 SIZE = (64, 64)
 
@@ -104,7 +104,7 @@ def test_a_denoiser_that_is_told_guidance_is_guided_by_a_negative_prompt_on_top(
         pipe(photograph(SIZE), PROMPT, true_cfg_scale=4)
 
 
-@pytest.mark.parametrize("name", ["tiny_schnell", "tiny_z_image"])
+@pytest.mark.parametrize("name", ["tiny_schnell", "tiny_z_image", "tiny_klein"])
 @pytest.mark.parametrize(
     "options", [{"device": "openvino"}, {"low_memory": True}, {"dtype": "float16"}], ids=str
 )
@@ -123,7 +123,8 @@ def test_new_families_are_the_same_on_other_engines_in_little_memory_and_nearly_
     with Img2Img.open(bundle, **options) as pipe:
         *steps, done = pipe.stream(photograph(SIZE), PROMPT, **asked)
     assert difference(np.asarray(wanted), np.asarray(done.result.images[0])) <= limit
-    assert steps[0].preview().size == (8, 8)
+    cell = pipe.bundle.manifest.latents.downscale
+    assert steps[0].preview().size == (SIZE[0] // cell, SIZE[1] // cell)
 
 
 def test_turbos_four_steps_do_not_discard_the_picture(turbo: Path) -> None:

@@ -57,7 +57,7 @@ def loras(
             "ink": make(family, 1, TARGETS[family]),
             "wash": make(family, 2, {next(iter(TARGETS[family])): ["to_q", "to_v"]}),
         }
-        for family in ("sd1", "sdxl", "sd3", "flux1", "z-image")
+        for family in ("sd1", "sdxl", "sd3", "flux1", "z-image", "flux2-klein")
     }
 
 
@@ -77,7 +77,10 @@ def painted(pipe: Img2Img, lora: dict[str, float] | None = None, **options: Any)
     "family",
     [
         *("sd1", "sdxl", "sd3"),
-        *(pytest.param(one, marks=pytest.mark.parity) for one in ("flux1", "z-image")),
+        *(
+            pytest.param(one, marks=pytest.mark.parity)
+            for one in ("flux1", "z-image", "flux2-klein")
+        ),
     ],
 )
 def test_every_weight_paints_what_diffusers_paints_with_these_adapters(
@@ -99,7 +102,7 @@ def test_every_weight_paints_what_diffusers_paints_with_these_adapters(
             assert difference(theirs, painted(pipe, weights)) <= LIMIT, weights
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux1", "z-image"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux1", "z-image", "flux2-klein"])
 def test_a_weight_of_1_paints_as_the_fused_one_and_0_as_the_base_to_the_bit(
     family: str, bundles: dict[str, Path], loras: dict[str, dict[str, Path]]
 ) -> None:

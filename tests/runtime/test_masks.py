@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -274,6 +275,15 @@ class TestCells:
         assert not hard_cells(stroke, 8, "nearest").any()
         assert hard_cells(stroke, 8, "any")[0, 0, :, 0].all()
         assert hard_cells(stroke, 8, "any").sum() == 8
+
+    @pytest.mark.parametrize("cell", [8, 16])
+    def test_cells_by_their_middle_are_those_of_bilinear_interpolation(self, cell: int) -> None:
+        """torch's, as diffusers' FLUX.2 inpainting has it."""
+        pixels = np.random.default_rng(0).random((4 * cell, 6 * cell)) < 0.5
+        wanted = torch.nn.functional.interpolate(
+            torch.from_numpy(pixels)[None, None].float(), size=(4, 6), mode="bilinear"
+        )
+        assert np.allclose(hard_cells(pixels, cell, "middle"), wanted.numpy(), atol=1e-6)
 
     def test_a_stroke_between_the_cells_is_said_where_it_is_lost(self, pipe: Img2Img) -> None:
         picture, stroke = photograph((64, 64)), rectangle((64, 64), (3, 0, 4, 64))

@@ -25,6 +25,8 @@ from tests.parity import (
     Axes,
     Pixels,
     difference,
+    klein_guidance,
+    klein_inpainting,
     measured,
     pairwise,
     photograph,
@@ -76,7 +78,7 @@ GRIDS: dict[str, Axes] = {
         "mask": ("half", "thin lines", "grey"),
     },
 }
-GRIDS["tiny_z_image"] = GRIDS["tiny_flux1"]
+GRIDS["tiny_z_image"] = GRIDS["tiny_klein"] = GRIDS["tiny_flux1"]
 
 INPAINTING = {f"inpainting {family}": family for family in ("sd1", "sd2", "sdxl", "sd3")}
 """Denoisers that see the mask and the masked picture, for which nothing is put back."""
@@ -122,7 +124,11 @@ class Reference:
     def __init__(self, checkpoint: Path) -> None:
         own = diffusers.DiffusionPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32)
         self.scheduler = own.scheduler
-        self.pipe = diffusers.AutoPipelineForInpainting.from_pipe(own)
+        self.klein = isinstance(own, diffusers.Flux2KleinPipeline)
+        if self.klein:
+            self.pipe = klein_inpainting(own)
+        else:
+            self.pipe = diffusers.AutoPipelineForInpainting.from_pipe(own)
         self.pipe.set_progress_bar_config(disable=True)
         flow = hasattr(self.pipe, "transformer")
         self.multiple = 16 if flow else 8
@@ -140,13 +146,17 @@ class Reference:
     def __call__(self, cell: Cell, generator: Any = None) -> Pixels:
         self.pipe.scheduler = SCHEDULERS[cell.sampler](self.scheduler.config) or self.scheduler
         width, height = (side // self.multiple * self.multiple for side in cell.size)
+        if self.klein:
+            guided = klein_guidance(self.pipe, cell.guidance_scale, "blurry, text")
+        else:
+            scale = cell.guidance_scale - 1 + self.none
+            guided = {"guidance_scale": scale, "negative_prompt": "blurry, text"}
         images = self.pipe(
-            PROMPT,
+            prompt=PROMPT,
             image=photograph(cell.size),
             mask_image=mask(cell.mask, cell.size),
-            negative_prompt="blurry, text",
             num_inference_steps=cell.steps,
-            guidance_scale=cell.guidance_scale - 1 + self.none,
+            **guided,
             strength=cell.strength,
             width=width,
             height=height,

@@ -39,6 +39,7 @@ FIXTURES = {
     "flux1": "tiny_flux1",
     "flux1-schnell": "tiny_schnell",
     "z-image": "tiny_z_image",
+    "flux2-klein": "tiny_klein",
 }
 Pair = tuple[Reference, Img2Img]
 _OPENED: dict[str, Pair] = {}

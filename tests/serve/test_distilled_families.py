@@ -23,7 +23,7 @@ from overpaint.serve.config import Config
 from overpaint.serve.jobs.engines.bundles import Opening, served_bundle
 
 SIZE = (64, 64)
-FAMILIES = {"tiny_schnell": 4, "tiny_z_image": 8}
+FAMILIES = {"tiny_schnell": 4, "tiny_z_image": 8, "tiny_klein": 4}
 """Each with the steps that it was distilled for."""
 
 
@@ -50,7 +50,11 @@ def test_a_served_mode_leaves_steps_and_guidance_to_the_checkpoint(
 
 
 @pytest.mark.parametrize(
-    "name", ["tiny_z_image", pytest.param("tiny_schnell", marks=pytest.mark.parity)]
+    "name",
+    [
+        *("tiny_z_image", "tiny_klein"),
+        pytest.param("tiny_schnell", marks=pytest.mark.parity),
+    ],
 )
 def test_what_is_measured_beside_diffusers_is_the_same_work(
     name: str, request: pytest.FixtureRequest

@@ -316,7 +316,10 @@ def _pipeline(folder: Path, dtype: Any) -> Any:
     # An index may leave out what its pipeline insists on: a safety checker, which nobody has here.
     required = [k for k, v in takes.items() if v.default is v.empty and k != "self"]
     kept = {k: parts.get(k) for k in takes if k in parts or k in required}
-    return diffusers.AutoPipelineForImage2Image.from_pipe(made(**kept, **plain))
+    own = made(**kept, **plain)
+    if index["_class_name"] == "Flux2KleinPipeline":  # which has strength there alone
+        return diffusers.Flux2KleinInpaintPipeline.from_pipe(own)
+    return diffusers.AutoPipelineForImage2Image.from_pipe(own)
 
 
 def _modules(pipe: Any) -> dict[str, Any]:
@@ -362,8 +365,11 @@ def _contender(
     }
     if "height" in inspect.signature(pipe.__call__).parameters:
         options |= {"width": image.width, "height": image.height}
-    # FLUX.1's branches of guidance go through the denoiser one after the other.
-    apart = options.get("true_cfg_scale", 1) > 1
+    klein = type(pipe).__name__.startswith("Flux2Klein")
+    if klein:
+        options["mask_image"] = Image.new("L", image.size, 255)
+    # FLUX's branches of guidance go through the denoiser one after the other.
+    apart = options.get("guidance_scale" if klein else "true_cfg_scale", 1) > 1
     denoiser = pipe.transformer if getattr(pipe, "unet", None) is None else pipe.unet
     spent: dict[str, list[float]] = {}
     _watch(pipe, "encode_prompt", "text", spent)
@@ -401,6 +407,11 @@ def _of_family(pipe: Any, scale: float) -> dict[str, Any]:
     prompt's length where it has another default."""
     if type(pipe).__name__.startswith("ZImage"):
         return {"guidance_scale": scale - 1}
+    if type(pipe).__name__.startswith("Flux2Klein"):
+        pipe.register_to_config(is_distilled=False)  # else it is guided by no scale
+        layers = pipe.text_encoder.config.num_hidden_layers
+        states = tuple(layers * quarter // 4 for quarter in (1, 2, 3))
+        return {"guidance_scale": scale, "text_encoder_out_layers": states}
     config = pipe.transformer.config if getattr(pipe, "transformer", None) is not None else {}
     if config.get("guidance_embeds") is False:  # FLUX.1 schnell, which is not told it
         guided = {"true_cfg_scale": scale, "negative_prompt": ""} if scale > 1 else {}

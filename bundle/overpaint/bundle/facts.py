@@ -43,10 +43,11 @@ class Latents(Record, frozen=True, kw_only=True):
 class TextEncoder(Record, frozen=True, kw_only=True):
     """How one text encoder is fed, and which of its outputs conditions the denoiser.
 
-    `length` tokens, padded with `pad_token_id`; of `qwen3` at the most so many, and none is padded.
+    `length` tokens, padded with `pad_token_id`; of `qwen3` at the most so many, and none is padded
+    but where it `hides_padding`: its `attention_mask` then says which tokens are the prompt's.
     `hidden` names the graph output taken as context
-    (`last_hidden_state`, or `hidden_states.<k>` counted from 0), if any; `pooled` the one taken as
-    the pooled vector, if any.
+    (`last_hidden_state`, or `hidden_states.<k>` counted from 0, or several of these side by side,
+    `hidden_states.<i>-<j>-<k>`), if any; `pooled` the one taken as the pooled vector, if any.
     """
 
     component: str
@@ -56,6 +57,12 @@ class TextEncoder(Record, frozen=True, kw_only=True):
     pad_token_id: int
     hidden: str | None
     pooled: str | None = None
+    hides_padding: bool = False
+
+    @property
+    def pads(self) -> bool:
+        """Whether each prompt is filled up to `length`."""
+        return self.kind != "qwen3" or self.hides_padding
 
 
 class Text(Record, frozen=True, kw_only=True):

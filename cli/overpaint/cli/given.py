@@ -18,6 +18,7 @@ class Given:
     mask: Picture | None
     references: tuple[Picture, ...]
     reference_masks: tuple[Picture, ...]
+    looked_at: tuple[Picture, ...]
 
     @classmethod
     def read(cls, options: Options) -> Given:
@@ -26,6 +27,7 @@ class Given:
             None if options.mask is None else read_mask(options.mask),
             tuple(map(read, options.ip_adapter_image)),
             tuple(map(read_mask, options.ip_adapter_mask)),
+            tuple(map(read, options.reference_image)),
         )
 
     def asked(self) -> dict[str, Any]:
@@ -34,4 +36,6 @@ class Given:
         if self.references:
             asked["ip_adapter_image"] = [one.sha256 for one in self.references]
             asked["ip_adapter_mask"] = [one.sha256 for one in self.reference_masks]
+        if self.looked_at:
+            asked["reference_image"] = [one.sha256 for one in self.looked_at]
         return asked

@@ -139,7 +139,7 @@ def _text(what: Description) -> Iterator[str]:
     for encoder in what.text.encoders:
         pooled = "" if encoder.hidden is not None else ", pooled alone"
         fed = f"{encoder.length} tokens, padded with {encoder.pad_token_id}{pooled}"
-        if encoder.kind == "qwen3":
+        if not encoder.pads:
             fed = f"at most {encoder.length} tokens"
         yield f"  text         {encoder.component}: {_KINDS[encoder.kind]}, {fed}"
     if what.text.t5_length and not any(one.kind == "t5" for one in what.text.encoders):
@@ -171,6 +171,9 @@ def _pictures(what: Description, manifest: Manifest) -> Iterator[str]:
     )
     if what.inpaints:
         yield "  masks        its denoiser is shown the mask and what of the picture is kept"
+    if manifest.looks_at_pictures:
+        yield "  looks at     the denoiser looks at the picture that is repainted, and at others:"
+        yield "               --reference-image PICTURE"
     limits = "no limits declared" if what.inferred else declared
     yield f"  pictures     sides are multiples of {latents.multiple}; {limits}"
     if refined := FAMILIES[what.family].refines:

@@ -116,6 +116,7 @@ class Painter:
             lora={name: choice.weight for name, choice in options.live.items()},
             ip_adapter_image=tuple(one.image for one in given.references),
             ip_adapter_mask=tuple(one.image for one in given.reference_masks),
+            reference_image=tuple(one.image for one in given.looked_at),
             control=options.controls.shown,
         )
 

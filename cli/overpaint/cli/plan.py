@@ -48,7 +48,7 @@ def plan_of(
     if settings.seeds is None:
         settings = replace(settings, seed=seed)
     also_read = [*options.controls.files, *([options.mask] if options.mask else [])]
-    also_read += [*options.ip_adapter_image, *options.ip_adapter_mask]
+    also_read += [*options.ip_adapter_image, *options.ip_adapter_mask, *options.reference_image]
     varied = variation_seed(settings, seed)
     # what tells the pictures apart
     told = settings.seeds or seeds(seed if varied is None else varied, settings.n)

@@ -54,13 +54,13 @@ class Repeat:
         if mask is not None and not painted:
             raise UsageError(f"--mask: {self.path} was painted without one; leave it out")
 
-    def check_references(self, pictures: list[Path]) -> None:
-        """Raise UsageError where a reference picture is missing, or there were fewer."""
-        painted = len(self.said.get("ip_adapter_image_sha256") or ())
+    def check_references(self, option: str, pictures: list[Path]) -> None:
+        """Raise UsageError where one of an option's pictures is missing, or there were fewer."""
+        painted = len(self.said.get(f"{option}_sha256") or ())
         if painted != len(pictures):
             raise UsageError(
                 f"--repeat: {self.path} was painted with {painted} reference pictures, and "
-                f"{len(pictures)} are named with --ip-adapter-image"
+                f"{len(pictures)} are named with --{option.replace('_', '-')}"
             )
 
     def controls(self, given: Controls) -> Controls:

@@ -145,6 +145,12 @@ def run(
         list[Path] | None,
         typer.Option(metavar="PICTURE", help="Where it counts, white; one for each. Repeatable."),
     ] = None,
+    reference_image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PICTURE", help="A picture that FLUX.2 looks at beside IMAGE. Repeatable."
+        ),
+    ] = None,
     control: Annotated[
         list[str] | None,
         typer.Option(
@@ -241,7 +247,8 @@ def run(
             raise UsageError(f"{told}: leave them out; --repeat knows")
         again = Repeat.of(repeat)
         again.check_mask(mask)
-        again.check_references(ip_adapter_image or [])
+        again.check_references("ip_adapter_image", ip_adapter_image or [])
+        again.check_references("reference_image", reference_image or [])
         controls = again.controls(controls)
         arguments, settings = again.arguments(arguments or []), again.settings(settings)
         text_to_image, hand_over = again.text_to_image, again.hand_over
@@ -266,6 +273,7 @@ def run(
         ip_adapter=ip_adapter,
         ip_adapter_image=tuple(ip_adapter_image or ()),
         ip_adapter_mask=tuple(ip_adapter_mask or ()),
+        reference_image=tuple(reference_image or ()),
         controls=controls,
         text_to_image=text_to_image,
         device=device,

@@ -52,6 +52,7 @@ class Options:
     ip_adapter: Path | None = None
     ip_adapter_image: tuple[Path, ...] = ()
     ip_adapter_mask: tuple[Path, ...] = ()
+    reference_image: tuple[Path, ...] = ()
     text_to_image: bool
     device: str
     precision: str

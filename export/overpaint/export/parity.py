@@ -25,8 +25,8 @@ from .part import Part
 
 LIMITS: Final = {"float32": 1e-4, "float16": 2e-2}
 _SIZES: Final = (
-    {"batch": 1, "tokens": 1, "height": 1, "width": 1},
-    {"batch": 3, "tokens": 77, "height": 9, "width": 11},
+    {"batch": 1, "tokens": 1, "height": 1, "width": 1, "references": 0},
+    {"batch": 3, "tokens": 77, "height": 9, "width": 11, "references": 30},
 )
 """In units of a range's multiple; heights and widths are those of pixels and of latents alike."""
 
@@ -98,12 +98,20 @@ def _random(
     shape = [s if isinstance(s, int) else _side(s, part.ranges[s], sizes) for s in tensor.shape]
     rows = _side("tokens", part.ranges["tokens"], sizes) if "tokens" in part.ranges else 0
     draw: dict[str, Callable[[], torch.Tensor]] = {
+        "attention_mask": lambda: _of_prompts(shape, generator),
         "caption_length": lambda: torch.randint(1, 1 + rows, shape, generator=generator),
         "input_ids": lambda: torch.randint(part.config["vocab_size"], shape, generator=generator),
+        "reference_places": lambda: torch.randint(30, shape, generator=generator).float(),
         "timestep": lambda: torch.randint(1000, shape, generator=generator).float(),
         "time_ids": lambda: torch.randint(1024, shape, generator=generator).float(),
     }
     return draw.get(tensor.name, lambda: torch.randn(shape, generator=generator))()
+
+
+def _of_prompts(shape: list[int], generator: torch.Generator) -> torch.Tensor:
+    """Ones for the tokens of prompts, zeros behind them."""
+    own = torch.randint(1, 1 + shape[1], (shape[0], 1), generator=generator)
+    return (torch.arange(shape[1])[None] < own).long()
 
 
 def _side(name: str, values: Range, sizes: Mapping[str, int]) -> int:

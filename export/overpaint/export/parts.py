@@ -8,7 +8,7 @@ from overpaint.bundle.families import family_of
 from overpaint.bundle.tensor import DType
 
 from .families import EXPORTS
-from .networks.autoencoder import vae_decoder_part, vae_encoder_part
+from .networks.autoencoder import vae_parts
 from .networks.text import text_part
 from .part import Part
 
@@ -22,15 +22,17 @@ def parts_of(checkpoint: Checkpoint, compute: DType) -> list[Part]:
     configs = component_configs(checkpoint)
     vae = configs["vae"]
     # A VAE whose activations overflow half precision is marked (XL's is, and overflows on encode
-    # as well).
-    vae_compute: DType = "float32" if vae.get("force_upcast", False) else compute
+    # as well). FLUX.2's has no such mark: its authors compute in bfloat16, which has the range.
+    marked = vae.get("force_upcast", "batch_norm_eps" in vae)
+    vae_compute: DType = "float32" if marked else compute
+    encoder, decoder = vae_parts(checkpoint.class_name("vae"), vae, vae_compute)
     return [
         *(
             text_part(name, checkpoint.class_name(name), configs[name], compute)
             for name in layout.TEXT_ENCODERS
             if name in configs
         ),
-        vae_encoder_part(vae, vae_compute),
+        encoder,
         EXPORTS[family_of(configs, checkpoint.name).name].denoiser(configs, compute),
-        vae_decoder_part(vae, vae_compute),
+        decoder,
     ]

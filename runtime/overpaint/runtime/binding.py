@@ -18,6 +18,7 @@ from .controlled import steering
 from .denoiser import Branches
 from .denoiser.engine import EngineCalls, Tally
 from .denoiser.tiled import tiled
+from .shown import Shown
 from .stage import Stage
 from .tiles.windows import Window
 
@@ -34,7 +35,8 @@ class Binding:
 
     branches: of guidance, 2 or 1. constants: inputs that stay the same, for all branches and images
     of the batch. networks: control networks, their hints of the whole picture. channels: what an
-    inpainting denoiser sees behind the latents, (B,E,h,w). tally: counts the calls.
+    inpainting denoiser sees behind the latents, (B,E,h,w). pictures: what it looks at. tally:
+    counts the calls.
     """
 
     stage: Stage
@@ -44,6 +46,7 @@ class Binding:
     constants: Mapping[str, Array]
     networks: Sequence[Network]
     channels: Array | None
+    pictures: Shown | None
     tally: Tally
 
     def predict(self, cancel: Cancel | None) -> Branches:
@@ -52,7 +55,8 @@ class Binding:
         if windows is None:
             return self._calls()
         seen = replace(self, shape=(*self.shape[:2], windows[0].height, windows[0].width))
-        if _TIME_IDS not in self.constants and not self.networks and self.channels is None:
+        placed = self.channels is not None or self.pictures is not None
+        if _TIME_IDS not in self.constants and not self.networks and not placed:
             calls = [seen._calls()] * len(windows)  # to whom one place is as another
         else:
             calls = [seen._in(window)._calls() for window in windows]
@@ -68,6 +72,7 @@ class Binding:
             constants=constants,
             networks=[replace(one, hint=one.hint[window.of()]) for one in self.networks],
             channels=None if self.channels is None else self.channels[window.of()],
+            pictures=None if self.pictures is None else self.pictures.of(window),
         )
 
     def _placed(self, time_ids: Array, window: Window) -> Array:
@@ -80,10 +85,11 @@ class Binding:
 
     def _calls(self) -> EngineCalls:
         stage, around = self.stage, (self.branches, *self.shape)
+        pictures = {} if self.pictures is None else self.pictures.inputs(self.shape[1])
         return EngineCalls(
             self.session,
             FAMILIES[stage.engines.bundle.manifest.family].denoiser,
-            self.constants,
+            {**self.constants, **pictures},
             stage.job.schedule,
             self.shape,
             branches=self.branches,

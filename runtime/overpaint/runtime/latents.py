@@ -19,15 +19,22 @@ MAX_LOGVAR: Final = 20.0
 
 
 def moments(outputs: Mapping[str, npt.NDArray[Any]]) -> Array:
-    """What the VAE encoder puts out -> the posterior's moments (B,2C,h,w), a copy.
+    """What the VAE encoder puts out -> the posterior's moments (B,2C,h,w), a copy; or latents
+    (B,C,h,w), where a family takes nothing else of the posterior.
 
     An encoder that samples inside its graph (early exports of optimum's) gives a `latent_sample`,
     which is taken for a posterior without width.
     """
-    if "latent_parameters" in outputs:
-        return np.array(outputs["latent_parameters"], np.float32)
+    for name in ("latent_parameters", "latents"):
+        if name in outputs:
+            return np.array(outputs[name], np.float32)
     sample = np.asarray(outputs["latent_sample"], np.float32)
     return np.concatenate([sample, np.full_like(sample, MIN_LOGVAR)], axis=1)
+
+
+def has_width(moments: npt.NDArray[Any], latents: Latents) -> bool:
+    """Whether these are moments, of which a sample is drawn."""
+    return bool(moments.shape[1] == 2 * latents.channels)
 
 
 def encode(moments: npt.NDArray[Any], noise: Array, latents: Latents) -> Array:
@@ -37,7 +44,12 @@ def encode(moments: npt.NDArray[Any], noise: Array, latents: Latents) -> Array:
     (Kingma & Welling 2013; diffusers' DiagonalGaussianDistribution), shifted and scaled.
     """
     mean, logvar = np.split(moments.astype(np.float32, copy=False), 2, axis=1)
-    sample = mean + np.exp(np.float32(0.5) * np.clip(logvar, MIN_LOGVAR, MAX_LOGVAR)) * noise
+    deviation = np.exp(np.float32(0.5) * np.clip(logvar, MIN_LOGVAR, MAX_LOGVAR))
+    return scaled(mean + deviation * noise, latents)
+
+
+def scaled(sample: Array, latents: Latents) -> Array:
+    """A sample (B,C,h,w) of the posterior as the diffusion model has it."""
     offset, factor = _affine(latents)
     return np.asarray((sample - offset) * factor, np.float32)
 

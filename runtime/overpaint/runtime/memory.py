@@ -25,6 +25,7 @@ from overpaint.bundle import layout
 from overpaint.bundle.errors import BundleError, UsageError
 from overpaint.bundle.files.json import read_json
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.bundle.format.manifest import Manifest
 from overpaint.bundle.graph import count
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.host.memory import memory_limit
@@ -56,7 +57,7 @@ def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
         if decision is None or held is None:
             return
         manifest = engines.bundle.manifest
-        points = prod(job.seen) // manifest.latents.downscale**2
+        points = (prod(job.seen) + _looked_at(manifest, job)) // manifest.latents.downscale**2
         batch = job.batch * (2 if job.guided else 1)
         scores = attention(engines.bundle, points) if decision.chosen.device == "cpu" else 0
         run = engines.seeing if job.references and engines.seeing else engines.bundle
@@ -79,6 +80,12 @@ def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
             f"{needed / 1e9:.1f} GB of memory, and there are {limit / 1e9:.1f} GB here; ask for a "
             "smaller size, fewer pictures at a time, or low_memory"
         )
+
+
+def _looked_at(manifest: Manifest, job: Job) -> int:
+    """Pixels of the pictures that a denoiser has beside those that it paints."""
+    own = prod(job.seen) if manifest.looks_at_pictures and job.pixels is not None else 0
+    return own + sum(prod(one.shape[2:]) for one in job.beside.pixels)
 
 
 def estimate(

@@ -66,6 +66,7 @@ class Parameters:
     or nothing.
     ip_adapter, ip_adapter_sha256: what reference pictures were seen through, None without any;
     ip_adapter_image_sha256, ip_adapter_mask_sha256: theirs and their masks', as they were read.
+    reference_image_sha256: of the pictures that the denoiser itself looked at.
     sampler_run: what "default" was. guidance: "classifier-free", "embedded" (the denoiser takes the
     scale itself) or "none". loras: those that are fused into the weights, by their files' names,
     and those that were turned, by names of their own. precision: what the denoiser computed in.
@@ -100,6 +101,7 @@ class Parameters:
     ip_adapter_sha256: str | None = None
     ip_adapter_image_sha256: tuple[str, ...] = ()
     ip_adapter_mask_sha256: tuple[str, ...] = ()
+    reference_image_sha256: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """By name: every option as it was run, and all that is said here."""

@@ -189,6 +189,7 @@ class Img2Img(Closing):
         lora: Mapping[str, float] | None = None,
         ip_adapter_image: ImageLike | Sequence[ImageLike] = (),
         ip_adapter_mask: ImageLike | Sequence[ImageLike] = (),
+        reference_image: ImageLike | Sequence[ImageLike] = (),
         control: Mapping[str, Control] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
@@ -205,6 +206,8 @@ class Img2Img(Closing):
         opened, or that lie in the `lora_folder`; those that it does not name have none.
         `ip_adapter_image`, one or several, are reference pictures, seen through the adapter that
         the pipeline was opened with; `ip_adapter_mask`, one for each, is white where it counts.
+        `reference_image`, one or several, are pictures that the denoiser itself looks at beside
+        `image`, as FLUX.2 klein does.
         `refiner`, another pipeline with latents like these (SDXL's refiner), finishes what this one
         begins: it takes the latents over after the part `hand_over`, between 0 and 1 and 0.8 where
         None, of the way from noise to picture.
@@ -213,7 +216,7 @@ class Img2Img(Closing):
 
         Raises UsageError, ImageError, SessionError, CancelledError.
         """
-        references = ip_adapter_image, ip_adapter_mask
+        references = ip_adapter_image, ip_adapter_mask, reference_image
         request = self._request(
             image, prompt, mask, lora, references, control, refiner, hand_over, options
         )
@@ -228,6 +231,7 @@ class Img2Img(Closing):
         lora: Mapping[str, float] | None = None,
         ip_adapter_image: ImageLike | Sequence[ImageLike] = (),
         ip_adapter_mask: ImageLike | Sequence[ImageLike] = (),
+        reference_image: ImageLike | Sequence[ImageLike] = (),
         control: Mapping[str, Control] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
@@ -238,7 +242,7 @@ class Img2Img(Closing):
 
         Closing the iterator early (or leaving it to be collected) ends the run.
         """
-        references = ip_adapter_image, ip_adapter_mask
+        references = ip_adapter_image, ip_adapter_mask, reference_image
         request = self._request(
             image, prompt, mask, lora, references, control, refiner, hand_over, options
         )
@@ -251,6 +255,7 @@ class Img2Img(Closing):
         lora: Mapping[str, float] | None = None,
         ip_adapter_image: ImageLike | Sequence[ImageLike] = (),
         ip_adapter_mask: ImageLike | Sequence[ImageLike] = (),
+        reference_image: ImageLike | Sequence[ImageLike] = (),
         control: Mapping[str, Control] | None = None,
         refiner: Img2Img | None = None,
         hand_over: float | None = None,
@@ -258,7 +263,7 @@ class Img2Img(Closing):
         **options: Unpack[Options],
     ) -> Result:
         """A picture of `size` (width, height) from `prompt` alone, on the same sessions."""
-        references = ip_adapter_image, ip_adapter_mask
+        references = ip_adapter_image, ip_adapter_mask, reference_image
         request = self._request(
             None, prompt, None, lora, references, control, refiner, hand_over, options
         )
@@ -355,7 +360,7 @@ class Img2Img(Closing):
         prompt: str,
         mask: ImageLike | None,
         lora: Mapping[str, float] | None,
-        references: tuple[ImageLike | Sequence[ImageLike], ImageLike | Sequence[ImageLike]],
+        references: Sequence[ImageLike | Sequence[ImageLike]],
         control: Mapping[str, Control] | None,
         refiner: Img2Img | None,
         hand_over: float | None,
@@ -368,7 +373,7 @@ class Img2Img(Closing):
             finishing = Refiner(refiner.engines, HAND_OVER if hand_over is None else hand_over)
         elif hand_over is not None:
             raise UsageError("hand_over: it says when a refiner takes over, and none is given")
-        pictures, masks = map(_several, references)
+        pictures, masks, looked_at = map(_several, references)
         return Request(
             image,
             prompt,
@@ -379,6 +384,7 @@ class Img2Img(Closing):
             control=dict(control or {}),
             ip_adapter_image=pictures,
             ip_adapter_mask=masks,
+            reference_image=looked_at,
         )
 
 

@@ -28,6 +28,7 @@ from .denoiser.zero_star import optimised, still_at_first
 from .engines import turned_by
 from .ip_adapter.tokens import reference_inputs
 from .prepare import negative_scale
+from .shown import Shown
 from .stage import Stage
 from .text.conditioning import Conditioning
 
@@ -42,13 +43,15 @@ def denoiser_of(
     *,
     seen: Array | None = None,
     channels: Array | None = None,
+    pictures: Shown | None = None,
     networks: Sequence[Network] = (),
     cancel: Cancel | None = None,
 ) -> Denoiser:
     """The denoiser of `stage` for latents of `shape` (B,C,h,w), everything bound that stays.
 
     tally: counts what is computed. seen: tokens of reference pictures. channels: what an inpainting
-    denoiser sees behind the latents. networks: the control networks of the run.
+    denoiser sees behind the latents. pictures: what it looks at. networks: the control networks
+    of the run.
     """
 
     @functools.cache
@@ -64,6 +67,7 @@ def denoiser_of(
                 constants=_constants(stage, one, shape[0], shown),
                 networks=networks,
                 channels=channels,
+                pictures=pictures,
                 tally=tally,
             ).predict(cancel)
             for one, shown in zip(whole.calls, _parts(references, len(whole.calls)), strict=True)

@@ -27,6 +27,7 @@ from .ip_adapter.references import References, read_references
 from .masks.ground import Ground, check_mask_settings, read_ground
 from .masks.masking import Masking, masking
 from .masks.region import region
+from .reference_images import ReferenceImages, read_reference_images
 from .request import Request
 from .resolved import Resolved, resolve
 from .schedule import Schedule, brought_up_to_date, make_schedule, read_scheduler_config
@@ -58,7 +59,8 @@ class Job:
     controlling: what each control network is shown. masking: None where all of the picture is
     repainted. batch: how many images go through the denoiser together. guided: whether guidance
     needs the negative prompt, which doubles the denoiser's batch. lora: the weights of the LoRAs
-    that turn, by name. references: the reference pictures, or None.
+    that turn, by name. references: an adapter's reference pictures, or None. beside: the pictures
+    that the denoiser itself looks at.
     """
 
     prompt: str
@@ -76,6 +78,7 @@ class Job:
     warnings: tuple[str, ...]
     lora: Mapping[str, float]
     references: References | None = None
+    beside: ReferenceImages = ReferenceImages()  # noqa: RUF009 - frozen
 
     def sees_mask(self, manifest: Manifest) -> bool:
         """Whether the denoiser or a control network sees what is masked, so that nothing is put
@@ -143,15 +146,16 @@ def prepare(
     if tile is not None and request.ip_adapter_mask:
         raise UsageError("ip_adapter_mask: reference pictures are seen by every tile; leave it out")
     references = read_references(seeing.manifest if seeing else None, request, size, cells)
+    beside = read_reference_images(manifest, request.reference_image)
     if settings.guess_mode and not request.control:
         raise UsageError("guess_mode: there is no control; give one, or leave guess_mode out")
     held = possible.nearest(ground.picture.size) if ground and in_latents else size
     canvas, masked = _canvas(ground, settings, held, manifest, schedule.requested, enlarge)
-    told = (*resolved.warnings, *notes, *schedule_warnings(schedule, resolved))
+    looks = manifest.looks_at_pictures
+    told = (*resolved.warnings, *notes, *schedule_warnings(schedule, resolved, looks=looks))
     if manifest.inpaints and ground is not None and masked is None:
         told += (ALL_REPAINTED,)
-    if references is not None:
-        told += references.notes
+    told += (references.notes if references else ()) + beside.notes
     if masked is not None:
         told += masked.warnings
         if masked.empty and masked.paste is not None:
@@ -171,6 +175,7 @@ def prepare(
         batch=batch_size(manifest, settings.pictures, guided),
         warnings=told,
         references=references,
+        beside=beside,
         lora=request.lora_weights(),
     )
 
@@ -244,7 +249,8 @@ def _canvas(
         box = region(ground.feathered, size, settings.mask_padding)
         placement = place(ground.picture.size, size, "pad", box)
     cell = manifest.latents.downscale
-    masked = masking(ground, settings, placement, cell=cell, steps=steps)
+    usual = FAMILIES[manifest.family].mask_cells
+    masked = masking(ground, settings, placement, cell=cell, usual=usual, steps=steps)
     return masked.canvas, masked
 
 
@@ -329,7 +335,7 @@ def check_context(manifest: Manifest, tokens: int) -> None:
 
 def schedule_for(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> Schedule:
     """The rows that `resolved` asks of this bundle, for a picture of `size` (width, height)."""
-    family, cell = FAMILIES[bundle.manifest.family], bundle.manifest.latents.downscale
+    family, side = FAMILIES[bundle.manifest.family], bundle.manifest.latents.multiple
     config = read_scheduler_config(bundle.folder / layout.SCHEDULER_CONFIG)
     if family.legacy_scheduler_config:
         config = brought_up_to_date(config)
@@ -343,14 +349,18 @@ def schedule_for(bundle: Bundle, resolved: Resolved, size: tuple[int, int]) -> S
         rounding=family.rounding,
         denoising_start=resolved.denoising_start,
         denoising_end=resolved.denoising_end,
-        image_tokens=(size[0] // cell // 2) * (size[1] // cell // 2),
+        image_tokens=(size[0] // side) * (size[1] // side),
+        shift=family.shift,
         even_sigmas=family.even_sigmas,
         eta=resolved.settings.eta,
     )
 
 
-def schedule_warnings(schedule: Schedule, resolved: Resolved) -> tuple[str, ...]:
-    """What of a schedule a caller should know who did not ask for it."""
+def schedule_warnings(
+    schedule: Schedule, resolved: Resolved, *, looks: bool = False
+) -> tuple[str, ...]:
+    """What of a schedule a caller should know who did not ask for it. `looks`: whether the denoiser
+    looks at the picture, wherever it starts from."""
     asked = f"strength {resolved.strength} of {resolved.steps} steps"
     ignored = tuple(
         f"sampler: {schedule.sampler} has no use for {field}, which the checkpoint's scheduler "
@@ -369,7 +379,7 @@ def schedule_warnings(schedule: Schedule, resolved: Resolved) -> tuple[str, ...]
             f"{asked} rounds to none: the picture passes the VAE and is not repainted; raise "
             "either, or ask for steps_mode exact",
         )
-    if schedule.discards_image:
+    if schedule.discards_image and not looks:
         return (
             *ignored,
             f"{asked} leaves none out, and a flow model's first step starts from pure noise: "

@@ -85,6 +85,7 @@ def _parameters(
         ip_adapter_sha256=seeing.sha256 if seeing else None,
         ip_adapter_image_sha256=references.sha256 if references else (),
         ip_adapter_mask_sha256=references.mask_sha256 if references else (),
+        reference_image_sha256=base.job.beside.sha256,
         control=tuple(one.told() for one in base.job.controlling),
         steps_run=sum(stage.job.schedule.executed for stage in stages),
         sampler_run=base.job.schedule.sampler,

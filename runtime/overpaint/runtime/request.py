@@ -39,7 +39,8 @@ class Request:
     """A picture to repaint as `prompt` says. Without `image` it is text to image. `mask`: white is
     repainted, black is kept. `lora`: weights of LoRAs that the pipeline has open, from -2 to 2, by
     name; what the prompt says of them is added. `ip_adapter_image`: reference pictures;
-    `ip_adapter_mask`: where each of them counts, white, or none. `control`: by the names of the
+    `ip_adapter_mask`: where each of them counts, white, or none. `reference_image`: pictures that
+    the denoiser itself looks at. `control`: by the names of the
     control networks that are open, what each is shown."""
 
     image: ImageLike | None
@@ -50,6 +51,7 @@ class Request:
     lora: Mapping[str, float] = field(default_factory=dict)
     ip_adapter_image: tuple[ImageLike, ...] = ()
     ip_adapter_mask: tuple[ImageLike, ...] = ()
+    reference_image: tuple[ImageLike, ...] = ()
     control: Mapping[str, Control] = field(default_factory=dict)
 
     def lora_weights(self) -> dict[str, float]:

@@ -67,7 +67,9 @@ def run(
         with log.watch.stage("encode"):
             tokens = _encode_references(stages[0], log)
             hints = encode_hints(stages[0], log.watch)
-        begun = start(stages[0].job, moments, engines.bundle.manifest.latents)
+        manifest = engines.bundle.manifest
+        looks = manifest.looks_at_pictures
+        begun = start(stages[0].job, moments, manifest.latents, looks=looks)
         total = sum(stage.calls for stage in stages)
         for stage in stages:
             first = stages[0].job.schedule.skipped
@@ -139,13 +141,15 @@ def _encode_picture(stages: list[Stage], log: Log, cancel: Cancel | None) -> Mom
     job, inpaints = stage.job, any(one.engines.bundle.manifest.inpaints for one in stages)
     # Where all starts from noise, only a denoiser that needs its surroundings put back wants them.
     held = [job.masking and not one.job.sees_mask(one.engines.bundle.manifest) for one in stages]
-    pixels = job.pixels if any(held) or not starts_from_noise(job) else None
-    if pixels is None and not inpaints:
+    looks = stage.engines.bundle.manifest.looks_at_pictures
+    pixels = job.pixels if any(held) or looks or not starts_from_noise(job) else None
+    if pixels is None and not inpaints and not job.beside.pixels:
         return Moments(picture=None, masked=None)
     with encoder(stage, log, cancel) as moments:
         return Moments(
             picture=None if pixels is None else moments(pixels),
             masked=moments(job.unmasked_pixels()) if inpaints else None,
+            others=tuple(moments(one) for one in job.beside.pixels),
         )
 
 
@@ -197,6 +201,7 @@ def _denoise(
                 log.tally,
                 seen=seen,
                 channels=None if channels is None else channels[some],
+                pictures=begun.pictures,
                 networks=networks,
                 cancel=cancel,
             )

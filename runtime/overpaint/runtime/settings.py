@@ -118,8 +118,9 @@ class Settings:
         at the run's size, and scaled back.
     mask_fill: what the run starts from under the mask: the picture, the colours around it, noise,
         or nothing.
-    mask_cells: which latent cells a hard mask repaints: "any" that it touches, or the "nearest", as
-        diffusers does; None is "any" where the result is pasted.
+    mask_cells: which latent cells a hard mask repaints: "any" that it touches; the "nearest", as
+        diffusers does; the "middle" by its four middle pixels, as diffusers does for FLUX.2. None
+        is "any" where the result is pasted, and diffusers' where it is not.
     mask_paste: the repainted part is put into the picture as it was read, so that outside of the
         mask every pixel stays; without it the result is the run's, at the run's size.
 
@@ -265,7 +266,7 @@ class Settings:
     )
     mask_cells: str | None = option(
         None,
-        "Cells that a mask repaints; absent, any, and nearest without paste",
+        "Cells that a mask repaints; absent, any, and without paste as diffusers has it",
         choices=lambda: MASK_CELLS,
     )
     mask_paste: bool = option(True, "Keep every pixel outside of the mask as it was read")

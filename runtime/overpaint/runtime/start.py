@@ -14,6 +14,7 @@ from . import latents
 from .masks.masking import Masking
 from .noise import Generator, generator
 from .prepare import Job
+from .shown import Shown
 from .variation import slerp
 
 Array = npt.NDArray[np.float32]
@@ -21,24 +22,28 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
-    """Of the VAE's posteriors, (1,2C,h,w): the picture's, None where none enters the run; and, for
-    an inpainting denoiser, those of the picture with the masked part left out."""
+    """Of the VAE's posteriors, (1,2C,h,w), or (1,C,h,w) where they have no width: the picture's,
+    None where none enters the run; for an inpainting denoiser, those of the picture with the masked
+    part left out; and those of pictures that the denoiser looks at besides."""
 
     picture: Array | None
     masked: Array | None
+    others: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """x (n,C,h,w), a generator for each image, which goes on from there; and for masks the
     picture's own latents z and the noise in x, both (n,C,h,w), and the channels (n,1+C,h,w) that an
-    inpainting denoiser sees beside x."""
+    inpainting denoiser sees beside x. pictures: what the denoiser looks at, None where it
+    looks at none."""
 
     x: Array
     generators: list[Generator]
     z: Array | None
     noise: Array | None
     channels: Array | None
+    pictures: Shown | None
 
 
 def starts_from_noise(job: Job) -> bool:
@@ -51,17 +56,21 @@ def starts_from_noise(job: Job) -> bool:
     return hard and resolved.strength == 1 and resolved.denoising_start is None
 
 
-def start(job: Job, moments: Moments, scale: Latents) -> Start:
+def start(job: Job, moments: Moments, scale: Latents, *, looks: bool = False) -> Start:
     """Draw all that is drawn before the loop. Image by image, in a generator's order in diffusers:
-    the picture's posterior, the noise, the masked picture's posterior; then what fills the mask."""
+    the picture's posterior, the noise, the masked picture's posterior; then what fills the mask.
+    `looks`: whether the denoiser looks at pictures."""
     generators = [generator(job.resolved.rng, seed) for seed in job.resolved.seeds]
     shape, schedule = job.latent_shape(scale), job.schedule
     z = noise = channels = None
     if moments.picture is not None:
-        own = moments.picture.shape[1] // 2, *moments.picture.shape[2:]
-        z = latents.encode(moments.picture, draw(generators, own), scale)
-        if own != shape:
+        z = _sampled(moments.picture, generators, scale)
+        if z.shape[1:] != shape:
             z = latents.resized(z, shape[1:])
+    pictures = Shown(
+        picture=None if z is None else z[:1],
+        others=tuple(latents.scaled(one, scale) for one in moments.others),
+    )
     if z is None or schedule.noise or job.masking is not None:
         noise = _varied(job, draw(generators, shape))
     if moments.masked is not None or job.masking is not None:
@@ -72,8 +81,21 @@ def start(job: Job, moments: Moments, scale: Latents) -> Start:
     if z is not None and job.masking is not None:
         z = _filled(z, job.masking, generators)
     return Start(
-        x=_noised(job, z, noise), generators=generators, z=z, noise=noise, channels=channels
+        x=_noised(job, z, noise),
+        generators=generators,
+        z=z,
+        noise=noise,
+        channels=channels,
+        pictures=pictures if looks else None,
     )
+
+
+def _sampled(moments: Array, generators: Sequence[Generator], scale: Latents) -> Array:
+    """Latents (n,C,h,w), one drawn by each generator, or all alike where nothing is to be drawn."""
+    own = scale.channels, *moments.shape[2:]
+    if latents.has_width(moments, scale):
+        return latents.encode(moments, draw(generators, own), scale)
+    return np.repeat(latents.scaled(moments, scale), len(generators), axis=0)
 
 
 def _varied(job: Job, noise: Array) -> Array:

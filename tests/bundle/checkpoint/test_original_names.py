@@ -16,12 +16,13 @@ import transformers
 from diffusers.loaders import single_file_utils
 
 from overpaint.bundle.checkpoint.original_names.flux import flux_source
+from overpaint.bundle.checkpoint.original_names.flux2 import Flux2VaeNames, flux2_source
 from overpaint.bundle.checkpoint.original_names.mmdit import MmditNames
 from overpaint.bundle.checkpoint.original_names.text import clip_source, openclip_source, t5_source
 from overpaint.bundle.checkpoint.original_names.unet import UnetNames
 from overpaint.bundle.checkpoint.original_names.vae import VaeNames
 from overpaint.bundle.checkpoint.original_names.z_image import z_image_source
-from overpaint.bundle.checkpoint.source import Source
+from overpaint.bundle.checkpoint.source import Source, whole
 
 Tensors = dict[str, torch.Tensor]
 SD_LEVELS = {
@@ -186,6 +187,43 @@ def test_every_tensor_of_a_z_image_has_the_name_diffusers_reads() -> None:
         prefixed(file, "model.diffusion_model.")
     )
     assert_same(ours, theirs)
+
+
+def test_every_tensor_of_a_flux2_has_the_name_diffusers_reads() -> None:
+    with torch.device("meta"):
+        transformer = diffusers.Flux2Transformer2DModel(num_layers=2, guidance_embeds=False)
+    ours = {
+        name: torch.randn(tensor.shape[0], *(1 for _ in tensor.shape[1:]))
+        for name, tensor in transformer.state_dict().items()
+    }
+    file = single_file(ours, flux2_source)
+    names = {
+        "img_in.weight",
+        "double_blocks.1.txt_attn.qkv.weight",
+        "single_blocks.47.linear1.weight",
+    }
+    assert names <= {*file}
+    theirs = single_file_utils.convert_flux2_transformer_checkpoint_to_diffusers(file)
+    assert_same(ours, theirs)
+
+
+def test_flux2s_vae_has_its_convolutions_of_moments_and_latents_within_its_halves() -> None:
+    """As black-forest-labs' `flux2-vae.safetensors` has them; the rest is Stable Diffusion's."""
+    with torch.device("meta"):
+        names = [*diffusers.AutoencoderKLFlux2().state_dict()]
+    source = Flux2VaeNames.of(names).source
+    plain = VaeNames.of(names).source
+    for name in names:
+        assert (found := source(name)) is not None
+        place = {
+            "quant_conv.weight": "encoder.quant_conv.weight",
+            "quant_conv.bias": "encoder.quant_conv.bias",
+            "post_quant_conv.weight": "decoder.post_quant_conv.weight",
+            "post_quant_conv.bias": "decoder.post_quant_conv.bias",
+            "bn.running_mean": "bn.running_mean",
+            "bn.running_var": "bn.running_var",
+        }.get(name)
+        assert found == (plain(name) if place is None else whole(place))
 
 
 def clip(layers: int, width: int, *, projection: bool) -> Any:

@@ -133,8 +133,8 @@ FILE = {"size": 1, "sha256": SHA}
         (
             "family",
             "sd9",
-            "family: expected 'flux1', 'sd1', 'sd2', 'sd3', 'sdxl', 'sdxl-refiner' or 'z-image', "
-            "got 'sd9'",
+            "family: expected 'flux1', 'flux2-klein', 'sd1', 'sd2', 'sd3', 'sdxl', 'sdxl-refiner' "
+            "or 'z-image', got 'sd9'",
         ),
         ("denoiser", "transformer", "denoiser: expected 'unet' for sd1"),
         ("prediction", "flow", "prediction: expected 'epsilon', 'v_prediction' or 'sample'"),

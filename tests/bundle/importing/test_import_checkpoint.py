@@ -34,11 +34,11 @@ from overpaint.bundle.tensor import Tensor
 from overpaint.bundle.tokenizer.files import pad_token_id
 from overpaint.engines.onnxruntime.cpu.decode import decode
 
-FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1", "z-image")
+FAMILIES = ("sd1", "sd2", "sdxl", "sdxl-refiner", "sd3", "flux1", "z-image", "flux2-klein")
 INPAINTING = {f"{family}-inpainting": family for family in ("sd1", "sdxl", "sd3")}
 KINDS = (*FAMILIES, *INPAINTING)
 SIZES = {"batch": 2, "tokens": 77, "latent_height": 8, "latent_width": 12}
-SIZES |= {"height": 64, "width": 96}
+SIZES |= {"height": 64, "width": 96, "references": 3}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_a_single_file_imports_to_the_numbers_of_its_folders_export(
         import_checkpoint(folder, tmp_path / "wanted", library=library)
         wanted, t5 = tmp_path / "wanted", checkpoint / "tokenizer_3"
     else:
-        given = {"flux1": "tokenizer_2", "z-image": "tokenizer"}
+        given = {"flux1": "tokenizer_2", "z-image": "tokenizer", "flux2-klein": "tokenizer"}
         t5 = checkpoint / given[kind] if kind in given else None
         wanted = models[kind].bundle
     made = import_checkpoint(path, tmp_path / "bundle", library=library, tokenizer=t5)
@@ -222,7 +222,7 @@ def test_sd3_without_t5_imports_without_it(
     assert index["text_encoder_3"] == index["tokenizer_3"] == [None, None]
 
 
-@pytest.mark.parametrize("family", ["flux1", "z-image"])
+@pytest.mark.parametrize("family", ["flux1", "z-image", "flux2-klein"])
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
 def test_a_file_with_the_denoiser_alone_is_completed_by_a_folder(
     prefix: str,

@@ -51,6 +51,8 @@ PARAMETERS = {
     ("flux.1-schnell", "transformer"): 11_891_178_560,
     ("flux.1-dev", "text_encoder_2"): 4_762_310_656,
     ("z-image-turbo", "transformer"): 6_154_908_736,
+    ("flux.2-klein-4b", "transformer"): 3_875_544_576,
+    ("flux.2-klein-4b", "vae"): 84_046_115,
 }
 
 
@@ -64,7 +66,8 @@ def test_a_packaged_architecture_has_its_models_parameters(
     name: str, component: str, library: Library
 ) -> None:
     slots = slots_of(library, name, component)
-    buffers = sum(math.prod(slots[key].shape) for key in slots if key == "pos_embed.pos_embed")
+    kept = {"pos_embed.pos_embed", "bn.running_mean", "bn.running_var"}
+    buffers = sum(math.prod(slots[key].shape) for key in slots if key in kept)
     total = sum(math.prod(slot.shape) for slot in slots.values())
     assert total - buffers == PARAMETERS[name, component]
 
@@ -113,8 +116,8 @@ def test_every_packaged_graph_is_whole_and_its_parity_is_known(library: Library)
     assert stored == set(library.index.graphs)
 
 
-def test_all_of_it_is_little_more_than_a_megabyte() -> None:
-    assert sum(file.stat().st_size for file in PACKAGED.rglob("*") if file.is_file()) < 1_200_000
+def test_all_of_it_is_less_than_a_megabyte_and_a_half() -> None:
+    assert sum(file.stat().st_size for file in PACKAGED.rglob("*") if file.is_file()) < 1_500_000
 
 
 def test_the_packaged_vocabulary_is_clips(library: Library) -> None:
@@ -174,7 +177,7 @@ def test_true_checkpoints_are_recognised_as_files_and_as_folders(
     assert as_folder.names == same
 
 
-@pytest.mark.parametrize("name", ["sd3.5-large", "flux.1-dev", "z-image-turbo"])
+@pytest.mark.parametrize("name", ["sd3.5-large", "flux.1-dev", "z-image-turbo", "flux.2-klein-4b"])
 def test_at_true_size_every_byte_of_a_file_is_pointed_at_once(
     name: str, library: Library, tmp_path: Path
 ) -> None:

@@ -33,7 +33,7 @@ HALF = 2
 Sources: TypeAlias = dict[str, dict[str, Source]]
 """By component and weight: where it lies."""
 
-LARGE = ["sd3.5-large", "flux.1-dev", "flux.1-schnell", "z-image-turbo"]
+LARGE = ["sd3.5-large", "flux.1-dev", "flux.1-schnell", "z-image-turbo", "flux.2-klein-4b"]
 SIZES = ["sd1.5", *(pytest.param(name, marks=pytest.mark.parity) for name in LARGE)]
 
 
@@ -177,7 +177,8 @@ def library() -> Library:
 def tokenizers(request: pytest.FixtureRequest, name: str, library: Library) -> Path | None:
     """A folder with the tokenizer that the package does not carry, where `name` needs one."""
     family = library.architectures[name].family
-    fixture = {"sd3": "tiny_sd3", "flux1": "tiny_flux1", "z-image": "tiny_z_image"}.get(family)
+    given = {"sd3": "tiny_sd3", "flux1": "tiny_flux1", "z-image": "tiny_z_image"}
+    fixture = (given | {"flux2-klein": "tiny_klein"}).get(family)
     return None if fixture is None else request.getfixturevalue(fixture)
 
 
@@ -205,9 +206,9 @@ def test_a_folders_weights_are_pointed_at_where_they_lie(
 def test_a_single_files_weights_are_pointed_at_where_they_lie(
     name: str, library: Library, tokenizers: Path | None, tmp_path: Path
 ) -> None:
-    """FLUX.1's and Z-Image's hold the denoiser alone, and the rest is a folder's."""
+    """FLUX's and Z-Image's hold the denoiser alone, and the rest is a folder's."""
     sources, rest, held = in_single_file(library, name), None, list(in_folder(library, name))
-    if library.architectures[name].family in ("flux1", "z-image"):
+    if library.architectures[name].family in ("flux1", "z-image", "flux2-klein"):
         write_folder(library, name, tmp_path / "rest", without=["transformer"])
         rest = with_tokenizers(tmp_path / "rest", tokenizers)
         sources = in_folder(library, name) | {"transformer": sources["transformer"]}

@@ -90,7 +90,7 @@ def assert_changed(before: dict[str, Tensors], after: dict[str, Tensors], *names
     ("family", "weight"),
     [
         *(("sd1", 1.0), ("sd1", -0.5), ("sd2", 0.35), ("sdxl", 0.35)),
-        *(("sd3", 0.35), ("flux1", 0.35), ("z-image", 0.35)),
+        *(("sd3", 0.35), ("flux1", 0.35), ("z-image", 0.35), ("flux2-klein", 0.35)),
     ],
 )
 def test_a_lora_as_diffusers_saves_it_is_fused_as_diffusers_fuses_it(
@@ -405,6 +405,46 @@ def test_a_lora_of_z_image_is_fused_under_each_trainers_names(
         ("lora_unet_layers_1_", "_", kohyas, split),
         ("diffusion_model.layers.1.", ".", own, [("attention.qkv", up)]),
         ("lora_unet_layers_1_", "_", kohyas, [("attention.qkv", up)]),
+    ):
+        file = {}
+        for module, rows in modules:
+            name = prefix + module.replace(".", dot)
+            file[f"{name}.{factors[0]}"], file[f"{name}.{factors[1]}"] = down, rows
+        path = tmp_path / "style.safetensors"
+        safetensors.torch.save_file({key: one.clone() for key, one in file.items()}, path)
+        fused = ours(base, LoraChoice(path, 0.7))["transformer"]
+        for name, tensor in before.items():
+            torch.testing.assert_close(fused[name], tensor + wanted.get(name, 0), msg=name)
+
+
+def test_a_lora_of_flux2_is_fused_under_each_trainers_names(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """diffusers', ai-toolkit's and kohya's; those of the original layers, of which query, key and
+    value are one in double blocks, and in single ones all is one in both."""
+    torch.manual_seed(5)
+    base, width = pipeline(checkpoint("flux2-klein")), 64
+    before = weights(base)["transformer"]
+    wide = before["single_transformer_blocks.1.attn.to_qkv_mlp_proj.weight"].shape[0]
+    down = torch.randn(4, width) * 0.2
+    qkv, single = torch.randn(3 * width, 4) * 0.2, torch.randn(wide, 4) * 0.2
+    change = dict(zip("qkv", (0.7 * qkv @ down).chunk(3), strict=True))
+    double = {f"transformer_blocks.1.attn.to_{letter}": change[letter] for letter in "qkv"}
+    fused_all = {"single_transformer_blocks.1.attn.to_qkv_mlp_proj": 0.7 * single @ down}
+    wanted = {f"{module}.weight": one for module, one in (double | fused_all).items()}
+    split = [
+        (f"transformer_blocks.1.attn.to_{letter}", rows)
+        for letter, rows in zip("qkv", qkv.chunk(3), strict=True)
+    ]
+    split.append(("single_transformer_blocks.1.attn.to_qkv_mlp_proj", single))
+    whole = [("double_blocks.1.img_attn.qkv", qkv), ("single_blocks.1.linear1", single)]
+    own = ("lora_A.weight", "lora_B.weight")
+    kohyas = ("lora_down.weight", "lora_up.weight")
+    for prefix, dot, factors, modules in (
+        ("transformer.", ".", own, split),
+        ("diffusion_model.", ".", own, split),
+        ("diffusion_model.", ".", own, whole),
+        ("lora_unet_", "_", kohyas, whole),
     ):
         file = {}
         for module, rows in modules:

@@ -40,7 +40,12 @@ from overpaint.bundle.installed import install_command
 from overpaint.engines.tensorrt import build as builds
 from overpaint.engines.tensorrt import estimate
 from overpaint.engines.tensorrt.monitor import Phases
-from overpaint.engines.tensorrt.shapes import PictureShape, default_shape, exact_profiles
+from overpaint.engines.tensorrt.shapes import (
+    Extent,
+    PictureShape,
+    default_shape,
+    exact_profiles,
+)
 
 TARGET = "trt11.4-sm90-linux-x86_64"
 
@@ -157,6 +162,19 @@ def test_an_inpainting_denoiser_is_built_for_the_channels_that_it_takes() -> Non
     found = exact_profiles(manifest(components=changed), [PictureShape(1, 64, 96)])
     assert [one["sample"].usual for one in found["unet"]] == [(1, 9, 8, 12), (2, 9, 8, 12)]
     assert [one["latent_sample"].usual for one in found["vae_decoder"]] == [(1, 4, 8, 12)]
+
+
+def test_a_denoiser_that_looks_at_pictures_is_built_for_none_and_for_several() -> None:
+    changed = good()["components"]
+    changed["unet"]["inputs"] += [
+        {"name": "reference_states", "dtype": "float32", "shape": [1, "references", 4]},
+        {"name": "reference_places", "dtype": "float32", "shape": ["references", 4]},
+    ]
+    changed["unet"]["ranges"]["references"] = {"minimum": 0, "maximum": 1000}
+    [one, *_] = exact_profiles(manifest(components=changed), [PictureShape(1, 64, 96)])["unet"]
+    own = 8 * 12  # cells of the picture that is repainted
+    assert one["reference_states"] == Extent((1, 0, 4), (1, own, 4), (1, 5 * own, 4))
+    assert one["reference_places"] == Extent((0, 4), (own, 4), (5 * own, 4))
 
 
 def test_sd3_reads_clip_and_t5_in_one_row() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import transformers
 
 from overpaint.bundle.facts import Text, TextEncoder
+from overpaint.bundle.format.manifest_file import read_manifest
 from overpaint.export.tokenizers import AWKWARD
-from overpaint.runtime.text.chunks import Prompting, chunked
+from overpaint.runtime.text.chunks import Chunk, Prompting, chunked
 from overpaint.runtime.text.conditioning import Embedding, Prompts
+from overpaint.runtime.text.flux2_klein import condition as klein
 from overpaint.runtime.text.tokens import load_tokenizer
 from overpaint.runtime.text.z_image import condition
 
@@ -21,6 +24,25 @@ MORE = (
     "<|im_end|> of its own <|im_start|>",
     "word " * 600,
 )
+
+
+def told_klein(bundle: Path, prompt: str, length: int) -> tuple[list[int], list[int]]:
+    """The ids that Qwen3 is fed with for FLUX.2 klein, and which of them are the message's."""
+    tokenizer = load_tokenizer(bundle / "tokenizer")
+    [encoder] = read_manifest(bundle).text.encoders
+    assert (encoder.length, encoder.hidden) == (512, "hidden_states.1-2-3")
+    fed: list[Chunk] = []
+
+    def encode(encoder: TextEncoder, text: str, /, *, negative: bool = False) -> Embedding:
+        found = chunked(tokenizer, text, encoder, Prompting())
+        fed.extend(found.chunks)
+        return Embedding(np.zeros((1, encoder.length, 2), np.float32), None, found.cut)
+
+    asked = Prompts(prompt=prompt, negative_prompt=None, guided=False, size=(64, 64))
+    made = klein(Text(encoders=(msgspec.structs.replace(encoder, length=length),)), asked, encode)
+    assert made.positive["encoder_hidden_states"].shape == (1, length, 2)
+    [chunk] = fed
+    return chunk.ids[0].tolist(), chunk.mask[0].tolist()
 
 
 def told(bundle: Path, prompt: str, length: int) -> tuple[list[int], tuple[str, ...]]:
@@ -65,6 +87,23 @@ def test_every_token_of_the_template_and_the_prompt_is_transformers_own(
         )
         wanted = theirs(text, truncation=True, max_length=length).input_ids
         assert told(tiny_z_image_bundle, prompt, length)[0] == wanted, prompt
+
+
+@pytest.mark.parametrize("length", [512, 11])
+def test_a_message_is_filled_up_and_answered_at_once_as_klein_was_trained_for(
+    length: int, tiny_klein: Path, tiny_klein_bundle: Path
+) -> None:
+    theirs = transformers.AutoTokenizer.from_pretrained(tiny_klein / "tokenizer")
+    for prompt in (*AWKWARD, *MORE):
+        text = theirs.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
+        )
+        wanted = theirs(text, padding="max_length", truncation=True, max_length=length)
+        ids, mask = told_klein(tiny_klein_bundle, prompt, length)
+        assert (ids, mask) == (wanted.input_ids, wanted.attention_mask), prompt
 
 
 def test_what_does_not_fit_is_said_without_the_template(tiny_z_image_bundle: Path) -> None:

@@ -23,6 +23,7 @@ _IGNORED: Final = re.compile(
     r"|shared\.weight|encoder\.embed_tokens\.weight"  # T5's one embedding under two names
     r"|(model\.)?norm\.weight|lm_head\.weight"  # a language model's, behind its last layer
     r"|norm_final\.weight"  # Z-Image's own, which its code does not call
+    r"|bn\.num_batches_tracked"  # how long FLUX.2's VAE was watched
 )
 """Tensors that checkpoints carry along and that no pipeline reads."""
 
@@ -56,8 +57,9 @@ class Resolved:
         return len(self.missing) + len(self.mismatched) + len(self.unused)
 
 
-def resolve(wanted: Mapping[str, Slot], tensors: Tensors) -> Resolved:
-    """Find every weight of `wanted` in `tensors`."""
+def resolve(wanted: Mapping[str, Slot], tensors: Tensors, *, layers: int = 0) -> Resolved:
+    """Find every weight of `wanted` in `tensors`. `layers`: how many a language model has, of which
+    the last ones are not read where the states before them are taken."""
     sources = tensors.naming(wanted)
     found: dict[str, Found] = {}
     missing, mismatched, used = [], [], set()
@@ -79,14 +81,13 @@ def resolve(wanted: Mapping[str, Slot], tensors: Tensors) -> Resolved:
     left = tuple(
         name
         for name in unread
-        if not _IGNORED.fullmatch(name) and not -1 < read == _layer(name) - 1
+        if not _IGNORED.fullmatch(name) and not -1 < read < _layer(name) < layers
     )
     return Resolved(found, tuple(missing), tuple(mismatched), left)
 
 
 def _layer(name: str) -> int:
-    """Which of a language model's layers a tensor is of, -1 where of none: the last is not read
-    where its state but one is taken."""
+    """Which of a language model's layers a tensor is of, -1 where of none."""
     layer = _LAYER.fullmatch(name)
     return int(layer[1]) if layer else -1
 

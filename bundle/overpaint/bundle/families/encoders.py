@@ -59,6 +59,15 @@ def last_but_one_of_qwen3(configs: Configs, component: str, length: int) -> Text
     )
 
 
+def quarters_of_qwen3(configs: Configs, component: str, length: int) -> TextEncoder:
+    """Qwen3 by the states after each quarter of its layers but the last, side by side (of 36 layers
+    those after 9, 18 and 27), of `length` tokens always: what fills a prompt up is taken too."""
+    layers = _layers(configs, component)
+    after = "-".join(str(layers * quarter // 4) for quarter in (1, 2, 3))
+    whole = last_but_one_of_qwen3(configs, component, length)
+    return msgspec.structs.replace(whole, hidden=f"hidden_states.{after}", hides_padding=True)
+
+
 def _clip(configs: Configs, component: str, hidden: str | None, *, pooled: bool) -> TextEncoder:
     tokenizer = _tokenizer(component)
     positions = _fields(configs, component).max_position_embeddings

@@ -83,6 +83,10 @@ class Family:
     rounding: whether strength rounds a fraction of a step down or up.
     even_sigmas: whether diffusers' pipelines name the noise levels, evenly from 1 to 1/steps, or
         leave them to the scheduler.
+    shift: μ of how many tokens a picture has and how many steps are asked for, where a scheduler's
+        config has noise levels shifted by the picture's size and diffusers' pipelines know better
+        than it by how much.
+    mask_cells: how diffusers' pipeline brings a hard mask to latent cells.
     legacy_scheduler_config: whether diffusers' pipeline mends scheduler configs of before 2022.
     controlled: what tells its control networks; None where there are none.
     refines: the title of the family whose pictures this one finishes.
@@ -103,6 +107,8 @@ class Family:
     is_turbo: Callable[[Configs, str], bool] = called_turbo
     rounding: Literal["down", "up"] = "down"
     even_sigmas: bool = False
+    shift: Callable[[int, int], float] | None = None
+    mask_cells: Literal["nearest", "middle"] = "nearest"
     legacy_scheduler_config: bool = False
     controlled: Controlled | None = None
     refines: str | None = None

@@ -18,6 +18,11 @@ VERSION = 1
 GUIDANCE: Final = "guidance"
 """What a denoiser calls the input that takes the guidance scale as it is."""
 
+REFERENCE_STATES: Final = "reference_states"
+REFERENCE_PLACES: Final = "reference_places"
+"""What a denoiser calls the tokens of pictures that it looks at beside the noisy one, and where
+each is: (picture, row, column, 0)."""
+
 
 class Parity(Record, frozen=True, kw_only=True):
     """How far a graph's numbers are from the checkpoint's, measured when it was exported.
@@ -117,6 +122,12 @@ class Manifest(Record, frozen=True, kw_only=True):
         return self.guidance_embedding_width is not None or any(
             one.name == GUIDANCE for one in inputs
         )
+
+    @property
+    def looks_at_pictures(self) -> bool:
+        """Whether the denoiser takes the latents of whole pictures beside the noisy one."""
+        inputs = self.components[self.denoiser].inputs
+        return any(one.name == REFERENCE_STATES for one in inputs)
 
     @property
     def inpaints(self) -> bool:

@@ -204,8 +204,8 @@ def _tensors(where: str, component: Component) -> Iterator[str]:
 
 def _range(where: str, values: Range) -> Iterator[str]:
     low, high, multiple = values.minimum, values.maximum, values.multiple
-    if not 1 <= low <= high <= LARGEST_DIMENSION:
-        yield f"{where}: expected 1 <= minimum <= maximum, got {low} and {high}"
+    if not 0 <= low <= high <= LARGEST_DIMENSION or not high:
+        yield f"{where}: expected 0 <= minimum <= maximum, got {low} and {high}"
     elif multiple < 1 or low % multiple or high % multiple:
         yield f"{where}: expected both ends to be multiples of {multiple}, got {low} and {high}"
 

@@ -85,7 +85,9 @@ def _compare(library: Library, name: str, tensors_of: TensorsOf) -> dict[str, Re
             continue
         slots = slots_of(library, name, component)
         resolved[component] = resolve(
-            slots, tensors or Tensors({}, lambda names: lambda name: iter(()))
+            slots,
+            tensors or Tensors({}, lambda names: lambda name: iter(())),
+            layers=architecture.configs[component].get("num_hidden_layers", 0),
         )
     return resolved
 

@@ -17,7 +17,12 @@ from overpaint.bundle.errors import UsageError
 from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.files.json import read_json
 from overpaint.bundle.format.bundle import Bundle
-from overpaint.bundle.format.manifest import Component, Manifest
+from overpaint.bundle.format.manifest import (
+    REFERENCE_PLACES,
+    REFERENCE_STATES,
+    Component,
+    Manifest,
+)
 from overpaint.bundle.ip_adapter import inputs as ip_adapter
 from overpaint.bundle.tensor import Tensor
 
@@ -56,11 +61,14 @@ LATENTS: Final = (
 )
 """Inputs whose last axes are a picture's sides, of VAEs, of denoisers and of control networks."""
 
-SEQUENCES: Final = ("input_ids", *sorted({one.context for one in _DENOISERS}))
+SEQUENCES: Final = ("input_ids", "attention_mask", *sorted({one.context for one in _DENOISERS}))
 """Inputs whose second axis is the text's tokens."""
 
 PICTURES_AT_ONCE: Final = 4  # at the most, in a range that nobody chose
-REFERENCES: Final = 4  # pictures that an adapter shows a denoiser, at the most, in any range
+REFERENCES: Final = 4  # pictures that a denoiser is shown, at the most, in any range
+LOOKED_AT: Final = (REFERENCE_STATES, REFERENCE_PLACES)
+"""Inputs whose last axis but one is all cells of the pictures that a denoiser looks at."""
+_LARGEST_REFERENCE: Final = 1024 * 1024  # pixels, of those beside the picture that is repainted
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -204,7 +212,8 @@ def exact_profiles(
     length where the text encoder leaves it open.
 
     The denoiser is called with the batch, and with guidance with twice as many; with an adapter it
-    sees one reference picture. The VAE and the text encoders take one picture and one chunk of text
+    sees one reference picture, and where it looks at pictures itself, from none to `REFERENCES`.
+    The VAE and the text encoders take one picture and one chunk of text
     at a time, whatever the batch.
 
     Raises:
@@ -215,7 +224,7 @@ def exact_profiles(
     found: dict[str, tuple[Profile, ...]] = {}
     for name in manifest.components:
         every = [
-            _profile(_shapes(manifest, name, batch, shape, shortest=end == 0) for end in range(3))
+            _profile(_shapes(manifest, name, batch, shape, end=end) for end in range(3))
             for shape in shapes
             for batch in _batches(manifest, name, shape)
         ]
@@ -239,7 +248,7 @@ def ranged_profiles(manifest: Manifest, sizes: PictureRange) -> dict[str, tuple[
         batches = [_batches(manifest, name, shape) for shape in ends]
         wanted = min(batches[0]), max(batches[1]), max(batches[2])
         three = (
-            _shapes(manifest, name, batch, shape, references, shortest=end == 0)
+            _shapes(manifest, name, batch, shape, references, end=end)
             for end, (batch, shape, references) in enumerate(
                 zip(wanted, ends, (1, 1, REFERENCES), strict=True)
             )
@@ -279,17 +288,19 @@ def _shapes(
     shape: PictureShape,
     references: int = 1,
     *,
-    shortest: bool = False,
+    end: int,
 ) -> Shapes:
+    """The shapes of one end of a profile: 0 is the smallest, 1 the usual, 2 the largest."""
     component = manifest.components[name]
     cell = 1 if _takes_pixels(name) else manifest.latents.downscale
     sides = shape.height // cell, shape.width // cell
     levels = sizes_of(*sides, manifest.latents.multiple // manifest.latents.downscale)
-    tokens = _shortest(manifest, name) if shortest else _tokens(manifest, name)
+    tokens = _tokens(manifest, name) if end else _shortest(manifest, name)
+    looked_at = _looked_at(manifest, shape)[end]
     found = {}
     for tensor in component.inputs:
         wanted = _of_references(manifest, tensor, batch, sides, references) or _wanted(
-            tensor, batch, sides, tokens
+            tensor, batch, sides, tokens, looked_at
         )
         if tensor.name.startswith(layout.RESIDUAL):
             wanted |= {at: levels.get(str(side)) for at, side in enumerate(tensor.shape) if at}
@@ -312,10 +323,20 @@ def _of_references(
     return None
 
 
+def _looked_at(manifest: Manifest, shape: PictureShape) -> tuple[int, int, int]:
+    """Cells of no picture, of the one that is repainted, and of others besides."""
+    area = manifest.latents.downscale**2
+    own = shape.height * shape.width
+    others = REFERENCES * min(own, _LARGEST_REFERENCE)
+    return 0, own // area, (own + others) // area
+
+
 def _wanted(
-    tensor: Tensor, batch: int, sides: tuple[int, int], tokens: int | None
+    tensor: Tensor, batch: int, sides: tuple[int, int], tokens: int | None, looked_at: int
 ) -> dict[int, int | None]:
     """Axis -> size, by what the axes of our tensors mean."""
+    if tensor.name in LOOKED_AT:
+        return {len(tensor.shape) - 2: looked_at}
     if tensor.name in LATENTS and len(tensor.shape) == 4:
         return {0: batch, 2: sides[0], 3: sides[1]}
     if tensor.name in SEQUENCES:
@@ -359,7 +380,7 @@ def _tokens(manifest: Manifest, name: str) -> int | None:
 def _shortest(manifest: Manifest, name: str) -> int | None:
     """The same for the shortest text: another one where no token is padded."""
     tokens = _tokens(manifest, name)
-    if tokens is None or all(one.kind != "qwen3" for one in manifest.text.encoders):
+    if tokens is None or all(one.pads for one in manifest.text.encoders):
         return tokens
     return manifest.components[name].ranges["tokens"].minimum
 

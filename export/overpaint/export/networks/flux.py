@@ -23,7 +23,7 @@ from overpaint.export.part import (
     latent_ranges,
 )
 
-from .rotary_attention import RotaryAttention, angles, turns
+from .rotary_attention import RotaryAttention, Turns, grid, turns_at
 from .small import WIDTH
 
 PATCH: Final = 2
@@ -59,22 +59,12 @@ class Flux(Wrapper):
         out = net.proj_out(net.norm_out(tokens, time))
         return (_put_together(out, rows, columns).float(),)
 
-    def _rotation(self, text: int, rows: int, columns: int, device: Any) -> tuple[Tensor, Tensor]:
+    def _rotation(self, text: int, rows: int, columns: int, device: Any) -> Turns:
         """Text is at (0, 0, 0), the patch of row r and column c at (0, r, c)."""
-        places = torch.zeros(text, device=device)
-        row = torch.arange(rows, device=device)[:, None].expand(rows, columns).flatten()
-        column = torch.arange(columns, device=device)[None].expand(rows, columns).flatten()
-        axes = (torch.zeros_like(row), row, column)
-        sizes = self.net.config.axes_dims_rope
-        return turns(
-            torch.cat(
-                [
-                    angles(torch.cat((places, axis.float())), size, THETA)
-                    for axis, size in zip(axes, sizes, strict=True)
-                ],
-                dim=1,
-            )
-        )
+        row, column = grid(rows, columns, device)
+        patches = torch.stack((torch.zeros_like(row), row, column), dim=-1).float()
+        places = torch.cat((torch.zeros(text, 3, device=device), patches))
+        return turns_at(places, self.net.config.axes_dims_rope, THETA)
 
 
 def _patches(latents: Tensor, rows: int, columns: int) -> Tensor:

@@ -7,6 +7,7 @@ x' has the pairs swapped and sin the sign.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,9 +19,10 @@ Turns = tuple[Tensor, Tensor]
 
 
 class RotaryAttention:
-    """An attention processor for diffusers' FluxTransformer2DModel.
+    """An attention processor for diffusers' FluxTransformer2DModel, and for the double blocks of
+    its Flux2Transformer2DModel.
 
-    The numbers are those of FluxAttnProcessor.
+    The numbers are those of FluxAttnProcessor and of Flux2AttnProcessor.
     """
 
     def __call__(
@@ -36,14 +38,14 @@ class RotaryAttention:
         Both are (batch, tokens, width). `attention_mask` is None: nothing is hidden.
         """
         assert image_rotary_emb is not None
-        query = attn.norm_q(_heads(attn, attn.to_q(hidden_states)))
-        key = attn.norm_k(_heads(attn, attn.to_k(hidden_states)))
-        value = _heads(attn, attn.to_v(hidden_states))
+        query = attn.norm_q(heads_of(attn, attn.to_q(hidden_states)))
+        key = attn.norm_k(heads_of(attn, attn.to_k(hidden_states)))
+        value = heads_of(attn, attn.to_v(hidden_states))
         text = encoder_hidden_states
         if text is not None:
-            query = _join(attn.norm_added_q(_heads(attn, attn.add_q_proj(text))), query)
-            key = _join(attn.norm_added_k(_heads(attn, attn.add_k_proj(text))), key)
-            value = _join(_heads(attn, attn.add_v_proj(text)), value)
+            query = _join(attn.norm_added_q(heads_of(attn, attn.add_q_proj(text))), query)
+            key = _join(attn.norm_added_k(heads_of(attn, attn.add_k_proj(text))), key)
+            value = _join(heads_of(attn, attn.add_v_proj(text)), value)
         together = attend(turned(query, image_rotary_emb), turned(key, image_rotary_emb), value)
         if text is None:
             return together
@@ -73,6 +75,20 @@ def turns(angles: Tensor) -> Turns:
     return twice[:, None], signed[:, None]
 
 
+def turns_at(places: Tensor, sizes: Sequence[int], theta: float) -> Turns:
+    """What tokens at `places` (tokens, axes) float32 are turned by; `sizes`: the numbers of a head
+    that each axis turns."""
+    each = [angles(places[:, axis], size, theta) for axis, size in enumerate(sizes)]
+    return turns(torch.cat(each, dim=1))
+
+
+def grid(rows: int, columns: int, device: Any) -> tuple[Tensor, Tensor]:
+    """The row and the column of each patch of a picture, both (rows * columns,)."""
+    row = torch.arange(rows, device=device)[:, None].expand(rows, columns)
+    column = torch.arange(columns, device=device)[None].expand(rows, columns)
+    return row.flatten(), column.flatten()
+
+
 def turned(heads: Tensor, by: Turns) -> Tensor:
     """Heads (batch, tokens, heads, size), turned in float32."""
     cos, sin = by
@@ -82,8 +98,8 @@ def turned(heads: Tensor, by: Turns) -> Tensor:
     return (x * cos + x.index_select(-1, swap) * sin).to(heads.dtype)
 
 
-def _heads(attn: Any, projected: Tensor) -> Tensor:
-    """(batch, tokens, heads, size)."""
+def heads_of(attn: Any, projected: Tensor) -> Tensor:
+    """(batch, tokens, heads * size) -> (batch, tokens, heads, size)."""
     heads: Tensor = projected.reshape(*projected.shape[:2], attn.heads, -1)
     return heads
 

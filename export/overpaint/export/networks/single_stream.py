@@ -24,7 +24,7 @@ from overpaint.export.part import (
     latent_ranges,
 )
 
-from .rotary_attention import Turns, angles, attend, turned, turns
+from .rotary_attention import Turns, attend, grid, turned, turns_at
 from .small import WIDTH
 
 PATCH: Final = 2
@@ -85,33 +85,27 @@ class SingleStream(Wrapper):
         text = torch.where(own, net.cap_embedder(captions), net.cap_pad_token)
 
         places = (_image_places(words, rows, columns, latents.device)[:whole], _text_places(place))
-        image_turns, text_turns = self._turns(places[0]), self._turns(places[1])
+        theta, sizes = net.rope_theta, net.axes_dims
+        image_turns, text_turns = (turns_at(each, sizes, theta) for each in places)
         for block in net.noise_refiner:
             image = block(image, None, image_turns, time)
         for block in net.context_refiner:
             text = block(text, None, text_turns)
         both = torch.cat((image, text), dim=1)
-        all_turns = self._turns(torch.cat(places))
+        all_turns = turns_at(torch.cat(places), sizes, theta)
         for block in net.layers:
             both = block(both, None, all_turns, time)
         out = net.all_final_layer[_EMBEDDER](both[:, :count], c=time)
         return (-_put_together(out, rows, columns).float(),)
 
-    def _turns(self, places: Tensor) -> Turns:
-        """Of places (tokens, axes)."""
-        theta, sizes = self.net.rope_theta, self.net.axes_dims
-        each = [angles(places[:, axis], size, theta) for axis, size in enumerate(sizes)]
-        return turns(torch.cat(each, dim=1))
-
 
 def _image_places(words: int, rows: int, columns: int, device: Any) -> Tensor:
     """The patch of row r and column c is at (behind the caption, r, c), and `GROUP` more tokens at
     (0, 0, 0): (tokens, 3)."""
-    row = torch.arange(rows, device=device)[:, None].expand(rows, columns)
-    column = torch.arange(columns, device=device)[None].expand(rows, columns)
-    behind = torch.arange(words + 1, words + 2, device=device)[None].expand(rows, columns)
-    grid = torch.stack((behind, row, column), dim=-1).flatten(0, 1).float()
-    return torch.cat((grid, torch.zeros(GROUP, 3, device=device)))
+    row, column = grid(rows, columns, device)
+    behind = torch.arange(words + 1, words + 2, device=device).expand(rows * columns)
+    patches = torch.stack((behind, row, column), dim=-1).float()
+    return torch.cat((patches, torch.zeros(GROUP, 3, device=device)))
 
 
 def _text_places(place: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from overpaint.bundle.tensor import DType, Range
 from overpaint.bundle.tensor import Tensor as Declared
 from overpaint.export.part import BATCH, Config, Part, Wrapper, float32
 
-from .qwen3 import qwen3_part
+from .qwen3 import qwen3_part, qwen3_quarters_part
 from .small import WIDTH
 
 _INPUTS: Final = (Declared(name="input_ids", dtype="int64", shape=("batch", "tokens")),)
@@ -115,6 +115,7 @@ _PARTS: Final[dict[str, Callable[[str, str, Config, DType], Part]]] = {
     "CLIPTextModelWithProjection": _clip_part,
     "T5EncoderModel": _t5_part,
     "Qwen3Model": qwen3_part,
+    "Qwen3ForCausalLM": qwen3_quarters_part,
 }
 
 

@@ -44,6 +44,11 @@ def scene(engines: Engines, request: Request, residual_guidance: float) -> Scene
     log, manifest = Log(), engines.bundle.manifest
     if manifest.inpaints:
         raise UsageError(f"live: {manifest.name} wants a mask with each picture; name another")
+    if manifest.looks_at_pictures:
+        raise UsageError(
+            f"live: {manifest.name} looks at each picture in every step, and what frames share is "
+            "bound before; name another"
+        )
     job = prepare(engines.bundle, request)
     stage = Stage(engines, job, encode_text(engines, job, log))
     plain = engines.denoiser(controlled=False)

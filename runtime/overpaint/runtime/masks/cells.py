@@ -21,10 +21,14 @@ def hard_cells(pixels: npt.NDArray[np.bool_], cell: int, which: str) -> Cells:
     """Each cell of `cell` pixels a side as one of its `pixels` (H,W) has it.
 
     nearest: its first, as diffusers' nearest interpolation does, so that thin strokes may fall
-    between the cells; any: whichever is repainted.
+    between the cells; middle: the mean of its middle four, as bilinear interpolation does, so that
+    a cell at the edge may be repainted in part; any: whichever is repainted.
     """
     if which == "nearest":
         return _as_cells(pixels[::cell, ::cell])
+    if which == "middle":
+        middle = slice(cell // 2 - 1, cell // 2 + 1)
+        return _as_cells(_blocks(pixels, cell)[:, middle, :, middle].mean(axis=(1, 3)))
     return _as_cells(_blocks(pixels, cell).max(axis=(1, 3)))
 
 

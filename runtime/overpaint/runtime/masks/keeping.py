@@ -20,7 +20,8 @@ class Keeping:
     """Latents z (B,C,h,w) that are kept where `cells` do not change, with `noise` of their shape.
 
     Hard: after each row x is z, noised as x is, outside of the mask, and z itself at the end
-    (diffusers' inpainting with 4-channel denoisers).
+    (diffusers' inpainting with 4-channel denoisers); a cell of which a part may change is as much
+    of both.
 
     Soft: a cell is kept until the part of the steps that its 1 - `cells` says is done, and is then
     the run's; nothing is put back at the end. `first` counts the steps that strength left out
@@ -42,16 +43,19 @@ class Keeping:
         kept = self.z * np.float32(signal)
         if amount:
             kept += self.noise * np.float32(amount)
-        np.copyto(x, kept, where=self.where(done))
+        share = self.share(done)
+        x *= 1 - share
+        x += share * kept
 
-    def where(self, done: int) -> npt.NDArray[np.bool_]:
-        """(1,1,h,w): what is kept after so many rows."""
+    def share(self, done: int) -> Cells:
+        """(1,1,h,w), from 0 to 1: how much of each cell is kept after so many rows."""
         if not self.soft:
-            return self.cells < 0.5
+            return 1 - self.cells
         schedule = self.schedule
         steps = done / len(schedule.rows) * schedule.executed
-        return 1 - self.cells > (schedule.skipped - self.first + steps) / schedule.requested
+        kept = 1 - self.cells > (schedule.skipped - self.first + steps) / schedule.requested
+        return kept.astype(np.float32)
 
     def shown(self, prediction: Array, done: int) -> Array:
         """A foreseen picture's latents (B,C,h,w) with the kept part as it is."""
-        return np.where(self.where(done), self.z, prediction)
+        return np.where(self.share(done) > 0.5, self.z, prediction)

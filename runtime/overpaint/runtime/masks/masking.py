@@ -38,16 +38,16 @@ class Masking:
 
 
 def masking(
-    ground: Ground, settings: Settings, placement: Placement, *, cell: int, steps: int
+    ground: Ground, settings: Settings, placement: Placement, *, cell: int, usual: str, steps: int
 ) -> Masking:
     """`ground`'s mask for a run of so many requested steps whose canvas is placed so, with latent
-    cells of `cell` pixels a side."""
+    cells of `cell` pixels a side, of which a hard mask takes the `usual` where it is not pasted."""
     assert ground.mask is not None
     assert ground.feathered is not None
     soft, blurred = settings.mask_mode == "soft", ground.feathered
     mask = placement.canvas(blurred if soft else ground.mask)
     pixels = hidden(mask, least=1 if soft else 128)
-    which = settings.mask_cells or ("any" if settings.mask_paste else "nearest")
+    which = settings.mask_cells or ("any" if settings.mask_paste else usual)
     cells = soft_cells(mask, cell) if soft else hard_cells(pixels, cell, which)
     canvas = placement.canvas(ground.picture)
     if settings.mask_fill == "blur":

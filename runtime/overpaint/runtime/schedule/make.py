@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -43,6 +44,7 @@ def make_schedule(
     denoising_start: float | None = None,
     denoising_end: float | None = None,
     image_tokens: int | None = None,
+    shift: Callable[[int, int], float] | None = None,
     even_sigmas: bool = False,
     eta: float = 0.0,
 ) -> Schedule:
@@ -59,6 +61,7 @@ def make_schedule(
         runs (SDXL base and refiner). With a start no noise is added and strength has no say. A
         start runs exactly the rows that the same end leaves out.
     image_tokens: the picture's patches, where the config shifts flow levels by resolution.
+    shift: then μ of the patches and the scheduled steps, in place of the config's own.
     even_sigmas: flow levels are evenly spaced before they are shifted (a family's `even_sigmas`).
     eta: 0 to 1, DDIM's η and TCD's γ.
 
@@ -80,7 +83,7 @@ def make_schedule(
     training = training_schedule(options, finite=found.finite)
     request = Request(
         steps=plan.scheduled,
-        flow_shift=_dynamic_shift(options, image_tokens),
+        flow_shift=_dynamic_shift(options, image_tokens, plan.scheduled, shift),
         consistency_strength=plan.narrowing,
         even=even_sigmas,
     )
@@ -132,8 +135,14 @@ def _cut(found: Sampler, run: Run, fraction: float) -> int:
     return (len(timesteps) - beyond) // found.rows_per_step
 
 
-def _dynamic_shift(options: Options, image_tokens: int | None) -> float | None:
-    """e^μ, μ linear in the picture's tokens (μ itself for the linear time shift), if asked for."""
+def _dynamic_shift(
+    options: Options,
+    image_tokens: int | None,
+    steps: int,
+    shift: Callable[[int, int], float] | None,
+) -> float | None:
+    """e^μ, μ linear in the picture's tokens, or as `shift` has it (μ itself for the linear time
+    shift), if asked for."""
     if not options.use_dynamic_shifting:
         return None
     if image_tokens is None:
@@ -145,6 +154,8 @@ def _dynamic_shift(options: Options, image_tokens: int | None) -> float | None:
         options.max_image_seq_len - options.base_image_seq_len
     )
     mu = image_tokens * slope + options.base_shift - slope * options.base_image_seq_len
+    if shift is not None:
+        mu = shift(image_tokens, steps)
     exponential = options.time_shift_type == "exponential"
     if mu > LARGEST_EXPONENT or mu < (-LARGEST_EXPONENT if exponential else 1 / LARGEST_EXPONENT):
         raise UsageError(

@@ -42,10 +42,11 @@ class Prompting:
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """ids (1,L) int64, padded where its encoder's are, and each token's weight (L,), 1 for special
-    and padding tokens."""
+    and padding tokens. mask (1,L) int64: 1 for all but padding."""
 
     ids: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,10 @@ def _framed(
     tokens: Sequence[_Token], start: list[int], end: list[int], encoder: TextEncoder
 ) -> Chunk:
     framed = [*start, *(token.id for token in tokens), *end]
-    length = len(framed) if encoder.kind == "qwen3" else encoder.length
+    length = encoder.length if encoder.pads else len(framed)
     ids = np.full((1, length), encoder.pad_token_id, np.int64)
     weights = np.ones(length, np.float32)
     ids[0, : len(framed)] = framed
+    mask = (np.arange(length) < len(framed)).astype(np.int64)[None]
     weights[len(start) : len(start) + len(tokens)] = [token.weight for token in tokens]
-    return Chunk(ids, weights)
+    return Chunk(ids, weights, mask)

@@ -119,7 +119,10 @@ class TextEncoders:
         with self._components.use(encoder.component, watch) as session:
             taken = hidden_name(encoder, session.outputs, prompting.clip_skip)
             for chunk in found.chunks:
-                outputs = session.run(as_feed(session, {"input_ids": chunk.ids, **turned}))
+                feed: dict[str, Array] = {"input_ids": chunk.ids, **turned}
+                if encoder.hides_padding:
+                    feed["attention_mask"] = chunk.mask
+                outputs = session.run(as_feed(session, feed))
                 # The session may reuse its buffers, and the cache outlives the next run.
                 if taken is not None:
                     states = np.array(outputs[taken], np.float32)

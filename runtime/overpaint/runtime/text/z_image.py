@@ -8,13 +8,11 @@ import numpy as np
 
 from overpaint.bundle.facts import Text
 
+from .chat import cut_of, message
 from .conditioning import Conditioning, Encode, Prompts, Side, of_both
 
 GROUP: Final = 32
 """The denoiser takes whole groups of tokens, and fills up itself what a prompt lacks."""
-_BEFORE: Final = "<|im_start|>user\n"
-_BEHIND: Final = "<|im_end|>\n<|im_start|>assistant\n"
-_END: Final = "<|im_end|>"
 
 
 def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
@@ -29,11 +27,10 @@ def condition(text: Text, prompts: Prompts, encode: Encode) -> Conditioning:
 
 def _encode(text: Text, prompt: str, encode: Encode, *, negative: bool = False) -> Side:
     [encoder] = text.encoders
-    message = encode(encoder, f"{_BEFORE}{prompt}{_BEHIND}", negative=negative)
-    length = message.hidden.shape[1]
-    cut = message.cut.partition(_END)[0].strip()
+    found = encode(encoder, message(prompt, thinking=True), negative=negative)
+    length = found.hidden.shape[1]
     context = {
-        "encoder_hidden_states": np.pad(message.hidden, ((0, 0), (0, -length % GROUP), (0, 0))),
+        "encoder_hidden_states": np.pad(found.hidden, ((0, 0), (0, -length % GROUP), (0, 0))),
         "caption_length": np.array([length], np.int64),
     }
-    return context, (cut,) if cut else ()
+    return context, cut_of(found.cut)

@@ -13,6 +13,7 @@ from overpaint.runtime.control.control import Control
 from overpaint.runtime.control.picture import check_kind, check_picture
 from overpaint.runtime.ip_adapter.references import check_references
 from overpaint.runtime.masks.ground import check_mask_settings
+from overpaint.runtime.reference_images import check_reference_images
 from overpaint.runtime.resolved import Resolved, resolve
 from overpaint.runtime.settings import Settings
 from overpaint.runtime.tiles.tile import tile_asked, untiled
@@ -36,6 +37,7 @@ FIELDS = {field.name for field in fields(Settings)} | {
     "size",
     "ip_adapter_image",
     "ip_adapter_mask",
+    "reference_image",
     "lora",
 }
 
@@ -71,13 +73,14 @@ async def place(
     image: bytes | None = None,
     mask: bytes | None = None,
     references: tuple[tuple[bytes, ...], tuple[bytes, ...]] = ((), ()),
+    looked_at: tuple[bytes, ...] = (),
     lora: Mapping[str, float] | None = None,
     control: Mapping[str, Control] | None = None,
     outlives: bool = False,
 ) -> Job:
     """Check all that can be known before an engine runs, and hand the job in. `outlives`: a server
     that is killed goes on with it, for its client will ask. `references`: pictures, and their
-    masks.
+    masks; `looked_at`: those that the denoiser itself looks at.
 
     Raises ApiError: 404 for a model, 422 for values, 503 when draining; and NoProviderError.
     """
@@ -93,6 +96,7 @@ async def place(
             mask=mask,
             ip_adapter_image=references[0],
             ip_adapter_mask=references[1],
+            reference_image=looked_at,
             control=dict(control or {}),
             settings=settings,
             lora=lora or {},
@@ -141,6 +145,8 @@ def check(order: Order, model: ModelCapabilities) -> None:
             raise UsageError(
                 f"ip_adapter_image: {model.name}, where it is served, has no adapter to see it"
             )
+        looks = model.looks_at_pictures
+        check_reference_images(model.name, len(order.reference_image), looks=looks)
         check_loras(order, model)
         _check_control(order, model)
         resolved = resolve(settings, model.defaults, with_image=with_image)

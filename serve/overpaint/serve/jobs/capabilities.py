@@ -32,7 +32,8 @@ class ModelCapabilities:
     most_pixels: of each picture of a job with one, two, … pictures, as the memory there is enough
     for; empty where that is not known.
     masks: the kinds of masks that its server takes; none where it does not know them.
-    references: whether it sees reference pictures, through an adapter.
+    references: whether it sees reference pictures, through an adapter. looks_at_pictures: whether
+        its denoiser itself does.
     loras: the names of those that jobs may give weights to.
     embeddings: the words of its textual inversions, and how many tokens each of them is.
     controls: its control networks, and how many kinds of picture each tells apart if it is a union.
@@ -53,6 +54,7 @@ class ModelCapabilities:
     most_pixels: tuple[int, ...] = ()
     masks: tuple[str, ...] = ()
     references: bool = False
+    looks_at_pictures: bool = False
     loras: tuple[str, ...] = ()
     embeddings: Mapping[str, int] = field(default_factory=dict)
     controls: Mapping[str, int | None] = field(default_factory=dict)

@@ -25,8 +25,8 @@ from overpaint.serve.store.files import drop_halves, write_whole
 from .protocol import Order
 
 SUFFIX: Final = ".job"
-FILES: Final = ("image", "mask", "ip_adapter_image", "ip_adapter_mask")
-"""Of an order, in the order in which they follow the line; the last two are several each."""
+FILES: Final = ("image", "mask", "ip_adapter_image", "ip_adapter_mask", "reference_image")
+"""Of an order, in the order in which they follow the line; the last three are several each."""
 
 CONTROL: Final = "control/"
 """How the names begin of what its control networks are shown, which comes behind them."""

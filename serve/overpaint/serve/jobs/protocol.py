@@ -39,7 +39,8 @@ class Order:
     """One picture to repaint or, with `image` None, to paint.
 
     `image` is an upright PNG, RGB or RGBA, and `mask` another: white is repainted. So are the
-    reference pictures and their masks, one for each or none, and what `control` shows the networks
+    reference pictures and their masks, one for each or none, those that the denoiser itself looks
+    at, and what `control` shows the networks
     that it names. `settings` is what the caller said, and the bundle's defaults fill in the rest.
     `lora` as `Request` has it.
     """
@@ -50,6 +51,7 @@ class Order:
     mask: bytes | None = None
     ip_adapter_image: tuple[bytes, ...] = ()
     ip_adapter_mask: tuple[bytes, ...] = ()
+    reference_image: tuple[bytes, ...] = ()
     control: Mapping[str, Control] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     lora: Mapping[str, float] = field(default_factory=dict)

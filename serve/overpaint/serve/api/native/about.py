@@ -136,6 +136,7 @@ def _model(model: ModelCapabilities, limits: Limits) -> ModelView:
         steps=StepsView(maximum=min(model.max_steps, limits.steps), rounding=model.rounding),
         masks=[*model.masks],
         references=model.references,
+        looks_at_pictures=model.looks_at_pictures,
         loras=[*model.loras],
         embeddings={**model.embeddings},
         controls={**model.controls},

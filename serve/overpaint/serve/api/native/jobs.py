@@ -84,6 +84,7 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
     mask = None if wanted.mask is None else await state.sources.png(wanted.mask, "mask")
     seen = [await state.sources.png(one, "ip_adapter_image") for one in wanted.ip_adapter_image]
     where = [await state.sources.png(one, "ip_adapter_mask") for one in wanted.ip_adapter_mask]
+    looked_at = [await state.sources.png(one, "reference_image") for one in wanted.reference_image]
     control = await _shown(state, wanted)
     return await place(
         state,
@@ -94,6 +95,7 @@ async def _place(state: State, request: Request, wanted: JobRequest) -> Job:
         image=image,
         mask=mask,
         references=(tuple(seen), tuple(where)),
+        looked_at=tuple(looked_at),
         lora=wanted.lora,
         control=control,
         outlives=True,

@@ -70,6 +70,9 @@ class Job(Closed):
     ip_adapter_mask: Annotated[list[str], Field(max_length=LIMITS.references)] = Field(
         [], description="where each reference picture counts, white; none or one for each"
     )
+    reference_image: Annotated[list[str], Field(max_length=LIMITS.references)] = Field(
+        [], description="pictures that the denoiser itself looks at, each given as `image` is"
+    )
     control: Annotated[dict[str, Shown], Field(max_length=LIMITS.controls)] | None = Field(
         None, description="by the names of control networks in /v1/capabilities"
     )

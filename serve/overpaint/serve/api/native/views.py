@@ -124,8 +124,9 @@ class PaceView(BaseModel):
 
 class ModelView(BaseModel):
     """One model. `device` and `pace` are null before it has run; `masks` are the values of
-    `mask_mode` that it takes, `references` whether it sees reference pictures, `loras` the names to
-    which a job may give weights."""
+    `mask_mode` that it takes, `references` whether it sees reference pictures through an adapter,
+    `looks_at_pictures` whether its denoiser does, `loras` the names to which a job may give
+    weights."""
 
     name: str
     family: str
@@ -139,6 +140,7 @@ class ModelView(BaseModel):
     steps: StepsView
     masks: list[str] = []
     references: bool = False
+    looks_at_pictures: bool = False
     loras: list[str] = []
     embeddings: dict[str, int] = Field(
         {}, description="words of textual inversions, and how many tokens each of them is"

@@ -68,14 +68,18 @@ def routes(state: State) -> APIRouter:
             picture, *others = [await image.read() for image in images]
             masked = await mask.read() if mask else None
         expect_room(state, request)
-        if others and not (found := await find_model(state, wanted.model)).references:
-            message = (
-                f"expected one picture in the part `image`, got {len(images)}: {found.name} has no "
-                "adapter to see reference pictures with"
-            )
-            raise ApiError(400, "invalid_request", message, field="image")
+        looks = False
+        if others:
+            found = await find_model(state, wanted.model)
+            looks = found.looks_at_pictures
+            if not looks and not found.references:
+                message = (
+                    f"expected one picture in the part `image`, got {len(images)}: {found.name} "
+                    "has no adapter to see reference pictures with"
+                )
+                raise ApiError(400, "invalid_request", message, field="image")
         received = await state.sources.intake.receive(picture, "image")
-        seen = [(await state.sources.intake.receive(one, "image")).png for one in others]
+        seen = tuple([(await state.sources.intake.receive(one, "image")).png for one in others])
         hidden = None if masked is None else await _mask(state, masked, received)
         try:
             settings = wanted.settings()
@@ -89,7 +93,8 @@ def routes(state: State) -> APIRouter:
             settings=settings,
             image=received.png,
             mask=hidden,
-            references=(tuple(seen), ()),
+            references=((), ()) if looks else (seen, ()),
+            looked_at=seen if looks else (),
             lora=wanted.lora,
         )
         if wanted.stream:

@@ -52,6 +52,7 @@ def repaint(pipeline: Pipeline, order: Order, stop: Flag, tell: Callable[[Step],
         lora=order.lora,
         ip_adapter_image=order.ip_adapter_image,
         ip_adapter_mask=order.ip_adapter_mask,
+        reference_image=order.reference_image,
         control=order.control,
     )
     for event in pipeline.events(request, stop):

@@ -71,8 +71,9 @@ def asking(order: Order, model: str) -> Ask:
         "lora": json.dumps(dict(order.lora)) if order.lora else None,
     }
     assert order.image is not None
-    part = "image[]" if order.ip_adapter_image else "image"
-    files = [(part, picture) for picture in (order.image, *order.ip_adapter_image)]
+    besides = (*order.ip_adapter_image, *order.reference_image)
+    part = "image[]" if besides else "image"
+    files = [(part, picture) for picture in (order.image, *besides)]
     if order.mask is not None:
         files.append(("mask", transparent(order.mask, inverted=settings.mask_invert)))
     known = {*filter(None, OPTIONAL.values()), *MADE_HERE, "mask_invert"}

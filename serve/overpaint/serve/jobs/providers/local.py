@@ -142,6 +142,7 @@ class LocalProvider(Provider):
             most_pixels=self._most_pixels(model),
             masks=MASK_MODES,
             references=served.adapter is not None,
+            looks_at_pictures=manifest.looks_at_pictures,
             loras=served.loras,
             embeddings={one.word: one.vectors for one in manifest.embeddings},
             controls=served.controls,

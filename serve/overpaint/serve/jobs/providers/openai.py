@@ -249,6 +249,7 @@ def _capable(name: str) -> ModelCapabilities:
         max_images=10,
         masks=("hard", "soft"),
         references=True,
+        looks_at_pictures=True,
     )
 
 

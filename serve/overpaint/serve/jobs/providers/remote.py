@@ -235,6 +235,7 @@ def _model(view: dict[str, Any], max_images: int, server: str) -> ModelCapabilit
         most_pixels=tuple(map(int, sizes.get("most_pixels", ()))),
         masks=tuple(view.get("masks", ())),
         references=bool(view.get("references", False)),
+        looks_at_pictures=bool(view.get("looks_at_pictures", False)),
         loras=tuple(view.get("loras", ())),
         embeddings=dict(view.get("embeddings", {})),
         controls=dict(view.get("controls", {})),
@@ -258,6 +259,7 @@ def as_json(order: Order) -> dict[str, Any]:
     several = {
         "ip_adapter_image": order.ip_adapter_image,
         "ip_adapter_mask": order.ip_adapter_mask,
+        "reference_image": order.reference_image,
     }
     urls |= {name: [*map(_data_url, these)] for name, these in several.items() if these}
     lora = {"lora": dict(order.lora)} if order.lora else {}  # which an older server does not know
