@@ -30,7 +30,7 @@ from overpaint.engines.openvino.engine import openvino_session
 from overpaint.engines.session.session import Session
 
 Array = np.ndarray[Any, Any]
-SIZES = {"batch": 2, "tokens": 7, "latent_height": 8, "latent_width": 12}
+SIZES = {"batch": 2, "tokens": 7, "latent_height": 8, "latent_width": 12, "references": 5}
 SIZES |= {"height": 64, "width": 96}
 
 
