@@ -23,23 +23,28 @@ _OUTSIDE: Final = {
     "time_text_embed.text_embedder.linear_2": "vector_in.out_layer",
     "proj_out": "final_layer.linear",
 }
-_DOUBLE: Final = {
-    "norm1.linear": "img_mod.lin",
-    "norm1_context.linear": "txt_mod.lin",
+DOUBLE_ATTENTION: Final = {
     "attn.norm_q": "img_attn.norm.query_norm",
     "attn.norm_k": "img_attn.norm.key_norm",
     "attn.norm_added_q": "txt_attn.norm.query_norm",
     "attn.norm_added_k": "txt_attn.norm.key_norm",
     "attn.to_out.0": "img_attn.proj",
     "attn.to_add_out": "txt_attn.proj",
+}
+DOUBLE_FUSED: Final = {
+    **{f"attn.to_{letter}": ("img_attn.qkv", part) for part, letter in enumerate("qkv")},
+    **{f"attn.add_{letter}_proj": ("txt_attn.qkv", part) for part, letter in enumerate("qkv")},
+}
+"""FLUX.2's double blocks have these too."""
+
+_DOUBLE: Final = {
+    **DOUBLE_ATTENTION,
+    "norm1.linear": "img_mod.lin",
+    "norm1_context.linear": "txt_mod.lin",
     "ff.net.0.proj": "img_mlp.0",
     "ff.net.2": "img_mlp.2",
     "ff_context.net.0.proj": "txt_mlp.0",
     "ff_context.net.2": "txt_mlp.2",
-}
-_DOUBLE_FUSED: Final = {
-    **{f"attn.to_{letter}": ("img_attn.qkv", part) for part, letter in enumerate("qkv")},
-    **{f"attn.add_{letter}_proj": ("txt_attn.qkv", part) for part, letter in enumerate("qkv")},
 }
 _SINGLE: Final = {
     "norm.linear": "modulation.lin",
@@ -74,20 +79,21 @@ def flux_source(name: str) -> Source | None:
 
 
 def _double(block: str, module: str, kind: str) -> Source | None:
-    if module in _DOUBLE_FUSED:
-        fused, part = _DOUBLE_FUSED[module]
+    if module in DOUBLE_FUSED:
+        fused, part = DOUBLE_FUSED[module]
         return third(f"{block}.{fused}.{kind}", part)
-    return _plain(block, _DOUBLE.get(module), kind)
+    return of_block(block, _DOUBLE.get(module), kind)
 
 
 def _single(block: str, module: str, kind: str) -> Source | None:
     if module in _SINGLE_FUSED:
         name = f"{block}.linear1.{kind}"
         return Source(tuple(Rows(name, part, 3 + _MLP) for part in _SINGLE_FUSED[module]))
-    return _plain(block, _SINGLE.get(module), kind)
+    return of_block(block, _SINGLE.get(module), kind)
 
 
-def _plain(block: str, place: str | None, kind: str) -> Source | None:
+def of_block(block: str, place: str | None, kind: str) -> Source | None:
+    """A block's tensor that is whole where it lies; norms have their weight as a scale."""
     if place is None:
         return None
     return whole(f"{block}.{place}.{'scale' if place.endswith('_norm') else kind}")

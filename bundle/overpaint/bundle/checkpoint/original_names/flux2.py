@@ -14,6 +14,7 @@ from typing import Final
 
 from overpaint.bundle.checkpoint.source import Source, swapped_halves, third, whole
 
+from .flux import DOUBLE_ATTENTION, DOUBLE_FUSED, of_block
 from .vae import VaeNames
 
 _OUTSIDE: Final = {
@@ -27,20 +28,11 @@ _OUTSIDE: Final = {
     "proj_out": "final_layer.linear",
 }
 _DOUBLE: Final = {
-    "attn.norm_q": "img_attn.norm.query_norm",
-    "attn.norm_k": "img_attn.norm.key_norm",
-    "attn.norm_added_q": "txt_attn.norm.query_norm",
-    "attn.norm_added_k": "txt_attn.norm.key_norm",
-    "attn.to_out.0": "img_attn.proj",
-    "attn.to_add_out": "txt_attn.proj",
+    **DOUBLE_ATTENTION,
     "ff.linear_in": "img_mlp.0",
     "ff.linear_out": "img_mlp.2",
     "ff_context.linear_in": "txt_mlp.0",
     "ff_context.linear_out": "txt_mlp.2",
-}
-_DOUBLE_FUSED: Final = {
-    **{f"attn.to_{letter}": ("img_attn.qkv", part) for part, letter in enumerate("qkv")},
-    **{f"attn.add_{letter}_proj": ("txt_attn.qkv", part) for part, letter in enumerate("qkv")},
 }
 _SINGLE: Final = {
     "attn.to_qkv_mlp_proj": "linear1",
@@ -64,17 +56,11 @@ def flux2_source(name: str) -> Source | None:
         return None
     number, module = block[2], block[3]
     if block[1]:
-        return _plain(f"single_blocks.{number}", _SINGLE.get(module))
-    if module in _DOUBLE_FUSED:
-        fused, part = _DOUBLE_FUSED[module]
+        return of_block(f"single_blocks.{number}", _SINGLE.get(module), "weight")
+    if module in DOUBLE_FUSED:
+        fused, part = DOUBLE_FUSED[module]
         return third(f"double_blocks.{number}.{fused}.weight", part)
-    return _plain(f"double_blocks.{number}", _DOUBLE.get(module))
-
-
-def _plain(block: str, place: str | None) -> Source | None:
-    if place is None:
-        return None
-    return whole(f"{block}.{place}.{'scale' if place.endswith('_norm') else 'weight'}")
+    return of_block(f"double_blocks.{number}", _DOUBLE.get(module), "weight")
 
 
 @dataclass(frozen=True, slots=True)
