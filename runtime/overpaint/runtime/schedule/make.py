@@ -150,12 +150,7 @@ def _dynamic_shift(
             "use_dynamic_shifting: the config shifts noise levels by the picture's size; "
             "image_tokens must be given"
         )
-    slope = (options.max_shift - options.base_shift) / (
-        options.max_image_seq_len - options.base_image_seq_len
-    )
-    mu = image_tokens * slope + options.base_shift - slope * options.base_image_seq_len
-    if shift is not None:
-        mu = shift(image_tokens, steps)
+    mu = shift(image_tokens, steps) if shift else _linear_shift(options, image_tokens)
     exponential = options.time_shift_type == "exponential"
     if mu > LARGEST_EXPONENT or mu < (-LARGEST_EXPONENT if exponential else 1 / LARGEST_EXPONENT):
         raise UsageError(
@@ -163,6 +158,13 @@ def _dynamic_shift(
             f"{mu:.3g} ({options.time_shift_type}), which leaves no noise levels"
         )
     return math.exp(mu) if exponential else mu
+
+
+def _linear_shift(options: Options, image_tokens: int) -> float:
+    slope = (options.max_shift - options.base_shift) / (
+        options.max_image_seq_len - options.base_image_seq_len
+    )
+    return image_tokens * slope + options.base_shift - slope * options.base_image_seq_len
 
 
 def _clip(options: Options) -> Clip | None:
