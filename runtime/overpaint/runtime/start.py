@@ -62,15 +62,16 @@ def start(job: Job, moments: Moments, scale: Latents, *, looks: bool = False) ->
     `looks`: whether the denoiser looks at pictures."""
     generators = [generator(job.resolved.rng, seed) for seed in job.resolved.seeds]
     shape, schedule = job.latent_shape(scale), job.schedule
-    z = noise = channels = None
+    z = noise = channels = pictures = None
     if moments.picture is not None:
         z = _sampled(moments.picture, generators, scale)
         if z.shape[1:] != shape:
             z = latents.resized(z, shape[1:])
-    pictures = Shown(
-        picture=None if z is None else z[:1],
-        others=tuple(latents.scaled(one, scale) for one in moments.others),
-    )
+    if looks:
+        pictures = Shown(
+            picture=None if z is None else z[:1],
+            others=tuple(latents.scaled(one, scale) for one in moments.others),
+        )
     if z is None or schedule.noise or job.masking is not None:
         noise = _varied(job, draw(generators, shape))
     if moments.masked is not None or job.masking is not None:
@@ -86,7 +87,7 @@ def start(job: Job, moments: Moments, scale: Latents, *, looks: bool = False) ->
         z=z,
         noise=noise,
         channels=channels,
-        pictures=pictures if looks else None,
+        pictures=pictures,
     )
 
 
