@@ -383,6 +383,17 @@ def test_a_lora_of_fluxs_fused_layers_is_fused_as_diffusers_fuses_it(
         torch.testing.assert_close(fused["transformer"][name], tensor + change, msg=name)
 
 
+def assert_moved(
+    base: Any, file: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], folder: Path
+) -> None:
+    """Fused at 0.7, the LoRA changes the denoiser's weights as `wanted`, and no others."""
+    path = folder / "style.safetensors"
+    safetensors.torch.save_file(file, path)
+    fused = ours(base, LoraChoice(path, 0.7))["transformer"]
+    for name, tensor in weights(base)["transformer"].items():
+        torch.testing.assert_close(fused[name], tensor + wanted.get(name, 0), msg=name)
+
+
 def test_a_lora_of_z_image_is_fused_under_each_trainers_names(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -390,7 +401,6 @@ def test_a_lora_of_z_image_is_fused_under_each_trainers_names(
     which one is query, key and value in one."""
     torch.manual_seed(4)
     base, width = pipeline(checkpoint("z-image")), 64
-    before = weights(base)["transformer"]
     down, up = torch.randn(4, width) * 0.2, torch.randn(3 * width, 4) * 0.2
     change = dict(zip("qkv", (0.7 * up @ down).chunk(3), strict=True))
     wanted = {f"layers.1.attention.to_{letter}.weight": change[letter] for letter in "qkv"}
@@ -406,15 +416,13 @@ def test_a_lora_of_z_image_is_fused_under_each_trainers_names(
         ("diffusion_model.layers.1.", ".", own, [("attention.qkv", up)]),
         ("lora_unet_layers_1_", "_", kohyas, [("attention.qkv", up)]),
     ):
-        file = {}
-        for module, rows in modules:
-            name = prefix + module.replace(".", dot)
-            file[f"{name}.{factors[0]}"], file[f"{name}.{factors[1]}"] = down, rows
-        path = tmp_path / "style.safetensors"
-        safetensors.torch.save_file({key: one.clone() for key, one in file.items()}, path)
-        fused = ours(base, LoraChoice(path, 0.7))["transformer"]
-        for name, tensor in before.items():
-            torch.testing.assert_close(fused[name], tensor + wanted.get(name, 0), msg=name)
+        names = [(prefix + module.replace(".", dot), rows) for module, rows in modules]
+        file = {
+            f"{name}.{factor}": each.clone()
+            for name, rows in names
+            for factor, each in zip(factors, (down, rows), strict=True)
+        }
+        assert_moved(base, file, wanted, tmp_path)
 
 
 def test_a_lora_of_flux2_is_fused_under_each_trainers_names(
@@ -446,12 +454,10 @@ def test_a_lora_of_flux2_is_fused_under_each_trainers_names(
         ("diffusion_model.", ".", own, whole),
         ("lora_unet_", "_", kohyas, whole),
     ):
-        file = {}
-        for module, rows in modules:
-            name = prefix + module.replace(".", dot)
-            file[f"{name}.{factors[0]}"], file[f"{name}.{factors[1]}"] = down, rows
-        path = tmp_path / "style.safetensors"
-        safetensors.torch.save_file({key: one.clone() for key, one in file.items()}, path)
-        fused = ours(base, LoraChoice(path, 0.7))["transformer"]
-        for name, tensor in before.items():
-            torch.testing.assert_close(fused[name], tensor + wanted.get(name, 0), msg=name)
+        names = [(prefix + module.replace(".", dot), rows) for module, rows in modules]
+        file = {
+            f"{name}.{factor}": each.clone()
+            for name, rows in names
+            for factor, each in zip(factors, (down, rows), strict=True)
+        }
+        assert_moved(base, file, wanted, tmp_path)
