@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from overpaint.bench.contenders import GENAI, PEERS, peer
+from overpaint.bench.contenders import GENAI, PEERS, SDCPP, peer
 from overpaint.bundle.errors import UsageError
 
 
@@ -21,7 +21,7 @@ def test_peers_that_need_other_versions_have_environments_of_their_own(
     apart = {
         name: peer(name, None) for name in PEERS if peer(name, None).command[0] != sys.executable
     }
-    assert set(apart) == {"optimum", GENAI}
+    assert set(apart) == {"optimum", GENAI, SDCPP}
     for name, contender in apart.items():
         folder = tmp_path / "overpaint" / name
         assert contender.command[0] == os.fspath(folder / "bin" / "python")
@@ -33,9 +33,12 @@ def test_a_name_that_is_nobodys_is_refused() -> None:
         peer("comfyui", None)
 
 
-def test_genai_is_missing_by_the_name_of_its_package(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "package"), [(GENAI, "openvino_genai"), (SDCPP, "stable_diffusion_cpp")]
+)
+def test_a_peer_is_missing_by_the_name_of_its_package(name: str, package: str) -> None:
     """Started by the tests' own interpreter, which has no such package."""
-    *_, program = peer(GENAI, None).command
+    *_, program = peer(name, None).command
     job = json.dumps({"asked": 0.0})
     done = subprocess.run([sys.executable, program], input=job, capture_output=True, text=True)
-    assert json.loads(done.stdout) == {"missing": "openvino_genai"}
+    assert json.loads(done.stdout) == {"missing": package}

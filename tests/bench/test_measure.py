@@ -87,6 +87,18 @@ def test_a_level_of_our_own_says_how_far_it_is_and_how_long_it_takes(tmp_path: P
     assert run.ratio is not None
 
 
+def test_who_makes_another_picture_by_its_make_is_timed_and_in_no_ratio(tmp_path: Path) -> None:
+    log, precision = tmp_path / "log", {"unet": "float16"}
+    alone = replace(fake("a", log, "other", precision=precision), alike=False)
+    other = replace(fake("b", log, "other", denoiser_calls=4), alike=False)
+    runs = measured(fake(OURS, log), alone, other)
+    assert (runs["a"].status, runs["a"].ratio) == ("ok", None)
+    assert runs["a"].latency_ms is not None
+    assert "in no ratio" in (runs["a"].why or "")
+    assert runs["b"].status == "not_comparable"
+    assert (runs["b"].why or "").startswith("denoiser_calls: ")
+
+
 @pytest.mark.parametrize(
     "change", [{"denoiser_calls": 4}, {"guidance": False}, {"precision": {"unet": "float16"}}]
 )

@@ -18,7 +18,8 @@ OURS: Final = "overpaint"
 STREAMING: Final = "streamdiffusion"
 """Takes part in `--live` alone."""
 GENAI: Final = "openvino-genai"
-PEERS: Final = ("diffusers", "compile", "optimum", GENAI, STREAMING)
+SDCPP: Final = "sdcpp"
+PEERS: Final = ("diffusers", "compile", "optimum", GENAI, SDCPP, STREAMING)
 OPTIMUM_PYTHON: Final = "OVERPAINT_OPTIMUM_PYTHON"
 # torch by its exact version: an open range would bring gigabytes of CUDA with it on some indexes.
 TORCH: Final = ("torch==2.13.0",)
@@ -30,19 +31,24 @@ OPTIMUM: Final = (
 STREAMDIFFUSION: Final = ("--no-deps", "streamdiffusion==0.1.1")
 # optimum converts, and is not there when pictures are made.
 OPENVINO_GENAI: Final = (*TORCH, "openvino-genai==2026.4.*", "optimum-intel", "diffusers")
+# Compiled where it is installed, for that processor.
+STABLE_DIFFUSION_CPP: Final = ("stable-diffusion-cpp-python==0.4.7", "numpy", "pillow")
 _PEER_PROCESS: Final = Path(__file__).with_name("peer_process.py")
 _GENAI_PROCESS: Final = Path(__file__).with_name("genai_process.py")
+_SDCPP_PROCESS: Final = Path(__file__).with_name("sdcpp_process.py")
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
     """`command` starts it; `install` is what brings it. `fidelity`: at which of our levels it
-    paints; peers have none but exact."""
+    paints; peers have none but exact. `alike`: whether it makes our picture in our precision; who
+    cannot is timed, and enters no ratio."""
 
     name: str
     command: tuple[str, ...]
     install: str | None
     fidelity: str = EXACT
+    alike: bool = True
 
 
 def ours(fidelity: str = EXACT) -> Contender:
@@ -64,6 +70,11 @@ def peer(name: str, optimum_python: str | None) -> Contender:
         python = _in_cache("openvino-genai")
         command = (python, os.fspath(_GENAI_PROCESS))
         return Contender(name, command, _environment(python, OPENVINO_GENAI))
+    if name == SDCPP:
+        python = _in_cache("sdcpp")
+        command = (python, os.fspath(_SDCPP_PROCESS))
+        install = _environment(python, STABLE_DIFFUSION_CPP)
+        return Contender(name, command, install, alike=False)
     if name == STREAMING:
         install = f"{install} && pip install {shlex.join(STREAMDIFFUSION)}"
     return Contender(name, (python, os.fspath(_PEER_PROCESS), name), install)

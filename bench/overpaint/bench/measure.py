@@ -18,7 +18,7 @@ from overpaint.engines.host.cores import usable_cores
 from .contenders import OURS, Contender
 from .conversation import ContenderError, Conversation, Opened
 from .pictures import psnr, write_input
-from .records import ColdStart, Run
+from .records import ColdStart, Ratio, Run
 from .summary import latency_of, ratio, stages_of
 from .task import Task, differences, job, stored_precision, torch_device, work_done
 
@@ -84,7 +84,7 @@ def measure(
                 advance(contender.name, rounds)
                 continue
             if seats:
-                seat.run = _agreeing(seat.run, seats[0].run, Path(folder), plan.bundle)
+                seat.run = _agreeing(seat, seats[0].run, Path(folder), plan.bundle)
             runs[contender.name] = seat.run
             if seat.run.status == "ok":
                 seats.append(seat)
@@ -140,14 +140,22 @@ def _open(
     return _Seat(contender, talk, starts, run, [], {})
 
 
-def _agreeing(run: Run, base: Run, folder: Path, bundle: Bundle) -> Run:
-    """`run` with its picture's distance from ours, and not_comparable if it is another one and was
-    not asked to be."""
+def _agreeing(seat: _Seat, base: Run, folder: Path, bundle: Bundle) -> Run:
+    """Its run with its picture's distance from ours, and not_comparable if it is another one and
+    was not asked to be."""
+    run = seat.run
     decibels, largest = psnr(folder / f"{base.peer}.png", folder / f"{run.peer}.png")
     changes: dict[str, object] = {"psnr_db": decibels, "max_difference": largest}
     assert run.work is not None
     assert base.work is not None
     if run.fidelity != base.fidelity:  # which is to say how far they are apart
+        return msgspec.structs.replace(run, **changes)
+    if not seat.contender.alike:
+        unlike = differences(
+            msgspec.structs.replace(base.work, precision=run.work.precision), run.work
+        )
+        why = "; ".join(unlike) or "in no ratio: its noise and its precision are its own"
+        changes |= {"status": "not_comparable" if unlike else "ok", "why": why}
         return msgspec.structs.replace(run, **changes)
     limit = LIMITS_DB[base.work.precision[bundle.manifest.denoiser]]
     if unlike := differences(base.work, run.work):
@@ -181,8 +189,14 @@ def _finished(seat: _Seat, base: _Seat) -> Run:
         images_per_second=round(seat.run.work.images / latency.p50 * 1e3, 4),
         peak_mb=round(peak, 1),
         device_mb=device,
-        ratio=None if seat is base else ratio(seat.run, seat.times, base.run, base.times),
+        ratio=_ratio(seat, base),
     )
+
+
+def _ratio(seat: _Seat, base: _Seat) -> Ratio | None:
+    if seat is base or not seat.contender.alike:
+        return None
+    return ratio(seat.run, seat.times, base.run, base.times)
 
 
 def _skipped(contender: Contender, error: ContenderError) -> Run:

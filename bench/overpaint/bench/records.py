@@ -101,6 +101,7 @@ class Ratio(Record, frozen=True, kw_only=True):
 class Run(Record, frozen=True, kw_only=True):
     """One contender. What is skipped says why and how to install it; the rest is then empty.
 
+    Who makes another picture by its make has a `why`, and no ratio.
     `fidelity`: the level it painted at. `evaluations`: of the denoiser, one for each branch of
     guidance of each picture, where it tells.
     """

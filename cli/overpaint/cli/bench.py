@@ -82,8 +82,9 @@ def bench(
         str | None,
         typer.Option(
             metavar="PEER[,…]",
-            help="diffusers, compile (torch.compile), optimum, openvino-genai, streamdiffusion "
-            "(with --live): in turn, in processes of their own.",
+            help="diffusers, compile (torch.compile), optimum, openvino-genai, sdcpp "
+            "(stable-diffusion.cpp), streamdiffusion (with --live): in turn, in processes of "
+            "their own.",
         ),
     ] = None,
     checkpoint: Annotated[
