@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from real_checkpoint import write_file, write_folder, write_t5_tokenizer
+from real_checkpoint import write_file, write_folder
 from real_sizes import Work, table
+from stored_tensors import write_t5_tokenizer
 from tests.bundle.single_files import tiny_library
 from tests.checkpoints import clip_vocabulary
 from tokenizers import Tokenizer

@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stored_tensors import in_single_file, stored_shapes
 from tests.checkpoints import clip_vocabulary
 
 from overpaint.bundle import layout
 from overpaint.bundle.checkpoint.bind import bind_into
 from overpaint.bundle.checkpoint.match import Found, resolve
 from overpaint.bundle.checkpoint.safetensors import Stored
-from overpaint.bundle.checkpoint.source import IDENTITY
 from overpaint.bundle.checkpoint.tensors import Tensors, folder_tensors, single_file_tensors
 from overpaint.bundle.families import FAMILIES
 from overpaint.bundle.graph.weights import unbind
@@ -129,22 +129,10 @@ def test_the_packaged_vocabulary_is_clips(library: Library) -> None:
 
 def single_file_names(library: Library, name: str) -> Iterator[tuple[str, Stored]]:
     """The tensors of a single file of true size, by name and shape alone."""
-    family = FAMILIES[library.architectures[name].family]
     for component in library.architectures[name].configs:
-        slots = slots_of(library, name, component)
-        prefix, naming = family.single_file[component][:2]
-        find = naming(slots)
-        for weight, slot in slots.items():
-            source = find(weight)
-            assert source is not None, weight
-            if source == IDENTITY:
-                continue
-            shape = slot.shape[::-1] if source.transposed else slot.shape
-            if source.rows[0].of > 1:
-                rows = shape[0] * source.rows[0].of // len(source.rows)
-                shape = (rows, *shape[1:])
-            stored = prefix + source.rows[0].name
-            yield stored, Stored(Path("model.safetensors"), stored, "F16", shape, 0)
+        sources = in_single_file(library, name, component)
+        for key, shape in stored_shapes(slots_of(library, name, component), sources).items():
+            yield key, Stored(Path("model.safetensors"), key, "F16", shape, 0)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -10,18 +10,24 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
+from stored_tensors import (
+    Shapes,
+    Sources,
+    in_folder,
+    in_single_file,
+    stored_shapes,
+    write_configs,
+    write_json,
+)
 
 from overpaint.bundle import layout
-from overpaint.bundle.checkpoint.source import Rows, Source, whole
-from overpaint.bundle.families import FAMILIES
-from overpaint.bundle.graph.weights import Piece, Slot, unbind
+from overpaint.bundle.checkpoint.source import Rows
+from overpaint.bundle.graph.weights import Piece, unbind
 from overpaint.bundle.importing import import_checkpoint
-from overpaint.bundle.importing.clip_vocabulary import write_clip_tokenizer
 from overpaint.bundle.importing.library import Library, open_library
 from overpaint.bundle.importing.recognise import slots_of
 
@@ -30,33 +36,15 @@ SHARD = 9_000_000_000
 HALF = 2
 """Bytes of a number: everything is stored in bfloat16."""
 
-Sources: TypeAlias = dict[str, dict[str, Source]]
-"""By component and weight: where it lies."""
-
 LARGE = ["sd3.5-large", "flux.1-dev", "flux.1-schnell", "z-image-turbo", "flux.2-klein-4b"]
 SIZES = ["sd1.5", *(pytest.param(name, marks=pytest.mark.parity) for name in LARGE)]
 
 
-def in_folder(library: Library, name: str) -> Sources:
-    components = library.architectures[name].configs
-    return {one: {key: whole(key) for key in slots_of(library, name, one)} for one in components}
-
-
-def in_single_file(library: Library, name: str) -> Sources:
-    """Of the components that single files of this family hold, but for what is stored nowhere."""
-    family = FAMILIES[library.architectures[name].family]
-    found: Sources = {}
-    for component in library.architectures[name].configs:
-        prefix, naming = family.single_file[component][:2]
-        slots = slots_of(library, name, component)
-        find = naming(slots)
-        found[component] = {}
-        for key in slots:
-            source = find(key)
-            assert source is not None, key
-            rows = tuple(part._replace(name=prefix + part.name) for part in source.rows)
-            found[component][key] = source._replace(rows=rows)
-    return found
+def placed(
+    where: Callable[[Library, str, str], Sources], library: Library, name: str
+) -> dict[str, Sources]:
+    """Where the weights of each component lie."""
+    return {one: where(library, name, one) for one in library.architectures[name].configs}
 
 
 def mark(part: Rows, size: int) -> bytes:
@@ -64,17 +52,7 @@ def mark(part: Rows, size: int) -> bytes:
     return hashlib.sha256(f"{part.name} {part.part}/{part.of}".encode()).digest()[: min(size, 16)]
 
 
-def tensors(slots: Mapping[str, Slot], sources: Mapping[str, Source]) -> dict[str, tuple[int, ...]]:
-    """The shapes of what is stored, by name."""
-    shapes = {}
-    for key, source in sources.items():
-        for part in source.rows:
-            shape = slots[key].shape[::-1] if source.transposed else slots[key].shape
-            shapes[part.name] = (shape[0] * part.of // len(source.rows), *shape[1:])
-    return shapes
-
-
-def write(file: Path, shapes: Mapping[str, tuple[int, ...]], parts: Iterable[Rows]) -> None:
+def write(file: Path, shapes: Shapes, parts: Iterable[Rows]) -> None:
     """A safetensors file of these tensors: zeros that lie nowhere, and the parts' marks."""
     header, begins, end = {}, {}, 0
     for name, shape in shapes.items():
@@ -93,24 +71,17 @@ def write(file: Path, shapes: Mapping[str, tuple[int, ...]], parts: Iterable[Row
             to.write(mark(part, size))
 
 
-def parts_of(sources: Mapping[str, Source]) -> set[Rows]:
+def parts_of(sources: Sources) -> set[Rows]:
     return {part for source in sources.values() for part in source.rows}
 
 
 def write_folder(library: Library, name: str, folder: Path, without: Iterable[str] = ()) -> None:
     """Configs, tokenizers and weights as diffusers saves them, in shards where they are large."""
-    architecture = library.architectures[name]
-    sources = in_folder(library, name)
-    folder.mkdir()
-    (folder / layout.MODEL_INDEX).write_text(json.dumps(architecture.index))
-    write_json(folder / layout.SCHEDULER_CONFIG, architecture.scheduler)
-    for tokenizer, pad in architecture.pads.items():
-        write_clip_tokenizer(library, folder / tokenizer, pad)
-    for component, config in architecture.configs.items():
-        write_json(folder / component / layout.CONFIG, config)
-        if component in without:
-            continue
-        shapes = tensors(slots_of(library, name, component), sources[component])
+    components = library.architectures[name].configs
+    write_configs(library, name, folder, components)
+    for component in components.keys() - without:
+        sources = in_folder(library, name, component)
+        shapes = stored_shapes(slots_of(library, name, component), sources)
         stem = "model" if component in layout.TEXT_ENCODERS else "diffusion_pytorch_model"
         names = list(shapes)
         large = HALF * sum(map(math.prod, shapes.values())) > SHARD
@@ -119,17 +90,12 @@ def write_folder(library: Library, name: str, folder: Path, without: Iterable[st
         for at, half in enumerate(halves, 1):
             file = f"{stem}-{at:05}-of-00002.safetensors" if large else f"{stem}.safetensors"
             held = {key: shapes[key] for key in half}
-            marks = [part for part in parts_of(sources[component]) if part.name in held]
+            marks = [part for part in parts_of(sources) if part.name in held]
             write(folder / component / file, held, marks)
             where |= dict.fromkeys(half, file)
         if large:
             index = {"metadata": {}, "weight_map": where}
             write_json(folder / component / f"{stem}.safetensors.index.json", index)
-
-
-def write_json(path: Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
 
 
 def begins_with(folder: Path, pieces: Iterable[Piece], at: int, size: int) -> bytes:
@@ -143,7 +109,7 @@ def begins_with(folder: Path, pieces: Iterable[Piece], at: int, size: int) -> by
     raise AssertionError(f"the pieces end {at} bytes before")
 
 
-def followed(library: Library, name: str, bundle: Path, sources: Sources) -> int:
+def followed(library: Library, name: str, bundle: Path, sources: dict[str, Sources]) -> int:
     """Each weight of the bundle's graphs, compared with the marks of where it lies: how many."""
     count = 0
     for component, graph in library.graphs(name, "float32").items():
@@ -198,7 +164,7 @@ def test_a_folders_weights_are_pointed_at_where_they_lie(
     checkpoint = with_tokenizers(tmp_path / "checkpoint", tokenizers)
     made = import_checkpoint(checkpoint, tmp_path / "bundle", link="link")
     assert library.architectures[made.architecture].graphs == library.architectures[name].graphs
-    sources = in_folder(library, name)
+    sources = placed(in_folder, library, name)
     assert followed(library, name, tmp_path / "bundle", sources) > len(sources["vae"])
 
 
@@ -207,16 +173,17 @@ def test_a_single_files_weights_are_pointed_at_where_they_lie(
     name: str, library: Library, tokenizers: Path | None, tmp_path: Path
 ) -> None:
     """FLUX's and Z-Image's hold the denoiser alone, and the rest is a folder's."""
-    sources, rest, held = in_single_file(library, name), None, list(in_folder(library, name))
+    sources, rest = placed(in_single_file, library, name), None
+    held = set(sources)
     if library.architectures[name].family in ("flux1", "z-image", "flux2-klein"):
         write_folder(library, name, tmp_path / "rest", without=["transformer"])
         rest = with_tokenizers(tmp_path / "rest", tokenizers)
-        sources = in_folder(library, name) | {"transformer": sources["transformer"]}
-        held = ["transformer"]
-    shapes, parts = {}, set()
+        held = {"transformer"}
+        sources = placed(in_folder, library, name) | {"transformer": sources["transformer"]}
+    shapes: Shapes = {}
     for component in held:
-        shapes |= tensors(slots_of(library, name, component), sources[component])
-        parts |= parts_of(sources[component])
+        shapes |= stored_shapes(slots_of(library, name, component), sources[component])
+    parts = {part for component in held for part in parts_of(sources[component])}
     file = tmp_path / "model.safetensors"
     write(file, shapes, parts)
     made = import_checkpoint(
