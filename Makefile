@@ -21,7 +21,7 @@ demo: $(DEMO)/installed
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest tests/cli tests/engines/tensorrt -m alone
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -19,6 +19,11 @@ from overpaint.bundle.format.manifest_file import read_manifest
 Array = np.ndarray[Any, Any]
 CHANNELS = {"sd1": (4, 9), "sd2": (4, 9), "sdxl": (4, 9), "sd3": (16, 33)}
 """Of latents, and of what the denoiser takes."""
+TRACED = [
+    pytest.param(family, marks=pytest.mark.parity) if family == "sd2" else family
+    for family in CHANNELS
+]
+"""SD 2's denoiser takes long to trace, and differs from SD 1's in nothing that a mask meets."""
 
 
 def normal(*shape: int) -> Array:
@@ -55,7 +60,7 @@ def predicted_by_torch(checkpoint: Path, sample: Array, text: dict[str, Array]) 
         return unet(torch.tensor(sample), **given, added_cond_kwargs=added).sample.numpy()
 
 
-@pytest.mark.parametrize("family", CHANNELS)
+@pytest.mark.parametrize("family", TRACED)
 def test_its_denoiser_equals_torch(family: str, inpainting: Callable[[str], Tiny]) -> None:
     tiny, (latents, channels) = inpainting(family), CHANNELS[family]
     manifest = read_manifest(tiny.bundle)
@@ -68,7 +73,7 @@ def test_its_denoiser_equals_torch(family: str, inpainting: Callable[[str], Tiny
     assert np.abs(ours - theirs).max() < 1e-5 * np.abs(theirs).max()
 
 
-@pytest.mark.parametrize("family", CHANNELS)
+@pytest.mark.parametrize("family", TRACED)
 def test_its_manifest_says_that_it_inpaints(
     family: str, inpainting: Callable[[str], Tiny], bundles: dict[str, Path]
 ) -> None:

@@ -60,7 +60,11 @@ CELLS = [
 ]
 FEW = [CELLS[0], CELLS[4], CELLS[5], CELLS[7], CELLS[9]]
 EVERY = [*(("sd1", cell) for cell in CELLS), *(("sdxl", cell) for cell in FEW)]
-EVERY += [("sd2", cell) for cell in FEW if cell.sampler in ("default", "euler")]
+EVERY += [
+    pytest.param("sd2", cell, marks=pytest.mark.parity)
+    for cell in FEW
+    if cell.sampler in ("default", "euler")
+]
 TASKS = {"image": "Img2Img", "mask": "Inpaint", "text": ""}
 
 
