@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.doubles.cuda_double import Gpu, double
+from tests.runtime.test_precision import needs_bf16
 from tests.serve.running import png, serving
 
 from overpaint.bundle.errors import UsageError
 from overpaint.bundle.format.open import open_bundle
 from overpaint.engines.onnxruntime.cuda import start as starting
-from overpaint.runtime import Img2Img
+from overpaint.runtime import Img2Img, precision_gate
 from overpaint.runtime.default_bundle import bundle_or_default
 from overpaint.serve import command
 from overpaint.serve.config import Config
@@ -91,6 +95,34 @@ def test_a_bundle_that_cannot_be_warmed_up_holds_no_engine(
     with pytest.raises(MemoryError):
         served_bundle(None, Opening(device="cuda")).open()
     assert gpu.live == 0
+
+
+@needs_bf16
+def test_the_server_answers_while_bf16_is_compared_for_the_first_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(tmp_path))
+    comparing, go_on = threading.Event(), threading.Event()
+
+    def compare(*of: Any) -> float:
+        comparing.set()
+        assert go_on.wait(20)
+        return 60.0
+
+    monkeypatch.setattr(precision_gate, "compare", compare)
+    served = served_bundle(None, Opening(device="openvino", precision="bf16"))
+    with serving(Config(port=0), [served], ready=False) as server:
+        assert comparing.wait(20)
+        assert server.client.get("/healthz").status_code == 200
+        assert server.client.get("/").status_code == 200
+        assert server.client.get("/readyz").status_code == 503
+        early = server.client.post("/v1/jobs", json={"prompt": "red"})
+        assert (early.status_code, early.json()["error"]["code"]) == (503, "loading")
+        go_on.set()
+        while server.client.get("/readyz").status_code != 200:
+            time.sleep(0.05)
+        job = server.submit(image=server.upload(png()), steps=2)
+        assert server.ended(job["id"])["status"] == "completed"
 
 
 def test_device_and_precision_are_the_pipelines(
