@@ -34,6 +34,8 @@ def load() -> Callable[[dict[str, Any]], Contender]:
     from stable_diffusion_cpp import StableDiffusion
 
     def open_model(job: dict[str, Any]) -> Contender:
+        if job["images"] != 1:
+            raise ValueError("one picture at a time: it paints several one after the other")
         folder = Path(job["folder"])
         sampler = SAMPLERS[_sampler(folder, job["sampler"])]
         links = tempfile.TemporaryDirectory()
@@ -49,21 +51,26 @@ def load() -> Callable[[dict[str, Any]], Contender]:
         run = min(int(job["steps"] * job["strength"]), job["steps"])
         clock: list[float] = []
 
+        def note(step: int, steps: int, seconds: float) -> None:
+            clock.append(time.perf_counter())
+
         def repaint(frame: Any) -> Any:
             clock.clear()
-            [made] = model.generate_image(
-                prompt=job["prompt"],
-                init_image=frame,
-                width=frame.width,
-                height=frame.height,
-                cfg_scale=job["guidance_scale"],
-                sample_method=sampler,
-                sample_steps=job["steps"],
-                strength=(run - 0.5) / job["steps"],  # it runs one more than it is told
-                seed=job["seed"],
-                batch_count=job["images"],
-                progress_callback=lambda step, steps, seconds: clock.append(time.perf_counter()),
-            )
+            try:
+                [made] = model.generate_image(
+                    prompt=job["prompt"],
+                    init_image=frame,
+                    width=frame.width,
+                    height=frame.height,
+                    cfg_scale=job["guidance_scale"],
+                    sample_method=sampler,
+                    sample_steps=job["steps"],
+                    strength=(run - 0.5) / job["steps"],  # it runs one more than it is told
+                    seed=job["seed"],
+                    progress_callback=note,
+                )
+            except ValueError as error:  # all that it says is that a pointer is null
+                raise ValueError("it does not run this network: SD 1, 2 and XL alone") from error
             return made
 
         def over(frames: Iterable[Any]) -> Iterator[Any]:
