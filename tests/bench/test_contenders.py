@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.checkout import HOUSE
 
 from overpaint.bench.contenders import GENAI, PEERS, SDCPP, peer
 from overpaint.bundle.errors import UsageError
@@ -26,6 +27,15 @@ def test_peers_that_need_other_versions_have_environments_of_their_own(
         folder = tmp_path / "overpaint" / name
         assert contender.command[0] == os.fspath(folder / "bin" / "python")
         assert (contender.install or "").startswith(f"python3 -m venv {folder} && ")
+
+
+def test_what_they_need_is_read_without_any_package() -> None:
+    """By the interpreter that makes an environment (tests/interop/make_environment.sh)."""
+    read = "from overpaint.bench.environments import OPTIMUM; print(*OPTIMUM)"
+    command = [sys.executable, "-S", "-c", read]
+    bare = {"PYTHONPATH": os.fspath(HOUSE / "bench")}
+    done = subprocess.run(command, env=bare, capture_output=True, text=True, check=True)
+    assert "optimum-onnx" in done.stdout
 
 
 def test_a_name_that_is_nobodys_is_refused() -> None:

@@ -14,8 +14,8 @@ if [ -x "$python" ] && "$python" -c "$check" 2>/dev/null; then
     exit
 fi
 root=$(cd "$(dirname "$0")/../.." && pwd)
-pins=$(PYTHONPATH=$root/bench:$root/bundle "${PYTHON:-python3}" -c \
-    'from overpaint.bench.contenders import OPTIMUM; print(*OPTIMUM)')
+pins=$(PYTHONPATH=$root/bench "${PYTHON:-python3}" -c \
+    'from overpaint.bench.environments import OPTIMUM; print(*OPTIMUM)')
 "${PYTHON:-python3}" -m venv "$folder"
 # shellcheck disable=SC2086  # a word a requirement; sentencepiece and protobuf are T5's
 "$python" -m pip install --quiet $pins sentencepiece protobuf >&2

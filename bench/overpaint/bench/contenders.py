@@ -14,6 +14,8 @@ from overpaint.bundle.errors import UsageError
 from overpaint.bundle.installed import install_command
 from overpaint.runtime.fidelity import EXACT
 
+from .environments import OPENVINO_GENAI, OPTIMUM, STABLE_DIFFUSION_CPP, STREAMDIFFUSION
+
 OURS: Final = "overpaint"
 STREAMING: Final = "streamdiffusion"
 """Takes part in `--live` alone."""
@@ -21,18 +23,6 @@ GENAI: Final = "openvino-genai"
 SDCPP: Final = "sdcpp"
 PEERS: Final = ("diffusers", "compile", "optimum", GENAI, SDCPP, STREAMING)
 OPTIMUM_PYTHON: Final = "OVERPAINT_OPTIMUM_PYTHON"
-# torch by its exact version: an open range would bring gigabytes of CUDA with it on some indexes.
-TORCH: Final = ("torch==2.13.0",)
-OPTIMUM: Final = (
-    *("optimum-onnx==0.1.0", "transformers<4.58", "diffusers==0.35.2"),
-    *("onnx==1.19.1", "onnxruntime==1.23.2", *TORCH),
-)
-# It pins a diffusers of 2023, and runs with ours.
-STREAMDIFFUSION: Final = ("--no-deps", "streamdiffusion==0.1.1")
-# optimum converts, and is not there when pictures are made.
-OPENVINO_GENAI: Final = (*TORCH, "openvino-genai==2026.4.*", "optimum-intel", "diffusers")
-# Compiled where it is installed, for that processor.
-STABLE_DIFFUSION_CPP: Final = ("stable-diffusion-cpp-python==0.4.7", "numpy", "pillow")
 _PEER_PROCESS: Final = Path(__file__).with_name("peer_process.py")
 _GENAI_PROCESS: Final = Path(__file__).with_name("genai_process.py")
 _SDCPP_PROCESS: Final = Path(__file__).with_name("sdcpp_process.py")

@@ -19,7 +19,8 @@ from typing import Final
 from overpaint.bundle.errors import OverpaintError
 from overpaint.bundle.installed import requirement
 
-from .contenders import OPTIMUM, OURS, TORCH, Contender, ours, peer
+from .contenders import OURS, Contender, ours, peer
+from .environments import OPTIMUM, TORCH
 from .measure import Plan, Progress, measure
 from .records import Footprint
 from .task import Task
