@@ -25,7 +25,7 @@ def test_it_begins_with_every_contenders_median_on_the_same_work() -> None:
     ours, slower = run([40.0] * 9), run([50.0] * 9, peer="diffusers")
     slower = msgspec.structs.replace(slower, ratio=Ratio(value=1.25, interval=(1.2, 1.3)))
     table = overview({"embedded-cpu": report(ours, slower), "tiny-cpu": report(ours)})
-    assert table.rows == [("The embedded model on a CPU", "5", "40", "50 (1.25x)", "", "")]
+    assert table.rows == [("The embedded model on a CPU", "5", "40", "50 (1.25x)", "", "", "", "")]
 
 
 def test_a_bar_in_a_cell_does_not_break_the_table() -> None:

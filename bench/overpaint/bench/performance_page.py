@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from .compare import is_report, read_report
+from .contenders import PEERS, STREAMING
 from .first_trials import first_trials
 from .records import Report, Run
 from .sheets import Sheet, sheets
@@ -25,6 +26,8 @@ TITLES: Final = {
     "sd15-512-f32-cpu": "Stable Diffusion 1.5, 512x512 on OpenVINO",
     "sd15-512-bf16-cpu": "Stable Diffusion 1.5, 512x512 on OpenVINO, all in bfloat16",
     "sd15-512-20-steps-bf16-cpu": "Stable Diffusion 1.5, the same with more calls of the UNet",
+    "sd15-512-genai-bf16-cpu": "Stable Diffusion 1.5 beside OpenVINO GenAI, both in bfloat16",
+    "sd15-512-sdcpp-bf16-cpu": "Stable Diffusion 1.5 beside stable-diffusion.cpp",
     "footprint-cpu": "Footprint of each environment",
     "embedded-growth-cpu": "How cost grows, embedded model on a CPU",
 }
@@ -79,7 +82,7 @@ def page(reports: dict[str, Report]) -> Iterator[str]:
 
 def overview(reports: Mapping[str, Report]) -> Sheet:
     """The median of every contender on one page: milliseconds, and times overpaint's."""
-    peers = ("diffusers", "compile", "optimum")
+    peers = [name for name in PEERS if name != STREAMING]
     sheet = Sheet.of("median of a picture, ms (times overpaint's)", "calls", "overpaint", *peers)
     for name, report in reports.items():
         runs = {run.peer: run for run in report.runs if run.latency_ms}
