@@ -56,6 +56,7 @@ from overpaint.bundle.graph.signature import graph_tensors
 from overpaint.bundle.tensor import Tensor
 from overpaint.bundle.tokenizer.clip import read_clip_tokenizer
 from overpaint.bundle.tokenizer.files import pad_token_id
+from overpaint.engines.backend import Asked
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.session.session import Session
 from overpaint.runtime.default_bundle import bundle_or_default
@@ -320,7 +321,7 @@ class Graphs:
             _tolerant(partial(self.run_engine, component))
 
     def open_engine(self, component: str) -> Session:
-        return BACKENDS["cpu"].open_session(open_bundle(self.folder), component, "f32")
+        return BACKENDS["cpu"].open_session(open_bundle(self.folder), component, Asked())
 
     def run_engine(self, component: str) -> None:
         with self.open_engine(component) as session:

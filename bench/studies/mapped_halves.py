@@ -6,7 +6,7 @@
 
 Each form is a process of its own that opens a component and calls it a few times; forms take turns.
 `folded`: every weight is widened when the graph is opened. `matrices`: large matrices stay mapped.
-`chosen`: large kernels too, as graphs are opened. `all`: every matrix and kernel. Memory is in MB:
+`chosen`: large kernels too, as with low memory. `all`: every matrix and kernel. Memory is in MB:
 the process's own, at most while opening and while running, and beside that mapped. Seconds are
 the processor's.
 """
@@ -84,7 +84,7 @@ def measure(
     bundle, runtime = open_bundle(folder), import_onnxruntime()
     described = bundle.component(component)
     halves.SMALLEST_MATRIX, halves.SMALLEST_KERNEL = FORMS[form]  # type: ignore[misc]
-    rewrite = cpu_rewrite(described) if form == "folded" else as_opened(described)
+    rewrite = cpu_rewrite(described) if form == "folded" else as_opened(described, low_memory=True)
     feed = {
         name: array[:batch] if array.ndim else array
         for name, array in feed_of(bundle, component, size).items()

@@ -37,7 +37,7 @@ class Toy:
         pass
 
 
-def open_session(bundle, component, precision):
+def open_session(bundle, component, asked):
     from overpaint.engines.session.session import Session
 
     described = bundle.component(component)

@@ -12,6 +12,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How a component's engine is to compute, and what it may take.
+
+    gpu_memory: bytes of all components' weights that may lie on the GPU; None: all. low_memory:
+    whether less of the host's memory is worth time in every run.
+    """
+
+    precision: str = "f32"
+    gpu_memory: int | None = None
+    low_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """A library on a device that can run bundles.
 
@@ -20,15 +33,14 @@ class Backend:
     how: says how it would run a bundle on this machine, as a clause for people: "onnxruntime
         1.31.1, 2 cores". Raises OverpaintError where it cannot; the message says why, and what
         mends it. It is called when it is asked for, never before: it may start a provider.
-    open_session: opens one component's engine, of (bundle, component, precision). Raises
+    open_session: opens one component's engine, of (bundle, component, what is asked). Raises
         SessionError or MissingExtraError where that fails.
-    open_bounded: the same, of (bundle, component, bytes of all components' weights that may lie on
-        the GPU); None where there is no such bound.
+    bounded: whether it keeps to `gpu_memory`.
     precisions: what it can compute in. "f32" is what the graph says.
     settles: whether the first runs of a size have work of their own to do, which a server does
         before the first job.
     held: says how many bytes of the host's memory a component's weights take of a process's own, of
-        (bundle, component, precision); None where they lie on a GPU.
+        (bundle, component, what is asked); None where they lie on a GPU.
     free_memory: says how many bytes the GPU has left, for what runs on one. Raises SessionError
         where it cannot.
     """
@@ -36,11 +48,11 @@ class Backend:
     name: str
     rank: int | None
     how: Callable[[Bundle], str]
-    open_session: Callable[[Bundle, str, str], Session]
-    open_bounded: Callable[[Bundle, str, int], Session] | None = None
+    open_session: Callable[[Bundle, str, Asked], Session]
+    bounded: bool = False
     precisions: tuple[str, ...] = ("f32",)
     settles: bool = False
-    held: Callable[[Bundle, str, str], int] | None = None
+    held: Callable[[Bundle, str, Asked], int] | None = None
     free_memory: Callable[[], int] | None = None
 
     @property

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from overpaint.bundle.errors import MissingExtraError, OverpaintError, SessionError, UsageError
 
-from .backend import Backend, Candidate
+from .backend import Asked, Backend, Candidate
 from .backends import BACKENDS
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Decision:
 
     `passed_over`: the better backends, best first, that cannot run the bundle here; none where one
     was named. `psnr_db`: how near this bundle's pictures in `precision` are to those in f32; None
-    in f32.
+    in f32. The rest is as `Asked` has it.
     """
 
     requested: str
@@ -41,6 +41,14 @@ class Decision:
     precision: str = "f32"
     psnr_db: float | None = None
     gpu_memory: int | None = None
+    low_memory: bool = False
+
+    @property
+    def asked(self) -> Asked:
+        """What a backend is told."""
+        return Asked(
+            precision=self.precision, gpu_memory=self.gpu_memory, low_memory=self.low_memory
+        )
 
 
 def choose(
@@ -89,10 +97,7 @@ def open_session(bundle: Bundle, component: str, device: str | Decision = "auto"
     """
     bundle.component(component)
     decision = device if isinstance(device, Decision) else choose(bundle, device)
-    backend = BACKENDS[decision.chosen.device]
-    if decision.gpu_memory is not None and backend.open_bounded is not None:
-        return backend.open_bounded(bundle, component, decision.gpu_memory)
-    return backend.open_session(bundle, component, decision.precision)
+    return BACKENDS[decision.chosen.device].open_session(bundle, component, decision.asked)
 
 
 def open_graph(name: str, graph: str | os.PathLike[str], component: Component) -> Session:
@@ -126,8 +131,8 @@ def check_device(device: str, precision: str = "f32", gpu_memory: int | None = N
         raise UsageError(
             f"--precision {precision} needs --device {' or '.join(able)}; got {device}"
         )
-    if gpu_memory is not None and not all(one.open_bounded for one in _meant_by(device)):
-        able = [backend.name for backend in BACKENDS.values() if backend.open_bounded]
+    if gpu_memory is not None and not all(one.bounded for one in _meant_by(device)):
+        able = [backend.name for backend in BACKENDS.values() if backend.bounded]
         raise UsageError(f"--gpu-memory needs --device {' or '.join(able)}; got {device}")
 
 

@@ -63,7 +63,7 @@ def check_memory(stages: Sequence[tuple[Engines, Job]]) -> None:
         run = engines.seeing if job.references and engines.seeing else engines.bundle
         needed += estimate(
             weights(run),
-            {name: held(run, name, decision.precision) for name in run.manifest.components},
+            {name: held(run, name, decision.asked) for name in run.manifest.components},
             denoiser=manifest.denoiser,
             size=job.size if job.tile is None else largest_window(manifest.latents.downscale),
             points=points * batch,

@@ -18,6 +18,7 @@ from PIL import Image
 
 from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
+from overpaint.engines.backend import Asked
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import Decision, choose, open_session
 from overpaint.engines.host.memory import memory_limit
@@ -81,8 +82,10 @@ def _in_float32(bundle: Bundle, decision: Decision) -> Decision:
     held, limit = BACKENDS[decision.chosen.device].held, memory_limit()
     if held is None or limit is None:
         return replace(decision, precision="f32")
-    largest = max(held(bundle, name, "f32") for name in bundle.manifest.components)
-    return choose(bundle, "cpu") if largest > limit / 2 else replace(decision, precision="f32")
+    largest = max(held(bundle, name, Asked()) for name in bundle.manifest.components)
+    if largest > limit / 2:
+        return replace(choose(bundle, "cpu"), low_memory=True)
+    return replace(decision, precision="f32")
 
 
 def landscape(side: int = SIDE) -> Image.Image:

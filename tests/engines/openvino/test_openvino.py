@@ -23,6 +23,7 @@ from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.installed import install_command
 from overpaint.bundle.tensor import Tensor
+from overpaint.engines.backend import Asked
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import candidates, choose, open_session
 from overpaint.engines.openvino import compiled
@@ -46,7 +47,7 @@ def unet(bundle: Bundle) -> Iterator[Session]:
 
 
 def opened(bundle: Bundle, precision: str) -> Session:
-    return BACKENDS["openvino"].open_session(bundle, "unet", precision)
+    return BACKENDS["openvino"].open_session(bundle, "unet", Asked(precision=precision))
 
 
 def random_feed(component: Component) -> dict[str, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from overpaint.engines.backend import Backend
+from overpaint.engines.backend import Asked, Backend
 
 if TYPE_CHECKING:
     from overpaint.bundle.format.bundle import Bundle
@@ -18,7 +18,7 @@ def how(bundle: Bundle) -> str:
     return start()
 
 
-def open_session(bundle: Bundle, component: str, precision: str) -> Session:
+def open_session(bundle: Bundle, component: str, asked: Asked) -> Session:
     """Open one component's engine on the GPU.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from overpaint.engines.backend import Backend
+from overpaint.engines.backend import Asked, Backend
 
 if TYPE_CHECKING:
     from overpaint.bundle.format.bundle import Bundle
@@ -30,24 +30,24 @@ def how(bundle: Bundle) -> str:
     return said if built is None else f"{said}; int8: {built.psnr_db:.1f} dB"
 
 
-def open_session(bundle: Bundle, component: str, precision: str) -> Session:
+def open_session(bundle: Bundle, component: str, asked: Asked) -> Session:
     """Open one component's engine on the processor. Raises SessionError: as `openvino_session`."""
     from overpaint.engines.openvino.engine import openvino_session
     from overpaint.engines.openvino.int8 import int8_session, kept_in
 
-    if precision == "int8":
+    if asked.precision == "int8":
         return int8_session(bundle, component, kept_in(bundle))
     described = bundle.component(component)
     graph = bundle.folder / described.graph
-    return openvino_session(component, graph, described, precision=precision)
+    return openvino_session(component, graph, described, precision=asked.precision)
 
 
-def held(bundle: Bundle, component: str, precision: str) -> int:
+def held(bundle: Bundle, component: str, asked: Asked) -> int:
     """Packed, in what is computed in."""
     from overpaint.bundle.graph.count import weights
 
     size = {"f32": 4, "bf16": 2, "int8": 1 if component == bundle.manifest.denoiser else 2}
-    return size[precision] * weights(bundle.folder / bundle.component(component).graph)
+    return size[asked.precision] * weights(bundle.folder / bundle.component(component).graph)
 
 
 BACKEND = Backend(

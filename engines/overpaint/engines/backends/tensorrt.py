@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from overpaint.engines.backend import Backend
+from overpaint.engines.backend import Asked, Backend
 
 if TYPE_CHECKING:
     from overpaint.bundle.format.bundle import Bundle
@@ -19,7 +19,7 @@ def how(bundle: Bundle) -> str:
     return how_it_runs(bundle, TENSORRT)
 
 
-def open_session(bundle: Bundle, component: str, precision: str) -> Session:
+def open_session(bundle: Bundle, component: str, asked: Asked) -> Session:
     """Open one component's plan."""
     from overpaint.engines.tensorrt.edition import TENSORRT
     from overpaint.engines.tensorrt.opening import open_plan

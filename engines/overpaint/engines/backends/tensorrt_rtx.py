@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from overpaint.engines.backend import Backend
+from overpaint.engines.backend import Asked, Backend
 
 if TYPE_CHECKING:
     from overpaint.bundle.format.bundle import Bundle
@@ -19,20 +19,12 @@ def how(bundle: Bundle) -> str:
     return how_it_runs(bundle, RTX)
 
 
-def open_session(bundle: Bundle, component: str, precision: str) -> Session:
-    """Open one component's plan."""
+def open_session(bundle: Bundle, component: str, asked: Asked) -> Session:
+    """Open one component's plan, whose weights lie in the host's memory beyond a bound."""
     from overpaint.engines.tensorrt.edition import RTX
     from overpaint.engines.tensorrt.opening import open_plan
 
-    return open_plan(bundle, RTX, component)
-
-
-def open_bounded(bundle: Bundle, component: str, gpu_memory: int) -> Session:
-    """Open one component's plan, whose weights lie in part in the host's memory."""
-    from overpaint.engines.tensorrt.edition import RTX
-    from overpaint.engines.tensorrt.opening import open_plan
-
-    return open_plan(bundle, RTX, component, gpu_memory)
+    return open_plan(bundle, RTX, component, asked.gpu_memory)
 
 
 def free_memory() -> int:
@@ -48,7 +40,7 @@ BACKEND = Backend(
     rank=2,
     how=how,
     open_session=open_session,
-    open_bounded=open_bounded,
+    bounded=True,
     settles=True,
     free_memory=free_memory,
 )

@@ -18,6 +18,7 @@ from overpaint.bundle.errors import OverpaintError, SessionError, UsageError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.manifest import Component
 from overpaint.bundle.format.manifest_file import read_manifest
+from overpaint.engines.backend import Asked
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.session.session import Session
 from overpaint.runtime.components import Components
@@ -78,7 +79,7 @@ class Engine:
             for part, component in bundle.manifest.components.items()
             if (bundle.folder / component.graph).exists()
         )
-        self._session = BACKENDS["cpu"].open_session(bundle, part, "f32")
+        self._session = BACKENDS["cpu"].open_session(bundle, part, Asked())
 
     def execute(self, requests: list[Any]) -> list[Any]:
         return [_answered(self._triton, self._run, request) for request in requests]

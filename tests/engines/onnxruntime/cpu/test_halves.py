@@ -73,7 +73,7 @@ def test_numbers_are_those_of_the_stored_halves(stored: str, tmp_path: Path) -> 
 
 
 def test_of_a_table_only_what_is_looked_up_is_widened(tmp_path: Path) -> None:
-    rewritten = leave_mapped(graph(tmp_path).read_bytes())
+    rewritten = leave_mapped(graph(tmp_path).read_bytes(), kernels=False)
     assert rewritten is not None
     operators = [node.op_type for node in onnx.load_from_string(rewritten).graph.node]
     assert operators == ["Gather", "Cast", "Cast", "Transpose", "MatMul"]
@@ -84,9 +84,44 @@ def test_what_is_small_or_stored_in_float32_stays_as_it_is(tmp_path: Path) -> No
     for side, stored in ((SIDE, "float32"), (256, "float16")):
         (tmp_path / stored).mkdir()
         path = graph(tmp_path / stored, side, stored)
-        assert leave_mapped(path.read_bytes()) is None
-        assert widened(path) == 2 * side * side
-    assert widened(graph(tmp_path)) == 0
+        assert leave_mapped(path.read_bytes(), kernels=True) is None
+        assert widened(path, kernels=True) == 2 * side * side
+    assert widened(graph(tmp_path), kernels=False) == 0
+
+
+def test_a_large_kernel_stays_where_memory_is_worth_time(tmp_path: Path) -> None:
+    """And gives the same numbers as one that is widened."""
+    rng = np.random.default_rng(0)
+    halves = (rng.standard_normal((SIDE, SIDE, 1, 1), np.float32) / SIDE).astype(np.float16)
+    (tmp_path / "weights").write_bytes(halves.tobytes())
+    nodes = [
+        helper.make_node("Cast", ["kernel"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["sample", "wide"], ["out"]),
+    ]
+    shape = (1, SIDE, 2, 2)
+    given, made = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("sample", "out")
+    )
+    kernel = external("kernel", halves, "weights", 0)
+    whole = helper.make_graph(nodes, "g", [given], [made], [kernel])
+    model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert leave_mapped(path.read_bytes(), kernels=False) is None
+    assert leave_mapped(path.read_bytes(), kernels=True) is not None
+    assert (widened(path, kernels=False), widened(path, kernels=True)) == (halves.size, 0)
+    component = Component(
+        graph="model.onnx",
+        inputs=(Tensor(name="sample", dtype="float32", shape=shape),),
+        outputs=(Tensor(name="out", dtype="float32", shape=shape),),
+        ranges={},
+    )
+    sample = rng.standard_normal(shape, np.float32)
+    wanted = np.einsum("oi,bihw->bohw", halves[:, :, 0, 0].astype(np.float32), sample)
+    for low_memory in (False, True):
+        with cpu_session("unet", path, component, low_memory=low_memory) as session:
+            out = session.run({"sample": sample})["out"]
+        np.testing.assert_allclose(out, wanted, atol=1e-5)
 
 
 PROGRAM = """

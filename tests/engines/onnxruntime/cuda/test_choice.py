@@ -16,7 +16,7 @@ from overpaint.bundle.errors import SessionError
 from overpaint.bundle.format.bundle import Bundle
 from overpaint.bundle.format.open import open_bundle
 from overpaint.bundle.installed import install_command
-from overpaint.engines.backend import Candidate
+from overpaint.engines.backend import Asked, Candidate
 from overpaint.engines.backends import BACKENDS
 from overpaint.engines.choose import candidates, choose, open_session
 from overpaint.engines.host import nvidia
@@ -108,7 +108,7 @@ def test_a_device_that_is_named_is_refused_and_its_session_too(
     with pytest.raises(SessionError, match="does not fall back"):
         open_session(bundle, "unet", "cuda")
     with pytest.raises(SessionError, match="does not start"):
-        BACKENDS["cuda"].open_session(bundle, "unet", "f32")
+        BACKENDS["cuda"].open_session(bundle, "unet", Asked())
 
 
 def test_without_onnxruntime_the_extra_is_named(

@@ -23,21 +23,21 @@ from overpaint.bundle.graph.wire import read_fields
 SMALLEST_MATRIX: Final = 1 << 18
 SMALLEST_KERNEL: Final = 1 << 22
 """Values. Products with matrices are as fast as with packed ones. Kernels lose the layout that
-convolutions are fastest in: the large ones are those of the smallest pictures, which take the
-fewest sums for each value."""
+convolutions are fastest in, and so are left where memory is worth the time: the large ones, which
+are those of the smallest pictures and take the fewest sums for each value."""
 
 _HALVES: Final = (onnx.FLOAT16, onnx.BFLOAT16)
 
 
-def leave_mapped(model: bytes) -> bytes | None:
+def leave_mapped(model: bytes, kernels: bool) -> bytes | None:
     """Name the large halves that a graph stores in other files among its inputs; None where there
-    are none.
+    are none. `kernels`: those of convolutions as well.
 
     Raises:
         MalformedError: `model` is not an ONNX model.
     """
     graph = list(read_fields(graph_of(model)))
-    mapped = {tensor.name: tensor for tensor in initializers(model) if _stays_mapped(tensor)}
+    mapped = {tensor.name: tensor for tensor in initializers(model) if _stays(tensor, kernels)}
     if not mapped:
         return None
     replaced: dict[int, bytes] = {}
@@ -53,19 +53,22 @@ def leave_mapped(model: bytes) -> bytes | None:
 
 
 @functools.cache
-def widened(graph: Path) -> int:
-    """How many of a graph's numbers a session holds in float32: all that do not stay mapped.
+def widened(graph: Path, kernels: bool) -> int:
+    """How many of a graph's numbers a session holds in float32: all that do not stay mapped, as
+    `leave_mapped` has it.
 
     Raises:
         IntegrityError: it is not an ONNX graph, or cannot be read.
     """
     with mapped_model(graph) as model:
-        return sum(prod(one.shape) for one in initializers(model) if not _stays_mapped(one))
+        return sum(prod(one.shape) for one in initializers(model) if not _stays(one, kernels))
 
 
-def _stays_mapped(tensor: StoredTensor) -> bool:
-    smallest = SMALLEST_MATRIX if len(tensor.shape) == 2 else SMALLEST_KERNEL
-    return tensor.dtype in _HALVES and tensor.outside and prod(tensor.shape) >= smallest
+def _stays(tensor: StoredTensor, kernels: bool) -> bool:
+    matrix = len(tensor.shape) == 2
+    smallest = SMALLEST_MATRIX if matrix else SMALLEST_KERNEL
+    large = prod(tensor.shape) >= smallest
+    return (matrix or kernels) and large and tensor.dtype in _HALVES and tensor.outside
 
 
 def _cast_what_was_found(lookup: Node, cast: Node) -> Mapping[int, bytes]:
