@@ -246,13 +246,15 @@ def test_a_first_message_that_cannot_be_is_told_and_the_next_one_may(server: Run
 
 def test_a_frame_that_is_too_large_closes_and_events_stay_small(folder: Path) -> None:
     config = Config(port=0, limits=Limits(frame_bytes=50_000))
-    with serving(config, [fake_served(folder)]) as server:
+    knobs = Knobs()
+    with serving(config, [fake_served(folder, knobs=knobs)]) as server:
         with live(server) as client:
             client.begin()
             client.repaint(png())
             client.socket.send(b"x" * 50_001)
             assert client.closed() == 1009
         until(lambda: server.state.live == 0)
+        knobs.gate.clear()  # the job is still there when its watcher says too much
         job = server.submit(size="64x64", steps=1)["id"]
         url = f"{server.url.replace('http', 'ws')}/v1/jobs/{job}/events"
         with connect(url, proxy=None) as events:
@@ -260,6 +262,7 @@ def test_a_frame_that_is_too_large_closes_and_events_stay_small(folder: Path) ->
             with pytest.raises(ConnectionClosed):
                 Client(events).hear_all()
             assert events.close_code == 1009
+        knobs.gate.set()
 
 
 def test_sessions_beyond_the_number_are_refused_and_a_seat_becomes_free(folder: Path) -> None:

@@ -228,7 +228,7 @@ def test_whatever_it_answers_the_job_ends_in_one_clear_line(
     answer: Answer, said: str, folder: Path
 ) -> None:
     with foreign(answer) as other:
-        with falling_back(folder, other.url, job_seconds=2) as server:
+        with falling_back(folder, other.url, job_seconds=2 if answer is hangs else 20) as server:
             job = server.ended(server.submit(**asked())["id"])
         assert job["status"] == "failed"
         assert said in job["error"]["message"]
