@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -383,6 +383,17 @@ def test_a_lora_of_fluxs_fused_layers_is_fused_as_diffusers_fuses_it(
         torch.testing.assert_close(fused["transformer"][name], tensor + change, msg=name)
 
 
+def factored(
+    modules: Iterable[tuple[str, torch.Tensor]], factors: tuple[str, str], down: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """A LoRA's file: `down` and its own rows up for each module, under a trainer's two names."""
+    return {
+        f"{name}.{factor}": each.clone()
+        for name, rows in modules
+        for factor, each in zip(factors, (down, rows), strict=True)
+    }
+
+
 def assert_moved(
     base: Any, file: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], folder: Path
 ) -> None:
@@ -416,13 +427,8 @@ def test_a_lora_of_z_image_is_fused_under_each_trainers_names(
         ("diffusion_model.layers.1.", ".", own, [("attention.qkv", up)]),
         ("lora_unet_layers_1_", "_", kohyas, [("attention.qkv", up)]),
     ):
-        names = [(prefix + module.replace(".", dot), rows) for module, rows in modules]
-        file = {
-            f"{name}.{factor}": each.clone()
-            for name, rows in names
-            for factor, each in zip(factors, (down, rows), strict=True)
-        }
-        assert_moved(base, file, wanted, tmp_path)
+        named = [(prefix + module.replace(".", dot), rows) for module, rows in modules]
+        assert_moved(base, factored(named, factors, down), wanted, tmp_path)
 
 
 def test_a_lora_of_flux2_is_fused_under_each_trainers_names(
@@ -454,10 +460,5 @@ def test_a_lora_of_flux2_is_fused_under_each_trainers_names(
         ("diffusion_model.", ".", own, whole),
         ("lora_unet_", "_", kohyas, whole),
     ):
-        names = [(prefix + module.replace(".", dot), rows) for module, rows in modules]
-        file = {
-            f"{name}.{factor}": each.clone()
-            for name, rows in names
-            for factor, each in zip(factors, (down, rows), strict=True)
-        }
-        assert_moved(base, file, wanted, tmp_path)
+        named = [(prefix + module.replace(".", dot), rows) for module, rows in modules]
+        assert_moved(base, factored(named, factors, down), wanted, tmp_path)
